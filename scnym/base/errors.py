@@ -1,0 +1,85 @@
+"""Every error that scnym raises on purpose.
+
+::
+
+    ScnymError                      exit code 1: ours
+    └── UserError                   exit code 2: something the user can mend
+        ├── MissingInputError       a file or folder that is not there (also FileNotFoundError)
+        ├── OutputExistsError       a target that would be overwritten (also FileExistsError)
+        ├── FormatError             a file that cannot be read as what it should be (also ValueError)
+        ├── DataError               a readable file with values that make no sense (also ValueError)
+        └── SettingsError           an option or a config key (also ValueError)
+
+A message has three parts: where, what, and the way out.
+"""
+
+import os
+from collections.abc import Iterable
+
+MAX_EXAMPLES = 3
+
+
+class ScnymError(Exception):
+    """Root of scnym's errors.
+
+    Parameters
+    ----------
+    what
+        The fault, with the value that is wrong.
+    where
+        File, row, column or option in which it was found.
+    way_out
+        What the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | os.PathLike[str] | None = None, way_out: str = "") -> None:
+        self.what = what
+        self.where = None if where is None else os.fspath(where)
+        self.way_out = way_out
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """The whole error on one line."""
+        place = f"{self.where}: " if self.where else ""
+        way_out = f"; {self.way_out}" if self.way_out else ""
+        return " ".join(f"{place}{self.what}{way_out}".split())
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UserError(ScnymError):
+    """Something the user can mend."""
+
+    exit_code = 2
+
+
+class MissingInputError(UserError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+
+class OutputExistsError(UserError, FileExistsError):
+    """A target that would be overwritten."""
+
+
+class FormatError(UserError, ValueError):
+    """A file that cannot be read as what it should be."""
+
+
+class DataError(UserError, ValueError):
+    """A readable file with values that make no sense."""
+
+
+class SettingsError(UserError, ValueError):
+    """An option or a config key with a value that makes no sense."""
+
+
+def examples(values: Iterable[object]) -> str:
+    """Name the first few of `values` for an error message, and how many more there are."""
+    items = [str(v) for v in values]
+    shown = ", ".join(repr(v) for v in items[:MAX_EXAMPLES])
+    more = len(items) - MAX_EXAMPLES
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,0 +1,60 @@
+"""The contract of a store on disk: what it is called, what it holds, how it is cut.
+
+A store is a Zarr format 3 group whose children ``dataset_0 … dataset_n`` are AnnData groups. `docs/decisions.md`
+gives the measurements behind dtypes and chunks.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+STORE_ENCODING = "scnym-store"
+FORMAT_VERSION = 1
+STORE_SUFFIX = ".zarr"
+
+N_COUNTS = "n_counts"
+N_GENES = "n_genes"
+SOURCE = "source"
+OWN_OBS_COLUMNS = (N_COUNTS, N_GENES, SOURCE)
+
+Scale = Literal["counts", "ln_cp10k", "ln_cpm"]
+"""What a stored value is: a raw count, ln(counts per 10,000 + 1), or ln(counts per million + 1)."""
+
+LIBRARY_OF_SCALE: dict[str, float] = {"ln_cp10k": 1e4, "ln_cpm": 1e6}
+"""Library size, in the units of expm1(value), of a cell stored on a logarithmic scale."""
+
+CHUNK_ROWS = 64
+MIN_CHUNK_ELEMENTS = 32_768
+MAX_SHARD_BYTES = 512 * 2**20
+
+
+def dataset_name(number: int) -> str:
+    """Name of the store's `number`-th dataset."""
+    return f"dataset_{number}"
+
+
+def value_dtype(max_value: float, *, integral: bool) -> np.dtype:
+    """Smallest dtype that holds every value exactly: u1, u2 or u4 for whole numbers, else f4."""
+    if not integral or max_value > np.iinfo(np.uint32).max:
+        return np.dtype("<f4")
+    return next(
+        np.dtype(d).newbyteorder("<") for d in (np.uint8, np.uint16, np.uint32) if max_value <= np.iinfo(d).max
+    )
+
+
+def index_dtype(n_genes: int) -> np.dtype:
+    """Smallest unsigned dtype for gene positions below `n_genes`: u2 below 65,536, else u4."""
+    return np.dtype("<u2") if n_genes < 2**16 else np.dtype("<u4")
+
+
+def chunk_elements(elements_per_row: float) -> int:
+    """Stored values per chunk: about 64 rows' worth, a power of two, at least 32,768."""
+    wanted = max(MIN_CHUNK_ELEMENTS, int(CHUNK_ROWS * elements_per_row))
+    return 1 << (wanted - 1).bit_length()
+
+
+def shard_elements(n_elements: int, chunk: int, max_shard_bytes: int, itemsize: int) -> int:
+    """Stored values per shard: whole chunks, no more than the array holds, below `max_shard_bytes`."""
+    limit = max(1, min(max_shard_bytes, MAX_SHARD_BYTES) // (chunk * itemsize))
+    needed = max(1, -(-n_elements // chunk))
+    return chunk * min(limit, needed)

@@ -1,0 +1,174 @@
+"""One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from scnym.base.errors import SettingsError
+
+Optimizer = Literal["adamw", "adadelta"]
+GIGABYTE = 10**9
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)i?b?", re.IGNORECASE)
+_UNIT_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``1GB``, ``500 MB`` or ``250000000`` as bytes."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise SettingsError(f"{text!r} is not a size", way_out="write it as 500MB or 2GB")
+    return int(float(match["number"]) * _UNIT_BYTES[match["unit"].lower()])
+
+
+def _require(ok: bool, option: str, value: object, wanted: str) -> None:
+    if not ok:
+        raise SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
+
+
+def _fraction(option: str, value: float) -> None:
+    _require(0 <= value < 1, option, value, "a number from 0 up to, but not including, 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """How raw files become a store."""
+
+    max_memory_bytes: int = GIGABYTE
+    """Most memory, in bytes, that blocks, buffers and shards may take together."""
+    layer: str | None = None
+    """Where the counts of an h5ad are: None for X, ``raw``, or the name of a layer."""
+    library_size_column: str | None = None
+    """Column of obs with each cell's total count, when the file holds only part of the genes."""
+    input_genes: str | None = None
+    """Text file with one gene name a line, for a matrix that carries no names."""
+    overwrite: bool = False
+    """Whether a finished store at the target may be replaced."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_memory_bytes >= 10**8, "max_memory", self.max_memory_bytes, "100MB or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings:
+    """How batches come from a store."""
+
+    batch_size: int = 256
+    """Cells per batch."""
+    class_balance: str = "natural"
+    """How often each class is drawn: natural, seed, uniform, or power:A."""
+    block_rows: int = 64
+    """Rows per aligned block, the unit of reading, in rows."""
+    window_rows: int = 16_384
+    """Rows shuffled together, in rows."""
+    memory_bytes: int = GIGABYTE
+    """Most memory, in bytes, that decoded windows may take together."""
+    seed: int = 0
+    """Decides the order of everything."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
+        _require(self.window_rows >= self.batch_size, "window_rows", self.window_rows, "at least the batch size")
+        _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
+        balance_exponent(self.class_balance)
+
+
+def balance_exponent(class_balance: str) -> float | None:
+    """Exponent A of the weight (cells in the class) ** A of each class; None for the `seed` scheme."""
+    named = {"natural": 1.0, "uniform": 0.0, "seed": None}
+    if class_balance in named:
+        return named[class_balance]
+    name, _, exponent = class_balance.partition(":")
+    if name == "power" and re.fullmatch(r"0(\.\d+)?|1(\.0*)?", exponent):
+        return float(exponent)
+    raise SettingsError(
+        f"{class_balance!r} is not possible",
+        where="--class_balance",
+        way_out="give natural, seed, uniform, or power:A with A from 0 to 1",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The shape of the network."""
+
+    n_hidden: int = 256
+    """Width of the hidden layers, in units."""
+    n_layers: int = 1
+    """Hidden blocks after the first layer."""
+    residual: bool = True
+    """Whether the hidden blocks are residual."""
+    init_dropout: float = 0.3
+    """Share of the genes set to zero in each training cell."""
+    hidden_dropout: float = 0.5
+    """Share of hidden units set to zero in training."""
+    shortcut: bool = True
+    """Whether a linear path from the genes is added to the logits."""
+
+    def __post_init__(self) -> None:
+        _require(self.n_hidden >= 1, "n_hidden", self.n_hidden, "1 or more")
+        _require(self.n_layers >= 0, "n_layers", self.n_layers, "0 or more")
+        _fraction("init_dropout", self.init_dropout)
+        _fraction("hidden_dropout", self.hidden_dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """Which cells train, which select the model, which are held out."""
+
+    n_folds: int = 5
+    """Folds of the cross-validation; 0 for none."""
+    selection_fraction: float = 0.1
+    """Share of the cells outside the held-out part that choose the best epoch."""
+    min_cells_per_class: int = 0
+    """Classes with fewer cells are left out, in cells."""
+    seed: int = 0
+    """Decides the folds."""
+
+    def __post_init__(self) -> None:
+        _require(self.n_folds == 0 or self.n_folds >= 2, "n_folds", self.n_folds, "0, or 2 or more")
+        _require(0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1")
+        _require(self.min_cells_per_class >= 0, "min_cells_per_class", self.min_cells_per_class, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How the network learns."""
+
+    n_epochs: int = 40
+    """Passes over the training cells, at most."""
+    patience: int = 0
+    """Epochs without a better selection loss after which training stops; 0 for never."""
+    optimizer: Optimizer = "adamw"
+    """The optimiser."""
+    learning_rate: float | None = None
+    """Step size; None for the optimiser's own default here (adamw 1e-3, adadelta 1)."""
+    weight_decay: float = 1e-4
+    """Weight decay."""
+    checkpoint_every: int = 10
+    """Epochs between two periodic checkpoints; 0 for none."""
+    seed: int = 0
+    """Decides initial weights, dropout and the order of the cells."""
+
+    def __post_init__(self) -> None:
+        _require(self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
+        _require(self.patience >= 0, "patience", self.patience, "0 or more")
+        _require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "adamw or adadelta")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        rate = self.learning_rate
+        _require(rate is None or rate > 0, "learning_rate", rate, "a number above 0")
+        _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """How labels are given to new cells."""
+
+    batch_size: int = 1024
+    """Cells per batch."""
+    min_gene_coverage: float = 0.1
+    """Least share of the model's genes that the new data must have."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")

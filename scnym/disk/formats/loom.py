@@ -1,0 +1,73 @@
+"""Loom files: genes x cells on disk, turned round block by block. Read through loompy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scnym.base.errors import DataError, FormatError, examples
+from scnym.disk.formats.block import CellBlock, require_unique
+
+GENE_ATTRIBUTES = ("Gene", "var_names", "gene", "genes", "GeneName", "gene_name", "Accession")
+CELL_ATTRIBUTES = ("CellID", "obs_names", "cell_id", "CellId", "cell_names", "Barcode", "barcode")
+
+
+class LoomSource:
+    """A loom file, read in bounded blocks of cells.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged.
+    DataError
+        If it names no genes, or gene or cell names stand twice.
+    """
+
+    def __init__(self, path: Path, layer: str | None = None) -> None:
+        self.path = path
+        self._layer = layer or ""
+        with self._open() as loom:
+            if self._layer not in loom.layers:
+                raise DataError(
+                    f"there is no layer {layer!r}", where=path, way_out=f"the layers are {examples(loom.layers)}"
+                )
+            self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", loom.shape[0])
+            self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", loom.shape[1])
+        self.n_cells = len(self.obs)
+        require_unique(self.var.index, "gene", path, "make the gene names unique first")
+        require_unique(self.obs.index, "cell", path, "make the cell ids unique first")
+
+    def blocks(self, max_elements: int) -> Iterator[CellBlock]:
+        """Yield all cells in order, at most `max_elements` values at a time, one cell at least."""
+        cells = max(1, max_elements // max(1, len(self.var)))
+        with self._open() as loom:
+            for start in range(0, self.n_cells, cells):
+                stop = min(start + cells, self.n_cells)
+                counts_GC = loom.layers[self._layer][:, start:stop]
+                yield CellBlock(sparse.csr_matrix(counts_GC.T), self.obs.iloc[start:stop])
+
+    def _open(self) -> Any:  # noqa: ANN401 - loompy carries no types
+        import loompy
+
+        try:
+            return loompy.connect(str(self.path), mode="r", validate=False)
+        except (OSError, KeyError, ValueError, AttributeError) as fault:
+            raise FormatError(
+                f"the file is damaged or not a loom ({fault})", where=self.path, way_out="copy or write it again"
+            ) from fault
+
+    def _frame(self, attributes: Any, name_keys: tuple[str, ...], noun: str, length: int) -> pd.DataFrame:  # noqa: ANN401
+        key = next((k for k in name_keys if k in attributes), None)
+        if key is None and noun == "gene":
+            raise DataError(
+                f"no row attribute names the genes; there are {examples(attributes.keys())}",
+                where=self.path,
+                way_out=f"name one of them {' or '.join(name_keys[:2])}",
+            )
+        names = attributes[key] if key else [f"cell_{i}" for i in range(length)]
+        columns = {k: attributes[k] for k in attributes.keys() if k != key}  # noqa: SIM118 - not a mapping
+        flat = {k: v for k, v in columns.items() if np.ndim(v) == 1 and v.dtype.names is None}
+        return pd.DataFrame(flat, index=pd.Index(np.asarray(names).astype(str)))

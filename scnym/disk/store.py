@@ -1,0 +1,272 @@
+"""A finished store, opened: annotations at once, counts row by row on request.
+
+C cells, G genes, N stored values.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import read_elem
+from zarr.core.sync import sync
+
+from scnym.base.errors import FormatError, MissingInputError, ScnymError, UserError, examples
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING
+from scnym.disk.encode import rust_codecs
+
+JOIN_GAP_ROWS = 32
+"""Rows not wanted that are read all the same, because a chunk holds about 64 rows and is decoded whole."""
+REQUEST_ELEMENTS = 2**25
+"""Most stored values decoded by one request before the wanted rows are picked out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsrRows:
+    """Rows of a count matrix. C rows, N stored values."""
+
+    indptr_C1: np.ndarray
+    indices_N: np.ndarray
+    values_N: np.ndarray
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory taken, in bytes."""
+        return self.indptr_C1.nbytes + self.indices_N.nbytes + self.values_N.nbytes
+
+
+class Dataset:
+    """One source of a store: its own cells, genes and counts.
+
+    Parameters
+    ----------
+    path
+        The store.
+    name
+        ``dataset_N``.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self._opened_by = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another process as a path; everything else is opened again there."""
+        return {"path": self.path, "name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    @cached_property
+    def genes(self) -> tuple[str, ...]:
+        """Gene names, in the order of the columns."""
+        return tuple(cast("pd.DataFrame", read_elem(self._group["var"])).index)
+
+    @cached_property
+    def obs(self) -> pd.DataFrame:
+        """Annotations; the index holds the cell ids."""
+        return cast("pd.DataFrame", read_elem(self._group["obs"]))
+
+    @cached_property
+    def n_counts_C(self) -> np.ndarray:
+        """Library size of every cell, float64, shape (C,)."""
+        return self.obs[N_COUNTS].to_numpy(dtype=np.float64)
+
+    @cached_property
+    def indptr_C1(self) -> np.ndarray:
+        """Where each row starts among the stored values, int64, shape (C + 1,)."""
+        return np.asarray(self._group["X/indptr"])
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.indptr_C1) - 1
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the stored values are logarithms of normalised counts."""
+        return self._group.attrs["scale"] != "counts"
+
+    @property
+    def bytes_per_element(self) -> int:
+        """Memory of one decoded value with its gene, in bytes."""
+        return self._array("data").dtype.itemsize + self._array("indices").dtype.itemsize
+
+    def read_rows(self, rows_C: np.ndarray) -> CsrRows:
+        """Read some rows.
+
+        Parameters
+        ----------
+        rows_C
+            Row numbers, ascending, each once, shape (C,).
+
+        Raises
+        ------
+        ScnymError
+            If the store was opened before the process was forked.
+        FormatError
+            If a chunk is damaged.
+        """
+        if os.getpid() != self._opened_by:
+            raise ScnymError(
+                "the store was opened in another process before a fork, where the codecs would hang",
+                where=self.path,
+                way_out='use DataLoader(..., multiprocessing_context="spawn")',
+            )
+        pieces = [self._read_request(runs, rows) for runs, rows in self._requests(rows_C)]
+        lengths = np.diff(self.indptr_C1)[rows_C]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        if not pieces:
+            return CsrRows(indptr, np.empty(0, np.uint16), np.empty(0, np.uint8))
+        indices, values = (_joined([piece[k] for piece in pieces]) for k in (0, 1))
+        return CsrRows(indptr, indices, values)
+
+    def _requests(self, rows_C: np.ndarray) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
+        """Cut the wanted rows into requests of bounded size, each a list of runs (first, past the last row)."""
+        if not len(rows_C):
+            return
+        breaks = np.flatnonzero(np.diff(rows_C) > JOIN_GAP_ROWS) + 1
+        groups = np.split(rows_C, breaks)
+        runs: list[tuple[int, int]] = []
+        wanted: list[np.ndarray] = []
+        size = 0
+        for group in groups:
+            first, stop = int(group[0]), int(group[-1]) + 1
+            elements = int(self.indptr_C1[stop] - self.indptr_C1[first])
+            if runs and size + elements > REQUEST_ELEMENTS:
+                yield runs, np.concatenate(wanted)
+                runs, wanted, size = [], [], 0
+            runs.append((first, stop))
+            wanted.append(group)
+            size += elements
+        yield runs, np.concatenate(wanted)
+
+    def _read_request(self, runs: list[tuple[int, int]], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        slices = [slice(int(self.indptr_C1[a]), int(self.indptr_C1[b])) for a, b in runs]
+        try:
+            indices, values = sync(_read_slices([self._array("indices"), self._array("data")], slices))
+        except (RuntimeError, ValueError, OSError) as fault:
+            raise FormatError(
+                f"counts of rows {runs[0][0]} to {runs[-1][1]} cannot be read ({fault})",
+                where=f"{self.path}/{self.name}",
+                way_out="convert the source again",
+            ) from fault
+        if sum(b - a for a, b in runs) == len(rows):
+            return indices, values
+        wanted = self._positions(runs, rows)
+        return indices[wanted], values[wanted]
+
+    def _positions(self, runs: list[tuple[int, int]], rows: np.ndarray) -> np.ndarray:
+        """Where the values of `rows` are among the values of all rows in `runs`."""
+        read_rows = np.concatenate([np.arange(a, b) for a, b in runs])
+        wanted = np.zeros(len(read_rows), bool)
+        wanted[np.searchsorted(read_rows, rows)] = True
+        lengths = np.diff(self.indptr_C1)[read_rows]
+        return np.repeat(wanted, lengths)
+
+    @cached_property
+    def _group(self) -> zarr.Group:
+        with rust_codecs():
+            return cast("zarr.Group", zarr.open_group(self.path, mode="r")[self.name])
+
+    def _array(self, name: str) -> zarr.Array:
+        return self._arrays[name]
+
+    @cached_property
+    def _arrays(self) -> dict[str, zarr.Array]:
+        with rust_codecs():
+            return {name: cast("zarr.Array", self._group[f"X/{name}"]) for name in ("data", "indices")}
+
+
+class Store:
+    """A finished store.
+
+    Parameters
+    ----------
+    path
+        Its directory.
+
+    Raises
+    ------
+    MissingInputError
+        If nothing is there.
+    FormatError
+        If it is not a store, or one of a newer version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
+        try:
+            root = zarr.open_group(self.path, mode="r")
+            attributes = dict(root.attrs)
+        except (OSError, ValueError, KeyError) as fault:
+            raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
+        if attributes.get("encoding-type") != STORE_ENCODING:
+            raise FormatError(
+                "a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert"
+            )
+        written_as = attributes.get("format_version")
+        if not isinstance(written_as, int) or written_as > FORMAT_VERSION:
+            raise FormatError(
+                f"written in format {written_as}, newer than the {FORMAT_VERSION} known here",
+                where=path,
+                way_out="update scnym",
+            )
+        self.sources = cast("list[dict[str, Any]]", attributes["sources"])
+        self.datasets: Sequence[Dataset] = [Dataset(self.path, str(source["dataset"])) for source in self.sources]
+
+    @cached_property
+    def obs(self) -> pd.DataFrame:
+        """Annotations of all cells, datasets one after the other."""
+        return pd.concat([dataset.obs for dataset in self.datasets])
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return sum(dataset.n_cells for dataset in self.datasets)
+
+    @property
+    def content_hash(self) -> str:
+        """Names the counts of all sources, for the records of a run."""
+        return "-".join(str(source["sha256"])[:16] for source in self.sources)
+
+    def column(self, name: str) -> pd.Series:
+        """Give a column of obs.
+
+        Raises
+        ------
+        UserError
+            If it is not there; lists the columns that are.
+        """
+        if name not in self.obs:
+            raise UserError(
+                f"there is no column {name!r} among the cells' annotations",
+                where=self.path,
+                way_out=f"the columns are {examples(self.obs.columns)}",
+            )
+        return self.obs[name]
+
+
+def is_store(path: Path) -> bool:
+    """Whether a path looks like a store, finished or not."""
+    return path.is_dir() and (path / "zarr.json").is_file()
+
+
+async def _read_slices(arrays: Sequence[zarr.Array], slices: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the same slices of two arrays in one request; each comes back in one piece."""
+    reads = [array.async_array.getitem(part) for array in arrays for part in slices]
+    pieces = cast("list[np.ndarray]", await asyncio.gather(*reads))
+    half = len(slices)
+    return _joined(pieces[:half]), _joined(pieces[half:])
+
+
+def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
