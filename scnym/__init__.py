@@ -1,1 +1,86 @@
-"""scnym."""
+"""Classify single cells at atlas scale. Names load when they are first used; importing scnym stays light."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scnym.base.errors import ScnymError, UserError
+    from scnym.base.settings import (
+        ConvertSettings,
+        NetworkSettings,
+        PredictSettings,
+        RunSettings,
+        SplitSettings,
+        StreamSettings,
+        TrainSettings,
+        parse_bytes,
+    )
+    from scnym.disk.ingest import convert
+    from scnym.disk.store import Store
+    from scnym.disk.store import Store as open_store
+    from scnym.feed.stream import Batch, StreamDataset, in_order_stream, training_stream
+    from scnym.model.snapshot import Snapshot
+    from scnym.runs.prediction import PredictionSummary, predict
+    from scnym.runs.training import RunSummary
+    from scnym.runs.training import train_tissue_independent as train
+
+_HOMES = {
+    "Batch": "scnym.feed.stream:Batch",
+    "ConvertSettings": "scnym.base.settings:ConvertSettings",
+    "NetworkSettings": "scnym.base.settings:NetworkSettings",
+    "PredictSettings": "scnym.base.settings:PredictSettings",
+    "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
+    "RunSettings": "scnym.base.settings:RunSettings",
+    "RunSummary": "scnym.runs.training:RunSummary",
+    "ScnymError": "scnym.base.errors:ScnymError",
+    "Snapshot": "scnym.model.snapshot:Snapshot",
+    "SplitSettings": "scnym.base.settings:SplitSettings",
+    "Store": "scnym.disk.store:Store",
+    "StreamDataset": "scnym.feed.stream:StreamDataset",
+    "StreamSettings": "scnym.base.settings:StreamSettings",
+    "TrainSettings": "scnym.base.settings:TrainSettings",
+    "UserError": "scnym.base.errors:UserError",
+    "convert": "scnym.disk.ingest:convert",
+    "in_order_stream": "scnym.feed.stream:in_order_stream",
+    "open_store": "scnym.disk.store:Store",
+    "parse_bytes": "scnym.base.settings:parse_bytes",
+    "predict": "scnym.runs.prediction:predict",
+    "train": "scnym.runs.training:train_tissue_independent",
+    "training_stream": "scnym.feed.stream:training_stream",
+}
+
+__all__ = [  # noqa: RUF022 - the order of _HOMES
+    "Batch",
+    "ConvertSettings",
+    "NetworkSettings",
+    "PredictSettings",
+    "PredictionSummary",
+    "RunSettings",
+    "RunSummary",
+    "ScnymError",
+    "Snapshot",
+    "SplitSettings",
+    "Store",
+    "StreamDataset",
+    "StreamSettings",
+    "TrainSettings",
+    "UserError",
+    "convert",
+    "in_order_stream",
+    "open_store",
+    "parse_bytes",
+    "predict",
+    "train",
+    "training_stream",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute may be anything
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scnym' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

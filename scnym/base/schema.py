@@ -38,7 +38,9 @@ def value_dtype(max_value: float, *, integral: bool) -> np.dtype:
     if not integral or max_value > np.iinfo(np.uint32).max:
         return np.dtype("<f4")
     return next(
-        np.dtype(d).newbyteorder("<") for d in (np.uint8, np.uint16, np.uint32) if max_value <= np.iinfo(d).max
+        np.dtype(d).newbyteorder("<")
+        for d in (np.uint8, np.uint16, np.uint32)
+        if max_value <= np.iinfo(d).max
     )
 
 

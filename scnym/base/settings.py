@@ -1,12 +1,12 @@
 """One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from scnym.base.errors import SettingsError
 
-Optimizer = Literal["adamw", "adadelta"]
+Optimizer = Literal["mixed", "adamw", "adadelta"]
 GIGABYTE = 10**9
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)i?b?", re.IGNORECASE)
 _UNIT_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -68,7 +68,9 @@ class StreamSettings:
     def __post_init__(self) -> None:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
-        _require(self.window_rows >= self.batch_size, "window_rows", self.window_rows, "at least the batch size")
+        _require(
+            self.window_rows >= self.batch_size, "window_rows", self.window_rows, "at least the batch size"
+        )
         _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
         balance_exponent(self.class_balance)
 
@@ -104,10 +106,15 @@ class NetworkSettings:
     """Share of hidden units set to zero in training."""
     shortcut: bool = True
     """Whether a linear path from the genes is added to the logits."""
+    normalize_to: float = 1e4
+    """Library size every cell is brought to; the network reads ln(counts per `normalize_to` + 1)."""
+    scale_input: bool = True
+    """Whether the input is multiplied by one number, fitted on the training cells, that sets its total variance."""
 
     def __post_init__(self) -> None:
         _require(self.n_hidden >= 1, "n_hidden", self.n_hidden, "1 or more")
         _require(self.n_layers >= 0, "n_layers", self.n_layers, "0 or more")
+        _require(1 <= self.normalize_to <= 1e7, "normalize_to", self.normalize_to, "a library size, 1 to 1e7")
         _fraction("init_dropout", self.init_dropout)
         _fraction("hidden_dropout", self.hidden_dropout)
 
@@ -127,7 +134,9 @@ class SplitSettings:
 
     def __post_init__(self) -> None:
         _require(self.n_folds == 0 or self.n_folds >= 2, "n_folds", self.n_folds, "0, or 2 or more")
-        _require(0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1")
+        _require(
+            0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1"
+        )
         _require(self.min_cells_per_class >= 0, "min_cells_per_class", self.min_cells_per_class, "0 or more")
 
 
@@ -135,16 +144,24 @@ class SplitSettings:
 class TrainSettings:
     """How the network learns."""
 
-    n_epochs: int = 40
+    n_epochs: int = 30
     """Passes over the training cells, at most."""
+    min_steps: int = 300
+    """Steps that a small data set gets at least, in more passes."""
     patience: int = 0
     """Epochs without a better selection loss after which training stops; 0 for never."""
-    optimizer: Optimizer = "adamw"
-    """The optimiser."""
+    optimizer: Optimizer = "mixed"
+    """mixed: SGD for the weights that read genes, AdamW for the others; or one optimiser for all."""
     learning_rate: float | None = None
-    """Step size; None for the optimiser's own default here (adamw 1e-3, adadelta 1)."""
-    weight_decay: float = 1e-4
-    """Weight decay."""
+    """Step size of the optimiser; None for its own default here (mixed and adamw 1e-3, adadelta 1)."""
+    gene_rate: float = 0.03
+    """Step size of SGD for the first hidden layer."""
+    shortcut_rate: float = 0.015
+    """Step size of SGD for the shortcut."""
+    shortcut_l2: float = 1.0
+    """L2 penalty of the shortcut, on the scale of a logistic regression's 1/C."""
+    weight_decay: float = 1e-2
+    """Weight decay of the optimiser."""
     checkpoint_every: int = 10
     """Epochs between two periodic checkpoints; 0 for none."""
     seed: int = 0
@@ -152,12 +169,19 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _require(self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
+        _require(self.min_steps >= 0, "min_steps", self.min_steps, "0 or more")
         _require(self.patience >= 0, "patience", self.patience, "0 or more")
-        _require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "adamw or adadelta")
+        _require(
+            self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta"
+        )
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         rate = self.learning_rate
         _require(rate is None or rate > 0, "learning_rate", rate, "a number above 0")
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
+
+    def epochs_for(self, n_batches: int) -> int:
+        """Give the number of epochs for a training part of `n_batches` batches: `n_epochs`, or what `min_steps` asks."""
+        return max(self.n_epochs, -(-self.min_steps // n_batches))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,3 +196,22 @@ class PredictSettings:
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Everything a training run is told, beside where its input and output are."""
+
+    label_column: str = "cell_ontology_class"
+    """Column of the annotations with the classes to learn."""
+    training_metadata: str | None = None
+    """CSV with a row per cell, joined to the cells by their ids."""
+    genes_to_use: str | None = None
+    """Text file with one gene a line; the network reads these only."""
+    overwrite: bool = False
+    """Whether an existing run is replaced."""
+    convert: ConvertSettings = field(default_factory=ConvertSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainSettings = field(default_factory=TrainSettings)

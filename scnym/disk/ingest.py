@@ -105,10 +105,14 @@ def convert(
 def _check_target(target: Path, settings: ConvertSettings) -> None:
     if target.suffix != STORE_SUFFIX:
         raise SettingsError(
-            f"a store's name ends in {STORE_SUFFIX}", where=target, way_out=f"write {target.with_suffix(STORE_SUFFIX)}"
+            f"a store's name ends in {STORE_SUFFIX}",
+            where=target,
+            way_out=f"write {target.with_suffix(STORE_SUFFIX)}",
         )
     if target.exists() and not settings.overwrite:
-        raise OutputExistsError("the store exists already", where=target, way_out="choose another name or --overwrite")
+        raise OutputExistsError(
+            "the store exists already", where=target, way_out="choose another name or --overwrite"
+        )
 
 
 @contextmanager
@@ -123,7 +127,12 @@ def _aside(target: Path) -> Iterator[Path]:
 
 
 def _convert_source(
-    source: Source, root: zarr.Group, name: str, workspace: Path, settings: ConvertSettings, progress: Progress
+    source: Source,
+    root: zarr.Group,
+    name: str,
+    workspace: Path,
+    settings: ConvertSettings,
+    progress: Progress,
 ) -> dict[str, Any]:
     parts_folder = workspace / f"{name}.parts"
     parts_folder.mkdir()

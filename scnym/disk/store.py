@@ -203,12 +203,16 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
+            raise MissingInputError(
+                "there is no such store", where=path, way_out="check the path, or scnym convert"
+            )
         try:
             root = zarr.open_group(self.path, mode="r")
             attributes = dict(root.attrs)
         except (OSError, ValueError, KeyError) as fault:
-            raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
+            raise FormatError(
+                "not a Zarr store", where=path, way_out="make one with scnym convert"
+            ) from fault
         if attributes.get("encoding-type") != STORE_ENCODING:
             raise FormatError(
                 "a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert"
@@ -221,7 +225,9 @@ class Store:
                 way_out="update scnym",
             )
         self.sources = cast("list[dict[str, Any]]", attributes["sources"])
-        self.datasets: Sequence[Dataset] = [Dataset(self.path, str(source["dataset"])) for source in self.sources]
+        self.datasets: Sequence[Dataset] = [
+            Dataset(self.path, str(source["dataset"])) for source in self.sources
+        ]
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -260,7 +266,9 @@ def is_store(path: Path) -> bool:
     return path.is_dir() and (path / "zarr.json").is_file()
 
 
-async def _read_slices(arrays: Sequence[zarr.Array], slices: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
+async def _read_slices(
+    arrays: Sequence[zarr.Array], slices: Sequence[slice]
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the same slices of two arrays in one request; each comes back in one piece."""
     reads = [array.async_array.getitem(part) for array in arrays for part in slices]
     pieces = cast("list[np.ndarray]", await asyncio.gather(*reads))

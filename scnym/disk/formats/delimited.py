@@ -95,7 +95,9 @@ class DelimitedSource:
         whole = not surplus.notna().any() and not ids.hasnans and np.isfinite(values_CG).all()
         if not whole or (values_CG < 0).any():
             raise ValueError("a line with a fault")
-        return CellBlock(sparse.csr_matrix(values_CG), pd.DataFrame(index=pd.Index(ids, dtype=object, name=None)))
+        return CellBlock(
+            sparse.csr_matrix(values_CG), pd.DataFrame(index=pd.Index(ids, dtype=object, name=None))
+        )
 
     def _header_genes(self) -> list[str]:
         with self._lines() as text:

@@ -59,7 +59,9 @@ class H5adSource:
                 yield from read(counts, max_elements)
             except OSError as fault:
                 raise FormatError(
-                    f"the counts cannot be read ({fault})", where=self.path, way_out="copy or write the file again"
+                    f"the counts cannot be read ({fault})",
+                    where=self.path,
+                    way_out="copy or write the file again",
                 ) from fault
 
     def _csr_blocks(self, group: h5py.Group, max_elements: int) -> Iterator[CellBlock]:

@@ -32,7 +32,9 @@ class LoomSource:
         with self._open() as loom:
             if self._layer not in loom.layers:
                 raise DataError(
-                    f"there is no layer {layer!r}", where=path, way_out=f"the layers are {examples(loom.layers)}"
+                    f"there is no layer {layer!r}",
+                    where=path,
+                    way_out=f"the layers are {examples(loom.layers)}",
                 )
             self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", loom.shape[0])
             self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", loom.shape[1])
@@ -56,7 +58,9 @@ class LoomSource:
             return loompy.connect(str(self.path), mode="r", validate=False)
         except (OSError, KeyError, ValueError, AttributeError) as fault:
             raise FormatError(
-                f"the file is damaged or not a loom ({fault})", where=self.path, way_out="copy or write it again"
+                f"the file is damaged or not a loom ({fault})",
+                where=self.path,
+                way_out="copy or write it again",
             ) from fault
 
     def _frame(self, attributes: Any, name_keys: tuple[str, ...], noun: str, length: int) -> pd.DataFrame:  # noqa: ANN401

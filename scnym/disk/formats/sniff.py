@@ -34,7 +34,9 @@ def open_source(path: Path, settings: ConvertSettings) -> Source:
     if path.suffix.lower() in {".h5ad", ".loom", ".h5"}:
         raise FormatError("the file is damaged: it is not HDF5", where=path, way_out="copy or write it again")
     raise FormatError(
-        "the format is not known", where=path, way_out="give a .h5ad, .loom, .csv, .tsv, .csv.gz or .tsv.gz file"
+        "the format is not known",
+        where=path,
+        way_out="give a .h5ad, .loom, .csv, .tsv, .csv.gz or .tsv.gz file",
     )
 
 
@@ -43,7 +45,9 @@ def _open_hdf5(path: Path, layer: str | None) -> Source:
         with h5py.File(path) as file:
             keys = set(file)
     except OSError as fault:
-        raise FormatError(f"the file is damaged ({fault})", where=path, way_out="copy or write it again") from fault
+        raise FormatError(
+            f"the file is damaged ({fault})", where=path, way_out="copy or write it again"
+        ) from fault
     if {"matrix", "row_attrs", "col_attrs"} <= keys:
         return LoomSource(path, layer)
     if {"obs", "var"} <= keys:

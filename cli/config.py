@@ -1,0 +1,77 @@
+"""Config files: YAML or JSON whose keys are option names; the command line wins over them."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import typer
+from scnym.base.errors import FormatError, MissingInputError, SettingsError
+
+from .group import underscored
+
+
+def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Make a config file's values the defaults of the command that is being parsed.
+
+    Raises
+    ------
+    MissingInputError, FormatError, SettingsError
+        If the file is not there, is no YAML or JSON mapping, has a key that no command knows, or a bad value.
+    """
+    if path is None:
+        return None
+    known = _option_names(ctx)
+    own = {
+        parameter.name: parameter for parameter in ctx.command.params if parameter.param_type_name == "option"
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in _read(path).items():
+        name = known.get(underscored(key))
+        if name is None:
+            raise SettingsError(f"unknown key {key!r}", where=path, way_out=_suggestion(key, known))
+        if value is None or name not in own:
+            continue
+        defaults[name] = str(value)
+        try:
+            own[name].process_value(ctx, str(value))
+        except typer.BadParameter as fault:
+            raise SettingsError(
+                fault.message.rstrip("."),
+                where=f"{path}, key {key}",
+                way_out=f"see {ctx.command_path} --help",
+            ) from fault
+    ctx.default_map = defaults
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise MissingInputError("there is no such config file", where=path, way_out="check --config")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise FormatError(
+            f"neither YAML nor JSON ({fault})", where=path, way_out="write one `option: value` a line"
+        ) from fault
+    if not isinstance(content, dict):
+        raise FormatError("holds no options", where=path, way_out="write one `option: value` a line")
+    return {str(key): value for key, value in content.items()}
+
+
+def _option_names(ctx: typer.Context) -> dict[str, str]:
+    """Give every spelling of every command's options, without dashes, with the parameter it stands for."""
+    commands = getattr(ctx.find_root().command, "commands", {ctx.command.name: ctx.command})
+    parameters = [parameter for command in commands.values() for parameter in command.params]
+    return {
+        spelling.lstrip("-"): parameter.name
+        for parameter in parameters
+        for spelling in parameter.opts
+        if parameter.name is not None and spelling.startswith("--")
+    }
+
+
+def _suggestion(key: str, known: dict[str, str]) -> str:
+    close = difflib.get_close_matches(underscored(key), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else "see scnym COMMAND --help for the options"

@@ -1,0 +1,84 @@
+"""The group of commands: forgiving about spelling and order, one line for every error."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from scnym.base.errors import ScnymError
+from typer._click.exceptions import ClickException  # has no public name in Typer
+from typer.core import TyperGroup
+
+SWITCH_METAVAR = "true|false"
+SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
+
+
+def underscored(name: str) -> str:
+    """Make `-` and `_` the same inside names."""
+    return name.replace("-", "_")
+
+
+class ScnymGroup(TyperGroup):
+    """Commands found anywhere on the line, switches with or without a value, errors as one line."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Bring the command to the front before Typer reads the line."""
+        return super().parse_args(ctx, self._rearranged(args))
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # noqa: ANN401
+        """Run; a mistake becomes one line on stderr and exit code 2, a fault of ours exit code 1."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, standalone_mode=False, **extra)
+        try:
+            sys.exit(super().main(args, standalone_mode=False, **extra) or 0)
+        except ScnymError as fault:
+            _fail(fault.message, fault.exit_code)
+        except ClickException as fault:
+            _fail_usage(fault)
+        except OSError as fault:
+            _fail(
+                f"{fault.filename or 'system'}: {fault.strerror}; check the path, its rights and the free space",
+                2,
+            )
+
+    def _rearranged(self, args: list[str]) -> list[str]:
+        """Put the command first, wherever it stands, and give bare switches the value true."""
+        command, rest, at = None, [], 0
+        while at < len(args):
+            token = args[at]
+            takes_value, is_switch = self._shape(token)
+            if token.startswith("-"):
+                follower = args[at + 1] if at + 1 < len(args) else ""
+                bare = is_switch and follower.lower() not in SWITCH_WORDS
+                taken = [token, "true"] if bare else args[at : at + 1 + int(takes_value)]
+                at += 1 if bare else len(taken)
+                rest += taken
+                continue
+            if command is None and underscored(token) in self.commands:
+                command = underscored(token)
+            else:
+                rest.append(token)
+            at += 1
+        return rest if command is None else [command, *rest]
+
+    def _shape(self, token: str) -> tuple[bool, bool]:
+        """Whether an option takes a value, and whether that value is true or false."""
+        name = "--" + underscored(token[2:]) if token.startswith("--") else token
+        for command in self.commands.values():
+            for parameter in command.params:
+                if name in parameter.opts:
+                    is_flag = bool(getattr(parameter, "is_flag", False))
+                    return not is_flag, parameter.metavar == SWITCH_METAVAR
+        return False, False
+
+
+def _fail_usage(fault: ClickException) -> None:
+    context = getattr(fault, "ctx", None)
+    name = context.command_path if context is not None else "scnym"
+    message = fault.format_message().rstrip(".")
+    _fail(f"{message}; see {name} --help" if message else f"see {name} --help", fault.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)

@@ -1,0 +1,197 @@
+"""Every option, declared once. Names and meanings are those that users of the first scNym know."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from scnym.base import settings
+
+from .config import load_config
+from .group import SWITCH_METAVAR
+
+DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
+
+
+class Switch(enum.StrEnum):
+    """True or false, as a value."""
+
+    TRUE = "true"
+    FALSE = "false"
+
+    @classmethod
+    def of(cls, on: bool) -> "Switch":
+        """Turn a bool into a switch."""
+        return cls.TRUE if on else cls.FALSE
+
+    @property
+    def on(self) -> bool:
+        """Whether it is true."""
+        return self is Switch.TRUE
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="YAML or JSON file whose keys are option names; options given here win over it.",
+        callback=load_config,
+        is_eager=True,
+        rich_help_panel=DATA,
+    ),
+]
+InputCounts = Annotated[
+    Path,
+    typer.Option(
+        "--input_counts",
+        help="Cells x genes: a .zarr store, or an h5ad, loom, CSV or TSV (also .gz) of raw counts.",
+        rich_help_panel=DATA,
+    ),
+]
+InputGenes = Annotated[
+    str | None,
+    typer.Option(
+        "--input_genes",
+        "--input_gene_names",
+        help="Text file, one gene a line, for a table of numbers without header and ids.",
+        rich_help_panel=DATA,
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        "--layer", help="Where the counts of an h5ad are: `raw`, or a layer's name.", rich_help_panel=DATA
+    ),
+]
+LibrarySize = Annotated[
+    str | None,
+    typer.Option(
+        "--library_size",
+        help="Column with each cell's total count, for files that hold only part of the genes.",
+        rich_help_panel=DATA,
+    ),
+]
+MaxMemory = Annotated[
+    str,
+    typer.Option("--max_memory", help="Memory cap of the conversion, such as 500MB.", rich_help_panel=DATA),
+]
+TrainingMetadata = Annotated[
+    Path | None,
+    typer.Option(
+        "--training_metadata",
+        help="CSV with a row per cell, matched by cell id, that holds the groups.",
+        rich_help_panel=DATA,
+    ),
+]
+LowerGroup = Annotated[
+    str, typer.Option("--lower_group", help="Column with the classes to learn.", rich_help_panel=DATA)
+]
+UpperGroup = Annotated[
+    str,
+    typer.Option(
+        "--upper_group", help="Column with the context; not used by this command.", rich_help_panel=DATA
+    ),
+]
+GenesToUse = Annotated[
+    Path | None,
+    typer.Option("--genes_to_use", help="Text file, one gene a line: use these only.", rich_help_panel=DATA),
+]
+StreamMemory = Annotated[
+    str, typer.Option("--stream_memory", help="Memory cap of the stream, such as 1GB.", rich_help_panel=DATA)
+]
+OutPath = Annotated[
+    Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
+NFolds = Annotated[
+    int,
+    typer.Option(
+        "--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT
+    ),
+]
+MinCellsPerClass = Annotated[
+    int,
+    typer.Option("--min_cells_per_class", help="Leave out classes with fewer cells.", rich_help_panel=SPLIT),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Decides everything random.", rich_help_panel=SPLIT)]
+ModelPath = Annotated[
+    Path, typer.Option("--model_path", help="The model.safetensors of a training run.", rich_help_panel=DATA)
+]
+MinGeneCoverage = Annotated[
+    float,
+    typer.Option(
+        "--min_gene_coverage",
+        help="Least share of the model's genes that the data must have.",
+        rich_help_panel=DATA,
+    ),
+]
+BatchSize = Annotated[int, typer.Option("--batch_size", help="Cells per batch.", rich_help_panel=TRAINING)]
+NEpochs = Annotated[int, typer.Option("--n_epochs", help="Passes over the cells.", rich_help_panel=TRAINING)]
+Patience = Annotated[
+    int,
+    typer.Option(
+        "--patience",
+        help="Stop after so many epochs without a better one; 0: never.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Optimizer = Annotated[
+    settings.Optimizer,
+    typer.Option(
+        "--optimizer",
+        help="mixed: SGD for the weights that read genes, AdamW for the others.",
+        rich_help_panel=TRAINING,
+    ),
+]
+WeightDecay = Annotated[float, typer.Option("--weight_decay", help="Weight decay.", rich_help_panel=TRAINING)]
+BalanceClasses = Annotated[
+    Switch | None,
+    typer.Option(
+        "--balance_classes",
+        help="true: --class_balance seed, as in the first release; false: natural.",
+        case_sensitive=False,
+        metavar=SWITCH_METAVAR,
+        rich_help_panel=TRAINING,
+    ),
+]
+ClassBalance = Annotated[
+    str | None,
+    typer.Option(
+        "--class_balance",
+        help="How often classes are drawn: natural, seed, uniform or power:A (0 to 1).",
+        rich_help_panel=TRAINING,
+    ),
+]
+InitDropout = Annotated[
+    float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
+]
+NHidden = Annotated[
+    int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)
+]
+NLayers = Annotated[
+    int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)
+]
+Residual = Annotated[
+    Switch,
+    typer.Option(
+        "--residual",
+        help="Residual hidden blocks.",
+        case_sensitive=False,
+        metavar=SWITCH_METAVAR,
+        rich_help_panel=NETWORK,
+    ),
+]
+Shortcut = Annotated[
+    Switch,
+    typer.Option(
+        "--shortcut",
+        help="A linear path from genes to classes.",
+        case_sensitive=False,
+        metavar=SWITCH_METAVAR,
+        rich_help_panel=NETWORK,
+    ),
+]

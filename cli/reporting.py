@@ -1,0 +1,122 @@
+"""What the user sees while work is under way: bars on a terminal, one plain line per finished task elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.text import Text
+from scnym.base.progress import Task
+
+
+class RateColumn(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: RichTask) -> Text:
+        """Show the rate once it is known."""
+        rate = task.finished_speed or task.speed
+        unit = str(task.fields.get("unit", ""))
+        return Text(f"{rate:,.0f} {unit}/s" if rate else f"- {unit}/s", style="progress.data.speed")
+
+
+@dataclass
+class _BarTask:
+    bars: Progress
+    task_id: TaskID
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.bars.update(self.task_id, advance=amount, **({"note": note} if note else {}))
+
+
+@dataclass
+class _CountingTask:
+    done: int = field(default=0)
+    note: str = field(default="")
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.done += amount
+        self.note = note or self.note
+
+
+class TerminalProgress:
+    """Rich bars with rate and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Progress | None = None
+
+    @contextmanager
+    def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
+        """Show a bar while the block runs; tasks inside tasks share one display."""
+        outermost = self._bars is None
+        bars = self._bars or self._display()
+        if outermost:
+            self._bars = bars
+            bars.start()
+        task_id = bars.add_task(name, total=total, unit=unit, note="")
+        try:
+            yield _BarTask(bars, task_id)
+        finally:
+            if outermost:
+                bars.stop()
+                self._bars = None
+            else:
+                bars.remove_task(task_id)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(line, markup=False, highlight=False)
+
+    def _display(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=self._console,
+        )
+
+
+class PlainProgress:
+    """One line on stderr per finished task, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
+        """Print a line when the block ends without an error."""
+        del total
+        started, task = time.monotonic(), _CountingTask()
+        yield task
+        seconds = max(time.monotonic() - started, 1e-9)
+        note = f", {task.note}" if task.note else ""
+        self.say(
+            f"{name}: {task.done:,} {unit} in {seconds:.1f} s ({task.done / seconds:,.0f} {unit}/s{note})"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def make_progress() -> TerminalProgress | PlainProgress:
+    """Bars if stderr is a terminal, plain lines otherwise."""
+    console = Console(stderr=True)
+    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)

@@ -1,0 +1,95 @@
+"""``scnym train_tissue_independent``."""
+
+from scnym.base.settings import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings
+
+from . import options
+from .options import Switch
+
+_RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
+_NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
+
+
+def train_tissue_independent(
+    input_counts: options.InputCounts,
+    out_path: options.OutPath,
+    config: options.Config = None,
+    input_genes: options.InputGenes = None,
+    layer: options.Layer = None,
+    library_size: options.LibrarySize = None,
+    training_metadata: options.TrainingMetadata = None,
+    lower_group: options.LowerGroup = _RUN.label_column,
+    upper_group: options.UpperGroup = "tissue",
+    genes_to_use: options.GenesToUse = None,
+    n_folds: options.NFolds = _SPLIT.n_folds,
+    min_cells_per_class: options.MinCellsPerClass = _SPLIT.min_cells_per_class,
+    seed: options.Seed = _SPLIT.seed,
+    batch_size: options.BatchSize = _STREAM.batch_size,
+    n_epochs: options.NEpochs = _TRAINING.n_epochs,
+    patience: options.Patience = _TRAINING.patience,
+    optimizer: options.Optimizer = _TRAINING.optimizer,
+    weight_decay: options.WeightDecay = _TRAINING.weight_decay,
+    balance_classes: options.BalanceClasses = None,
+    class_balance: options.ClassBalance = None,
+    n_hidden: options.NHidden = _NETWORK.n_hidden,
+    n_layers: options.NLayers = _NETWORK.n_layers,
+    residual: options.Residual = Switch.of(_NETWORK.residual),
+    init_dropout: options.InitDropout = _NETWORK.init_dropout,
+    shortcut: options.Shortcut = Switch.of(_NETWORK.shortcut),
+    max_memory: options.MaxMemory = "1GB",
+    stream_memory: options.StreamMemory = "1GB",
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Learn cell types from all cells, whatever their tissue: 5-fold cross-validation, then the final model.
+
+    Examples:
+
+        scnym train_tissue_independent --input_counts cells.h5ad --lower_group cell_type --out_path run
+
+        scnym train_tissue_independent -c configs/default_config.txt --input_counts cells.zarr --out_path run
+    """
+    del config, upper_group
+    import scnym
+
+    from .reporting import make_progress
+    from .tables import print_run
+
+    settings = scnym.RunSettings(
+        label_column=lower_group,
+        training_metadata=None if training_metadata is None else str(training_metadata),
+        genes_to_use=None if genes_to_use is None else str(genes_to_use),
+        overwrite=overwrite,
+        convert=scnym.ConvertSettings(
+            max_memory_bytes=scnym.parse_bytes(max_memory),
+            layer=layer,
+            library_size_column=library_size,
+            input_genes=input_genes,
+        ),
+        split=scnym.SplitSettings(n_folds=n_folds, min_cells_per_class=min_cells_per_class, seed=seed),
+        stream=scnym.StreamSettings(
+            batch_size=batch_size,
+            class_balance=_balance(balance_classes, class_balance),
+            memory_bytes=scnym.parse_bytes(stream_memory),
+            seed=seed,
+        ),
+        network=scnym.NetworkSettings(
+            n_hidden=n_hidden,
+            n_layers=n_layers,
+            residual=residual.on,
+            init_dropout=init_dropout,
+            shortcut=shortcut.on,
+        ),
+        training=scnym.TrainSettings(
+            n_epochs=n_epochs, patience=patience, optimizer=optimizer, weight_decay=weight_decay, seed=seed
+        ),
+    )
+    print_run(scnym.train(input_counts, out_path, settings, progress=make_progress()), as_json=json)
+
+
+def _balance(balance_classes: Switch | None, class_balance: str | None) -> str:
+    """Give the scheme: the newer option wins over the older, and either over the default."""
+    if class_balance is not None:
+        return class_balance
+    if balance_classes is not None:
+        return "seed" if balance_classes.on else "natural"
+    return _STREAM.class_balance

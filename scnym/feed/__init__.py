@@ -1,0 +1,1 @@
+"""From a store to batches: which cells, in which order, on which genes."""

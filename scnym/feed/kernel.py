@@ -1,0 +1,122 @@
+"""The fused kernels: gather rows, align genes, normalise, in one pass into a batch, dense or CSR.
+
+B cells of the batch, R rows to put into it, G genes of the model, S genes of the source, N stored values.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from scnym.feed.genes import ABSENT
+
+MEMO = 16
+"""Counts below this are looked up per cell: nearly all counts are small, and a logarithm costs 20 times a look-up."""
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _normalised(value, factor, memo, is_log):  # noqa: ANN001, ANN202 - compiled for every dtype of values
+    if is_log:
+        return math.log1p(math.expm1(value) * factor)
+    if value < MEMO and value == int(value):
+        return memo[int(value)]
+    return math.log1p(value * factor)
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_dense(
+    out_BG: np.ndarray,
+    at_R: np.ndarray,
+    rows_R: np.ndarray,
+    indptr: np.ndarray,
+    indices_N: np.ndarray,
+    values_N: np.ndarray,
+    factors: np.ndarray,
+    table_S: np.ndarray,
+    is_log: bool,
+) -> None:
+    """Write ln(normalised counts + 1) of some rows into a dense batch.
+
+    Parameters
+    ----------
+    out_BG
+        The batch, float32, shape (B, G); the rows written are overwritten whole.
+    at_R
+        Which row of the batch each one goes to.
+    rows_R
+        Which decoded row it is.
+    indptr, indices_N, values_N
+        The decoded rows, CSR over the source's genes.
+    factors
+        Per decoded row, from counts to normalised counts (see `library_factors`).
+    table_S
+        Position of each source gene in the batch, -1 for none.
+    is_log
+        Whether the values are ln(x + 1) of what is to be normalised.
+    """
+    memo = np.empty(MEMO, np.float32)
+    for r in range(len(rows_R)):
+        out_B = out_BG[at_R[r]]
+        out_B[:] = 0.0
+        row = rows_R[r]
+        factor = factors[row]
+        for count in range(MEMO):
+            memo[count] = math.log1p(count * factor)
+        for k in range(indptr[row], indptr[row + 1]):
+            gene = table_S[indices_N[k]]
+            if gene != ABSENT:
+                out_B[gene] = _normalised(values_N[k], factor, memo, is_log)
+
+
+@numba.njit(nogil=True, cache=True)
+def count_kept(
+    lengths_B: np.ndarray,
+    at_R: np.ndarray,
+    rows_R: np.ndarray,
+    indptr: np.ndarray,
+    indices_N: np.ndarray,
+    table_S: np.ndarray,
+) -> None:
+    """Write how many values of each row belong to genes of the model; arguments as in `fill_dense`."""
+    for r in range(len(rows_R)):
+        kept = 0
+        for k in range(indptr[rows_R[r]], indptr[rows_R[r] + 1]):
+            kept += table_S[indices_N[k]] != ABSENT
+        lengths_B[at_R[r]] = kept
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_csr(
+    out_indptr: np.ndarray,
+    out_indices: np.ndarray,
+    out_values: np.ndarray,
+    at_R: np.ndarray,
+    rows_R: np.ndarray,
+    indptr: np.ndarray,
+    indices_N: np.ndarray,
+    values_N: np.ndarray,
+    factors: np.ndarray,
+    table_S: np.ndarray,
+    is_log: bool,
+) -> None:
+    """Write ln(normalised counts + 1) of some rows into a CSR batch whose row pointers are known."""
+    memo = np.empty(MEMO, np.float32)
+    for r in range(len(rows_R)):
+        row = rows_R[r]
+        factor = factors[row]
+        for count in range(MEMO):
+            memo[count] = math.log1p(count * factor)
+        at = out_indptr[at_R[r]]
+        for k in range(indptr[row], indptr[row + 1]):
+            gene = table_S[indices_N[k]]
+            if gene != ABSENT:
+                out_indices[at] = gene
+                out_values[at] = _normalised(values_N[k], factor, memo, is_log)
+                at += 1
+
+
+def library_factors(n_counts_C: np.ndarray, normalize_to: float) -> np.ndarray:
+    """Factor that brings each cell's library to `normalize_to` (1e6 for CPM); 0 for a cell without counts."""
+    factors = np.zeros(len(n_counts_C))
+    np.divide(normalize_to, n_counts_C, out=factors, where=n_counts_C > 0)
+    return factors

@@ -1,0 +1,156 @@
+"""The network, and nothing else.
+
+B cells of a batch, G genes, H hidden units, K classes.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from scipy import sparse
+from torch import nn
+
+from scnym.base.settings import NetworkSettings
+from scnym.feed.stream import csr_tensor
+
+
+class HiddenBlock(nn.Module):
+    """Linear, BN, dropout, ReLU."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(width, width), nn.BatchNorm1d(width), nn.Dropout(dropout), nn.ReLU()
+        )
+
+    def forward(self, hidden_BH: torch.Tensor) -> torch.Tensor:
+        """Map (B, H) to (B, H)."""
+        return self.layers(hidden_BH)
+
+
+class ResidualBlock(nn.Module):
+    """Linear, BN, ReLU, Linear, BN, plus the input; then ReLU, BN, dropout, ReLU."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            nn.Linear(width, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.BatchNorm1d(width),
+        )
+        self.finish = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(width), nn.Dropout(dropout), nn.ReLU())
+
+    def forward(self, hidden_BH: torch.Tensor) -> torch.Tensor:
+        """Map (B, H) to (B, H)."""
+        return self.finish(hidden_BH + self.change(hidden_BH))
+
+
+class _CsrProduct(torch.autograd.Function):
+    """CSR x dense; the gradient goes to the dense side only, by a product with the transposed CSR."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BG: torch.Tensor, weight_GH: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x_BG)
+        return x_BG @ weight_GH
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:  # noqa: ANN401
+        (x_BG,), (gradient_BH,) = ctx.saved_tensors, gradients
+        return None, _transposed(x_BG) @ gradient_BH.contiguous()
+
+
+def _transposed(x_BG: torch.Tensor) -> torch.Tensor:
+    """Give the transpose as CSR; scipy sorts it 20 times faster than torch."""
+    parts = (x_BG.values().numpy(), x_BG.col_indices().numpy(), x_BG.crow_indices().numpy())
+    flipped = sparse.csr_matrix(parts, shape=tuple(x_BG.shape)).T.tocsr()
+    return csr_tensor(flipped.indptr, flipped.indices, flipped.data, flipped.shape)
+
+
+class GeneLinear(nn.Module):
+    """A linear layer that reads genes: dense batches, and CSR ones without making them dense.
+
+    Starts like ``torch.nn.Linear``; the weight has shape (G, H), so that a gene's weights lie side by side.
+    """
+
+    def __init__(self, n_genes: int, width: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(n_genes)
+        self.weight = nn.Parameter(torch.empty(n_genes, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
+
+    def forward(self, x_BG: torch.Tensor) -> torch.Tensor:
+        """Map (B, G) to (B, H)."""
+        if x_BG.layout == torch.sparse_csr:
+            return _CsrProduct.apply(x_BG, self.weight) + self.bias
+        return torch.addmm(self.bias, x_BG, self.weight)
+
+
+def _on_values(layer: Callable[[torch.Tensor], torch.Tensor], x_BG: torch.Tensor) -> torch.Tensor:
+    """Apply what keeps zeros at zero, to all values of a dense batch or to the stored ones of a CSR batch."""
+    if x_BG.layout != torch.sparse_csr:
+        return layer(x_BG)
+    return csr_tensor(
+        x_BG.crow_indices().numpy(), x_BG.col_indices().numpy(), layer(x_BG.values()), tuple(x_BG.shape)
+    )
+
+
+class CellTypeNetwork(nn.Module):
+    """Genes to class logits: a hidden path, and beside it a linear shortcut whose logits are added.
+
+    The shortcut starts at zero. `docs/decisions.md` has the measurements that led to it.
+
+    Parameters
+    ----------
+    n_genes, n_classes
+        Length of input and output.
+    settings
+        The shape between them.
+    """
+
+    input_scale: torch.Tensor
+
+    def __init__(self, n_genes: int, n_classes: int, settings: NetworkSettings) -> None:
+        super().__init__()
+        width = settings.n_hidden
+        self.register_buffer("input_scale", torch.ones(()))
+        self.input_dropout = nn.Dropout(settings.init_dropout)
+        self.first = GeneLinear(n_genes, width)
+        self.first_finish = nn.Sequential(
+            nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU()
+        )
+        block = ResidualBlock if settings.residual else HiddenBlock
+        self.blocks = nn.Sequential(
+            *(block(width, settings.hidden_dropout) for _ in range(settings.n_layers))
+        )
+        self.classify = nn.Linear(width, n_classes)
+        self.shortcut = GeneLinear(n_genes, n_classes) if settings.shortcut else None
+        if self.shortcut is not None:
+            nn.init.zeros_(self.shortcut.weight)
+            nn.init.zeros_(self.shortcut.bias)
+
+    def forward(self, x_BG: torch.Tensor) -> torch.Tensor:
+        """Give logits, shape (B, K), of normalised log counts, shape (B, G)."""
+        scaled_BG = self._scaled(x_BG)
+        logits_BK = self.classify(self._hidden(scaled_BG))
+        return logits_BK if self.shortcut is None else logits_BK + self.shortcut(scaled_BG)
+
+    def embed(self, x_BG: torch.Tensor) -> torch.Tensor:
+        """Give the last hidden layer, shape (B, H)."""
+        return self._hidden(self._scaled(x_BG))
+
+    def _scaled(self, x_BG: torch.Tensor) -> torch.Tensor:
+        return _on_values(lambda values: values * self.input_scale, x_BG)
+
+    def _hidden(self, scaled_BG: torch.Tensor) -> torch.Tensor:
+        return self.blocks(self.first_finish(self.first(_on_values(self.input_dropout, scaled_BG))))
+
+    @torch.no_grad()
+    def gene_importance(self) -> torch.Tensor:
+        """Give how much the network listens to each gene: the norm of its outgoing weights, shape (G,)."""
+        squares_G = self.first.weight.square().sum(dim=1)
+        if self.shortcut is not None:
+            squares_G = squares_G + self.shortcut.weight.square().sum(dim=1)
+        return squares_G.sqrt().cpu()

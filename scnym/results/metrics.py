@@ -1,0 +1,90 @@
+"""How good labels are. scikit-learn measures; here it is put together.
+
+C cells, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Agreement of predicted with true classes."""
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    mean_loss: float
+    """Cross-entropy per cell, in nats."""
+    calibration_error: float
+    """Expected calibration error of the confidence."""
+    n_cells: int
+    per_class: pd.DataFrame
+    """precision, recall, f1, support; one row per class."""
+    confusion_KK: np.ndarray
+    """Cells by true class (rows) and predicted class (columns)."""
+
+    def summary(self) -> dict[str, float | int]:
+        """Give the headline figures."""
+        names = ("accuracy", "balanced_accuracy", "macro_f1", "mean_loss", "calibration_error", "n_cells")
+        return {name: getattr(self, name) for name in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """Give everything as plain lists and numbers."""
+        return {
+            **self.summary(),
+            "per_class": self.per_class.to_dict(orient="index"),
+            "confusion": self.confusion_KK.tolist(),
+        }
+
+
+def measure(truth_C: np.ndarray, probabilities_CK: np.ndarray, classes: Sequence[str]) -> Metrics:
+    """Measure probabilities against the truth.
+
+    Parameters
+    ----------
+    truth_C
+        Class codes, shape (C,), at least one.
+    probabilities_CK
+        Rows sum to one, shape (C, K).
+    classes
+        Names of the K classes.
+
+    Notes
+    -----
+    Macro averages run over the classes that occur in the truth or among the predictions.
+    """
+    predicted_C = probabilities_CK.argmax(axis=1)
+    codes = range(len(classes))
+    figures = metrics.precision_recall_fscore_support(truth_C, predicted_C, labels=codes, zero_division=0)
+    per_class = pd.DataFrame(
+        dict(zip(("precision", "recall", "f1", "support"), figures, strict=True)), index=pd.Index(classes)
+    )
+    per_class["support"] = per_class["support"].astype(int)
+    likelihood_C = probabilities_CK[np.arange(len(truth_C)), truth_C]
+    occurs = np.union1d(truth_C, predicted_C)
+    seen = np.unique(truth_C)
+    return Metrics(
+        accuracy=float(metrics.accuracy_score(truth_C, predicted_C)),
+        balanced_accuracy=float(per_class["recall"].to_numpy()[seen].mean()),
+        macro_f1=float(per_class["f1"].to_numpy()[occurs].mean()),
+        mean_loss=float(-np.log(np.maximum(likelihood_C, np.finfo(np.float32).tiny)).mean()),
+        calibration_error=expected_calibration_error(probabilities_CK.max(axis=1), predicted_C == truth_C),
+        n_cells=len(truth_C),
+        per_class=per_class,
+        confusion_KK=metrics.confusion_matrix(truth_C, predicted_C, labels=list(codes)),
+    )
+
+
+def expected_calibration_error(confidence_C: np.ndarray, correct_C: np.ndarray) -> float:
+    """Mean gap between confidence and accuracy over 15 equal bins, weighted by cells (Guo et al. 2017, eq. 5)."""
+    bin_C = np.minimum((confidence_C * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gap_of_bin = np.bincount(bin_C, weights=confidence_C - correct_C, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap_of_bin).sum() / len(confidence_C))

@@ -1,0 +1,1 @@
+"""Whole jobs, from split to folder."""

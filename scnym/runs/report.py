@@ -1,0 +1,89 @@
+"""The page that a person reads: one HTML file that needs nothing else."""
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from scnym.results.metrics import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATE = "report.html"
+DPI = 130
+
+
+def write_report(path: Path, summary: dict[str, Any], judged: Metrics, logs: dict[str, pd.DataFrame]) -> None:
+    """Write a training run's page.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    summary
+        The content of ``metrics.json``.
+    judged
+        On held-out cells, or on selection cells if there was no cross-validation.
+    logs
+        The epochs of each fold.
+    """
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    template = jinja2.Environment(loader=loader, autoescape=True).get_template(TEMPLATE)
+    page = template.render(
+        summary=summary,
+        judged=judged,
+        per_class=judged.per_class.reset_index(names="name").to_dict(orient="records"),
+        confusion=_as_data_url(confusion_figure(judged, summary["classes"])),
+        curves=_as_data_url(curves_figure(logs)),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def confusion_figure(judged: Metrics, classes: list[str]) -> "Figure":
+    """Draw the confusion matrix; shades are shares of each true class, numbers are cells."""
+    from matplotlib.figure import Figure
+
+    cells_KK = judged.confusion_KK
+    shares_KK = cells_KK / np.maximum(cells_KK.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.42 * len(classes)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares_KK, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for row, column in np.argwhere(cells_KK):
+        colour = "white" if shares_KK[row, column] > 0.5 else "black"
+        text = f"{cells_KK[row, column]}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    return figure
+
+
+def curves_figure(logs: dict[str, pd.DataFrame]) -> "Figure":
+    """Draw training and selection loss of every fold."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, column, title in zip(
+        panels, ("train_loss", "selection_loss"), ("training", "selection"), strict=True
+    ):
+        for name, log in logs.items():
+            axes.plot(log["epoch"], log[column], label=name, linewidth=1.2)
+        axes.set_title(f"loss on {title} cells")
+        axes.set_xlabel("epoch")
+        axes.set_yscale("log")
+    panels[1].legend(fontsize=7)
+    return figure
+
+
+def _as_data_url(figure: "Figure") -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
