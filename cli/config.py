@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
 
 from .group import underscored
@@ -21,9 +22,7 @@ def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     known = _option_names(ctx)
-    own = {
-        parameter.name: parameter for parameter in ctx.command.params if parameter.param_type_name == "option"
-    }
+    own = {parameter.name: parameter for parameter in ctx.command.params if parameter.param_type_name == "option"}
     defaults: dict[str, Any] = {}
     for key, value in _read(path).items():
         name = known.get(underscored(key))

@@ -9,9 +9,7 @@ from . import options
 
 
 def convert(
-    inputs: Annotated[
-        list[Path], typer.Argument(help="h5ad, loom, CSV or TSV files (also .gz).", metavar="INPUT...")
-    ],
+    inputs: Annotated[list[Path], typer.Argument(help="h5ad, loom, CSV or TSV files (also .gz).", metavar="INPUT...")],
     store: Annotated[Path, typer.Argument(help="The store to write.", metavar="STORE.zarr")],
     config: options.Config = None,
     input_genes: options.InputGenes = None,
@@ -23,7 +21,7 @@ def convert(
 ) -> None:
     """Convert raw counts into a Zarr store that streams, and that AnnData opens.
 
-    Examples:
+    For example:
 
         scnym convert counts.h5ad counts.zarr
 

@@ -1,13 +1,14 @@
 """The group of commands: forgiving about spelling and order, one line for every error."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import typer
-from scnym.base.errors import ScnymError
-from typer._click.exceptions import ClickException  # has no public name in Typer
+from typer._click.core import Context  # these two have no public names in Typer
+from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
+
+from scnym.base.errors import ScnymError
 
 SWITCH_METAVAR = "true|false"
 SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
@@ -21,16 +22,16 @@ def underscored(name: str) -> str:
 class ScnymGroup(TyperGroup):
     """Commands found anywhere on the line, switches with or without a value, errors as one line."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Bring the command to the front before Typer reads the line."""
         return super().parse_args(ctx, self._rearranged(args))
 
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # noqa: ANN401
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run; a mistake becomes one line on stderr and exit code 2, a fault of ours exit code 1."""
-        if not extra.pop("standalone_mode", True):
-            return super().main(args, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
         try:
-            sys.exit(super().main(args, standalone_mode=False, **extra) or 0)
+            sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
         except ScnymError as fault:
             _fail(fault.message, fault.exit_code)
         except ClickException as fault:

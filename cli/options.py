@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from scnym.base import settings
 
 from .config import load_config
@@ -60,9 +61,7 @@ InputGenes = Annotated[
 ]
 Layer = Annotated[
     str | None,
-    typer.Option(
-        "--layer", help="Where the counts of an h5ad are: `raw`, or a layer's name.", rich_help_panel=DATA
-    ),
+    typer.Option("--layer", help="Where the counts of an h5ad are: `raw`, or a layer's name.", rich_help_panel=DATA),
 ]
 LibrarySize = Annotated[
     str | None,
@@ -89,9 +88,7 @@ LowerGroup = Annotated[
 ]
 UpperGroup = Annotated[
     str,
-    typer.Option(
-        "--upper_group", help="Column with the context; not used by this command.", rich_help_panel=DATA
-    ),
+    typer.Option("--upper_group", help="Column with the context; not used by this command.", rich_help_panel=DATA),
 ]
 GenesToUse = Annotated[
     Path | None,
@@ -100,18 +97,12 @@ GenesToUse = Annotated[
 StreamMemory = Annotated[
     str, typer.Option("--stream_memory", help="Memory cap of the stream, such as 1GB.", rich_help_panel=DATA)
 ]
-OutPath = Annotated[
-    Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)
-]
+OutPath = Annotated[Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
 NFolds = Annotated[
     int,
-    typer.Option(
-        "--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT
-    ),
+    typer.Option("--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT),
 ]
 MinCellsPerClass = Annotated[
     int,
@@ -169,12 +160,8 @@ ClassBalance = Annotated[
 InitDropout = Annotated[
     float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
 ]
-NHidden = Annotated[
-    int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)
-]
-NLayers = Annotated[
-    int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)
-]
+NHidden = Annotated[int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)]
+NLayers = Annotated[int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)]
 Residual = Annotated[
     Switch,
     typer.Option(

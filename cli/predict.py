@@ -22,7 +22,7 @@ def predict_cell_types(
 ) -> None:
     """Label new cells with a trained model; their genes may differ in set and order.
 
-    Example:
+    For example:
 
         scnym predict_cell_types --input_counts new.h5ad --out_path labelled \\
             --model_path run/tissue_independent/all_data/model.safetensors

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Task as RichTask
 from rich.text import Text
+
 from scnym.base.progress import Task
 
 
@@ -37,7 +38,9 @@ class _BarTask:
     task_id: TaskID
 
     def advance(self, amount: int, note: str = "") -> None:
-        self.bars.update(self.task_id, advance=amount, **({"note": note} if note else {}))
+        self.bars.advance(self.task_id, amount)
+        if note:
+            self.bars.update(self.task_id, note=note)
 
 
 @dataclass
@@ -107,9 +110,7 @@ class PlainProgress:
         yield task
         seconds = max(time.monotonic() - started, 1e-9)
         note = f", {task.note}" if task.note else ""
-        self.say(
-            f"{name}: {task.done:,} {unit} in {seconds:.1f} s ({task.done / seconds:,.0f} {unit}/s{note})"
-        )
+        self.say(f"{name}: {task.done:,} {unit} in {seconds:.1f} s ({task.done / seconds:,.0f} {unit}/s{note})")
 
     def say(self, line: str) -> None:
         """Print a line."""

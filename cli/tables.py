@@ -23,9 +23,7 @@ def print_store(store: "Store", *, as_json: bool) -> None:
         return
     table = _table("source", "cells", "genes", "values")
     for source in store.sources:
-        table.add_row(
-            str(source["file"]), f"{source['n_cells']:,}", f"{source['n_genes']:,}", str(source["scale"])
-        )
+        table.add_row(str(source["file"]), f"{source['n_cells']:,}", f"{source['n_genes']:,}", str(source["scale"]))
     _STDOUT.print(table)
     _say(f"store: {store.path}")
 

@@ -7,6 +7,7 @@ from .options import Switch
 
 _RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
 _NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
+_RESIDUAL, _SHORTCUT = Switch.of(_NETWORK.residual), Switch.of(_NETWORK.shortcut)
 
 
 def train_tissue_independent(
@@ -32,9 +33,9 @@ def train_tissue_independent(
     class_balance: options.ClassBalance = None,
     n_hidden: options.NHidden = _NETWORK.n_hidden,
     n_layers: options.NLayers = _NETWORK.n_layers,
-    residual: options.Residual = Switch.of(_NETWORK.residual),
+    residual: options.Residual = _RESIDUAL,
     init_dropout: options.InitDropout = _NETWORK.init_dropout,
-    shortcut: options.Shortcut = Switch.of(_NETWORK.shortcut),
+    shortcut: options.Shortcut = _SHORTCUT,
     max_memory: options.MaxMemory = "1GB",
     stream_memory: options.StreamMemory = "1GB",
     overwrite: options.Overwrite = False,
@@ -42,7 +43,7 @@ def train_tissue_independent(
 ) -> None:
     """Learn cell types from all cells, whatever their tissue: 5-fold cross-validation, then the final model.
 
-    Examples:
+    For example:
 
         scnym train_tissue_independent --input_counts cells.h5ad --lower_group cell_type --out_path run
 

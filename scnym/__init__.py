@@ -16,8 +16,7 @@ if TYPE_CHECKING:
         parse_bytes,
     )
     from scnym.disk.ingest import convert
-    from scnym.disk.store import Store
-    from scnym.disk.store import Store as open_store
+    from scnym.disk.store import Store, open_store
     from scnym.feed.stream import Batch, StreamDataset, in_order_stream, training_stream
     from scnym.model.snapshot import Snapshot
     from scnym.runs.prediction import PredictionSummary, predict
@@ -42,14 +41,14 @@ _HOMES = {
     "UserError": "scnym.base.errors:UserError",
     "convert": "scnym.disk.ingest:convert",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
-    "open_store": "scnym.disk.store:Store",
+    "open_store": "scnym.disk.store:open_store",
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
     "train": "scnym.runs.training:train_tissue_independent",
     "training_stream": "scnym.feed.stream:training_stream",
 }
 
-__all__ = [  # noqa: RUF022 - the order of _HOMES
+__all__ = [
     "Batch",
     "ConvertSettings",
     "NetworkSettings",
@@ -75,7 +74,7 @@ __all__ = [  # noqa: RUF022 - the order of _HOMES
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute may be anything
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'scnym' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")

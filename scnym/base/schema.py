@@ -37,11 +37,7 @@ def value_dtype(max_value: float, *, integral: bool) -> np.dtype:
     """Smallest dtype that holds every value exactly: u1, u2 or u4 for whole numbers, else f4."""
     if not integral or max_value > np.iinfo(np.uint32).max:
         return np.dtype("<f4")
-    return next(
-        np.dtype(d).newbyteorder("<")
-        for d in (np.uint8, np.uint16, np.uint32)
-        if max_value <= np.iinfo(d).max
-    )
+    return next(np.dtype(d).newbyteorder("<") for d in (np.uint8, np.uint16, np.uint32) if max_value <= np.iinfo(d).max)
 
 
 def index_dtype(n_genes: int) -> np.dtype:
@@ -50,13 +46,13 @@ def index_dtype(n_genes: int) -> np.dtype:
 
 
 def chunk_elements(elements_per_row: float) -> int:
-    """Stored values per chunk: about 64 rows' worth, a power of two, at least 32,768."""
+    """Give the stored values per chunk: about 64 rows' worth, a power of two, at least 32,768."""
     wanted = max(MIN_CHUNK_ELEMENTS, int(CHUNK_ROWS * elements_per_row))
     return 1 << (wanted - 1).bit_length()
 
 
 def shard_elements(n_elements: int, chunk: int, max_shard_bytes: int, itemsize: int) -> int:
-    """Stored values per shard: whole chunks, no more than the array holds, below `max_shard_bytes`."""
+    """Give the stored values per shard: whole chunks, no more than the array holds, below `max_shard_bytes`."""
     limit = max(1, min(max_shard_bytes, MAX_SHARD_BYTES) // (chunk * itemsize))
     needed = max(1, -(-n_elements // chunk))
     return chunk * min(limit, needed)

@@ -68,9 +68,7 @@ class StreamSettings:
     def __post_init__(self) -> None:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
-        _require(
-            self.window_rows >= self.batch_size, "window_rows", self.window_rows, "at least the batch size"
-        )
+        _require(self.window_rows >= self.batch_size, "window_rows", self.window_rows, "at least the batch size")
         _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
         balance_exponent(self.class_balance)
 
@@ -134,9 +132,7 @@ class SplitSettings:
 
     def __post_init__(self) -> None:
         _require(self.n_folds == 0 or self.n_folds >= 2, "n_folds", self.n_folds, "0, or 2 or more")
-        _require(
-            0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1"
-        )
+        _require(0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1")
         _require(self.min_cells_per_class >= 0, "min_cells_per_class", self.min_cells_per_class, "0 or more")
 
 
@@ -171,16 +167,14 @@ class TrainSettings:
         _require(self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
         _require(self.min_steps >= 0, "min_steps", self.min_steps, "0 or more")
         _require(self.patience >= 0, "patience", self.patience, "0 or more")
-        _require(
-            self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta"
-        )
+        _require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         rate = self.learning_rate
         _require(rate is None or rate > 0, "learning_rate", rate, "a number above 0")
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
     def epochs_for(self, n_batches: int) -> int:
-        """Give the number of epochs for a training part of `n_batches` batches: `n_epochs`, or what `min_steps` asks."""
+        """Give the epochs for a training part of `n_batches` batches: `n_epochs`, or what `min_steps` asks."""
         return max(self.n_epochs, -(-self.min_steps // n_batches))
 
 

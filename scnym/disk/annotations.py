@@ -21,9 +21,7 @@ def read_annotations(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, sep=separator, dtype=str, index_col=False)
     except (ValueError, OSError, EOFError) as fault:
-        raise FormatError(
-            f"the table cannot be read ({fault})", where=path, way_out="write it as CSV"
-        ) from fault
+        raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
 def join_annotations(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -48,9 +46,7 @@ def join_annotations(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.D
     ids = table[id_column]
     repeated = ids[ids.duplicated() & ids.isin(known)].unique()
     if len(repeated):
-        raise DataError(
-            f"cell {examples(repeated)} stands twice", where=path, way_out="keep one row per cell"
-        )
+        raise DataError(f"cell {examples(repeated)} stands twice", where=path, way_out="keep one row per cell")
     missing = obs.index.difference(pd.Index(ids))
     if len(missing):
         raise DataError(

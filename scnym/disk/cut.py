@@ -59,7 +59,7 @@ class Parts:
 
 
 def canonical(counts_CG: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Same counts with genes ascending in every row, each at most once, and no stored zeros."""
+    """Give the same counts with genes ascending in every row, each at most once, and no stored zeros."""
     if not counts_CG.has_canonical_format:
         counts_CG = counts_CG.copy()
         counts_CG.sum_duplicates()

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import write_elem
+from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.errors import DataError, OutputExistsError, examples
 from scnym.base.progress import SILENT, Progress
@@ -110,9 +111,7 @@ def _check_target(target: Path, settings: ConvertSettings) -> None:
             way_out=f"write {target.with_suffix(STORE_SUFFIX)}",
         )
     if target.exists() and not settings.overwrite:
-        raise OutputExistsError(
-            "the store exists already", where=target, way_out="choose another name or --overwrite"
-        )
+        raise OutputExistsError("the store exists already", where=target, way_out="choose another name or --overwrite")
 
 
 @contextmanager
@@ -210,9 +209,7 @@ def _given_totals(obs: pd.DataFrame, column: str, measured: np.ndarray, path: Pa
     return given
 
 
-def _write_counts(
-    group: zarr.Group, parts: Parts, census: ValueCensus, n_genes: int, settings: ConvertSettings
-) -> str:
+def _write_counts(group: zarr.Group, parts: Parts, census: ValueCensus, n_genes: int, settings: ConvertSettings) -> str:
     """Write X as CSR; return the SHA-256 of values, indices and indptr as stored."""
     indptr = parts.indptr()
     n_cells = len(indptr) - 1
@@ -242,7 +239,7 @@ def _write_counts(
 def _write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
     with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False):
         # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
-        warnings.filterwarnings("ignore", category=zarr.errors.UnstableSpecificationWarning)
+        warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
         write_elem(group, "obs", obs)
         write_elem(group, "var", _storable(var))
     for name in EMPTY_GROUPS:
@@ -250,7 +247,7 @@ def _write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> No
 
 
 def _storable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Same table with text columns as categories, which keeps their codes at hand and missing values apart."""
+    """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart."""
     frame = frame.copy()
     for name in frame.columns:
         column = frame[name]

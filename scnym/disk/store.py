@@ -203,20 +203,14 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            raise MissingInputError(
-                "there is no such store", where=path, way_out="check the path, or scnym convert"
-            )
+            raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
         try:
             root = zarr.open_group(self.path, mode="r")
             attributes = dict(root.attrs)
         except (OSError, ValueError, KeyError) as fault:
-            raise FormatError(
-                "not a Zarr store", where=path, way_out="make one with scnym convert"
-            ) from fault
+            raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
         if attributes.get("encoding-type") != STORE_ENCODING:
-            raise FormatError(
-                "a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert"
-            )
+            raise FormatError("a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert")
         written_as = attributes.get("format_version")
         if not isinstance(written_as, int) or written_as > FORMAT_VERSION:
             raise FormatError(
@@ -225,9 +219,7 @@ class Store:
                 way_out="update scnym",
             )
         self.sources = cast("list[dict[str, Any]]", attributes["sources"])
-        self.datasets: Sequence[Dataset] = [
-            Dataset(self.path, str(source["dataset"])) for source in self.sources
-        ]
+        self.datasets: Sequence[Dataset] = [Dataset(self.path, str(source["dataset"])) for source in self.sources]
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -261,14 +253,17 @@ class Store:
         return self.obs[name]
 
 
+def open_store(path: str | Path) -> Store:
+    """Open a finished store; see `Store`."""
+    return Store(path)
+
+
 def is_store(path: Path) -> bool:
     """Whether a path looks like a store, finished or not."""
     return path.is_dir() and (path / "zarr.json").is_file()
 
 
-async def _read_slices(
-    arrays: Sequence[zarr.Array], slices: Sequence[slice]
-) -> tuple[np.ndarray, np.ndarray]:
+async def _read_slices(arrays: Sequence[zarr.Array], slices: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
     """Read the same slices of two arrays in one request; each comes back in one piece."""
     reads = [array.async_array.getitem(part) for array in arrays for part in slices]
     pieces = cast("list[np.ndarray]", await asyncio.gather(*reads))

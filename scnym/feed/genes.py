@@ -49,9 +49,7 @@ def mismatch_advice(source_genes: Sequence[str], model_genes: Sequence[str]) -> 
     unversioned = {gene.partition(".")[0] for gene in source_genes}
     if unversioned & {gene.partition(".")[0] for gene in model_genes}:
         return "names differ in their version suffix (.1, .2); remove it from the data's genes"
-    return (
-        f"the data has {examples(source_genes[:3])}, the model {examples(model_genes[:3])}; check the species"
-    )
+    return f"the data has {examples(source_genes[:3])}, the model {examples(model_genes[:3])}; check the species"
 
 
 def _id_type(genes: Sequence[str]) -> str:

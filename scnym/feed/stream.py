@@ -165,9 +165,7 @@ class StreamDataset(IterableDataset[Batch]):
         decoded: dict[int, _DecodedRows] = {}
         for source in np.unique(source_W):
             mine = source_W == source
-            wanted, local_W[mine] = np.unique(
-                window.rows_W[mine] - self._first_rows[source], return_inverse=True
-            )
+            wanted, local_W[mine] = np.unique(window.rows_W[mine] - self._first_rows[source], return_inverse=True)
             decoded[int(source)] = self._read(self._datasets[source], wanted, self.gene_maps[source])
         return _DecodedWindow(window.rows_W, source_W, local_W, decoded)
 
@@ -285,9 +283,7 @@ def training_stream(
         block_rows=settings.block_rows,
         seed=settings.seed,
     )
-    return StreamDataset(
-        store, plan, genes, codes_C, normalize_to=normalize_to, layout=layout, reuse_buffer=True
-    )
+    return StreamDataset(store, plan, genes, codes_C, normalize_to=normalize_to, layout=layout, reuse_buffer=True)
 
 
 def in_order_stream(
@@ -307,12 +303,8 @@ def in_order_stream(
     SettingsError
         If the memory cap is too small for a batch.
     """
-    plan = InOrderPlan(
-        rows_C, batch_size=settings.batch_size, window_rows=_window_rows(store, len(genes), settings)
-    )
-    return StreamDataset(
-        store, plan, genes, labels_C, normalize_to=normalize_to, layout=layout, reuse_buffer=True
-    )
+    plan = InOrderPlan(rows_C, batch_size=settings.batch_size, window_rows=_window_rows(store, len(genes), settings))
+    return StreamDataset(store, plan, genes, labels_C, normalize_to=normalize_to, layout=layout, reuse_buffer=True)
 
 
 def _window_rows(store: Store, n_genes: int, settings: StreamSettings) -> int:

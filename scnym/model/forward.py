@@ -26,8 +26,6 @@ def all_logits(
     network: nn.Module, batches: Iterable[Batch], device: torch.device
 ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
     """Give row numbers (C,), labels (C,) and logits (C, K) of all cells at once."""
-    found = [
-        (batch.rows, batch.labels, logits_BK) for batch, logits_BK in logits_of(network, batches, device)
-    ]
+    found = [(batch.rows, batch.labels, logits_BK) for batch, logits_BK in logits_of(network, batches, device)]
     rows, labels, logits = zip(*found, strict=True)
     return np.concatenate(rows), torch.cat(labels), torch.cat(logits)

@@ -20,9 +20,7 @@ class HiddenBlock(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, width), nn.BatchNorm1d(width), nn.Dropout(dropout), nn.ReLU()
-        )
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.Dropout(dropout), nn.ReLU())
 
     def forward(self, hidden_BH: torch.Tensor) -> torch.Tensor:
         """Map (B, H) to (B, H)."""
@@ -52,12 +50,12 @@ class _CsrProduct(torch.autograd.Function):
     """CSR x dense; the gradient goes to the dense side only, by a product with the transposed CSR."""
 
     @staticmethod
-    def forward(ctx: Any, x_BG: torch.Tensor, weight_GH: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    def forward(ctx: Any, x_BG: torch.Tensor, weight_GH: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x_BG)
         return x_BG @ weight_GH
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:  # noqa: ANN401
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         (x_BG,), (gradient_BH,) = ctx.saved_tensors, gradients
         return None, _transposed(x_BG) @ gradient_BH.contiguous()
 
@@ -65,8 +63,9 @@ class _CsrProduct(torch.autograd.Function):
 def _transposed(x_BG: torch.Tensor) -> torch.Tensor:
     """Give the transpose as CSR; scipy sorts it 20 times faster than torch."""
     parts = (x_BG.values().numpy(), x_BG.col_indices().numpy(), x_BG.crow_indices().numpy())
-    flipped = sparse.csr_matrix(parts, shape=tuple(x_BG.shape)).T.tocsr()
-    return csr_tensor(flipped.indptr, flipped.indices, flipped.data, flipped.shape)
+    n_rows, n_columns = x_BG.shape
+    flipped = sparse.csr_matrix(parts, shape=(n_rows, n_columns)).T.tocsr()
+    return csr_tensor(flipped.indptr, flipped.indices, flipped.data, (n_columns, n_rows))
 
 
 class GeneLinear(nn.Module):
@@ -92,9 +91,9 @@ def _on_values(layer: Callable[[torch.Tensor], torch.Tensor], x_BG: torch.Tensor
     """Apply what keeps zeros at zero, to all values of a dense batch or to the stored ones of a CSR batch."""
     if x_BG.layout != torch.sparse_csr:
         return layer(x_BG)
-    return csr_tensor(
-        x_BG.crow_indices().numpy(), x_BG.col_indices().numpy(), layer(x_BG.values()), tuple(x_BG.shape)
-    )
+    n_rows, n_columns = x_BG.shape
+    places = x_BG.crow_indices().numpy(), x_BG.col_indices().numpy()
+    return csr_tensor(*places, layer(x_BG.values()), (n_rows, n_columns))
 
 
 class CellTypeNetwork(nn.Module):
@@ -118,13 +117,9 @@ class CellTypeNetwork(nn.Module):
         self.register_buffer("input_scale", torch.ones(()))
         self.input_dropout = nn.Dropout(settings.init_dropout)
         self.first = GeneLinear(n_genes, width)
-        self.first_finish = nn.Sequential(
-            nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU()
-        )
+        self.first_finish = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU())
         block = ResidualBlock if settings.residual else HiddenBlock
-        self.blocks = nn.Sequential(
-            *(block(width, settings.hidden_dropout) for _ in range(settings.n_layers))
-        )
+        self.blocks = nn.Sequential(*(block(width, settings.hidden_dropout) for _ in range(settings.n_layers)))
         self.classify = nn.Linear(width, n_classes)
         self.shortcut = GeneLinear(n_genes, n_classes) if settings.shortcut else None
         if self.shortcut is not None:

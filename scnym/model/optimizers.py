@@ -35,9 +35,7 @@ class Optimizers:
         Training cells; the shortcut's L2 penalty is that of a logistic regression over them.
     """
 
-    def __init__(
-        self, network: CellTypeNetwork, settings: TrainSettings, *, n_steps: int, n_train: int
-    ) -> None:
+    def __init__(self, network: CellTypeNetwork, settings: TrainSettings, *, n_steps: int, n_train: int) -> None:
         self._optimizers = list(_optimizers(network, settings, n_train))
         schedule = _constant if settings.optimizer == "adadelta" else _warm_up_then_cosine(n_steps)
         self._schedules = [LambdaLR(optimizer, schedule) for optimizer in self._optimizers]

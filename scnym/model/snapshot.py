@@ -61,9 +61,7 @@ class Snapshot:
 
     def to_bytes(self) -> bytes:
         """Give the model file's content."""
-        weights = {
-            name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()
-        }
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         return save(weights, metadata={METADATA_KEY: self.card.model_dump_json()})
 
     @classmethod
@@ -122,9 +120,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_card(document: str | None, path: Path) -> Card:
     if document is None:
-        raise FormatError(
-            "a safetensors file, but not a scnym model", where=path, way_out="give one from a scnym run"
-        )
+        raise FormatError("a safetensors file, but not a scnym model", where=path, way_out="give one from a scnym run")
     try:
         card = Card.model_validate_json(document)
     except (ValidationError, ScnymError) as fault:

@@ -59,7 +59,7 @@ def train(
     *,
     device: torch.device,
     task: Task,
-    after_epoch: Callable[[int], None] = lambda epoch: None,
+    after_epoch: Callable[[int], None],
 ) -> TrainingResult:
     """Train, and leave the weights of the epoch with the least selection loss in the network.
 

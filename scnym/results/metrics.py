@@ -63,7 +63,9 @@ def measure(truth_C: np.ndarray, probabilities_CK: np.ndarray, classes: Sequence
     """
     predicted_C = probabilities_CK.argmax(axis=1)
     codes = range(len(classes))
-    figures = metrics.precision_recall_fscore_support(truth_C, predicted_C, labels=codes, zero_division=0)
+    # scikit-learn takes the number 0 here, but its annotation knows only of words.
+    never_predicted: Any = 0
+    figures = metrics.precision_recall_fscore_support(truth_C, predicted_C, labels=codes, zero_division=never_predicted)
     per_class = pd.DataFrame(
         dict(zip(("precision", "recall", "f1", "support"), figures, strict=True)), index=pd.Index(classes)
     )

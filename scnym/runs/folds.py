@@ -101,8 +101,6 @@ def _stratified_share(codes: np.ndarray, fraction: float, random: np.random.Gene
     if not chosen.any():
         largest = np.flatnonzero(codes == np.bincount(codes).argmax())
         if len(largest) < 2:
-            raise SettingsError(
-                "too few cells to set any aside for selection", way_out="give more labelled cells"
-            )
+            raise SettingsError("too few cells to set any aside for selection", way_out="give more labelled cells")
         chosen[random.choice(largest)] = True
     return chosen

@@ -48,11 +48,7 @@ def open_input(path: Path, out_path: Path, settings: ConvertSettings, progress: 
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
     status = path.stat()
     key = repr((path.resolve(), status.st_size, status.st_mtime_ns, replace(settings, overwrite=False)))
-    cached = (
-        out_path
-        / CACHE
-        / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
-    )
+    cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
     if not cached.exists():
         convert([path], cached, replace(settings, overwrite=False), progress=progress)
     return Store(cached)
@@ -86,9 +82,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     sizes = names.value_counts()
     classes = tuple(sorted(sizes.index[sizes >= max(1, min_cells)]))
     if not classes:
-        raise DataError(
-            f"column {column!r} holds no labels", where=where, way_out="name another --lower_group"
-        )
+        raise DataError(f"column {column!r} holds no labels", where=where, way_out="name another --lower_group")
     codes_C = pd.Categorical(names, categories=classes).codes.astype(np.int64)
     n_unlabelled = int(names.isna().sum())
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)

@@ -71,9 +71,7 @@ def curves_figure(logs: dict[str, pd.DataFrame]) -> "Figure":
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, column, title in zip(
-        panels, ("train_loss", "selection_loss"), ("training", "selection"), strict=True
-    ):
+    for axes, column, title in zip(panels, ("train_loss", "selection_loss"), ("training", "selection"), strict=True):
         for name, log in logs.items():
             axes.plot(log["epoch"], log[column], label=name, linewidth=1.2)
         axes.set_title(f"loss on {title} cells")

@@ -76,9 +76,7 @@ class RunSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``metrics.json``."""
-        by_fold = pd.DataFrame(
-            [{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds]
-        )
+        by_fold = pd.DataFrame([{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds])
         return {
             "classes": list(self.labels.classes),
             "n_cells": int((self.labels.codes_C >= 0).sum()),
@@ -161,9 +159,7 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
 
 def _model_genes(store: Store, genes_to_use: str | None) -> Sequence[str]:
     """Give the genes of all sources, or those of a list that some source has."""
-    shared = [
-        gene for gene in store.datasets[0].genes if all(gene in set(d.genes) for d in store.datasets[1:])
-    ]
+    shared = [gene for gene in store.datasets[0].genes if all(gene in set(d.genes) for d in store.datasets[1:])]
     if genes_to_use is None:
         if not shared:
             raise DataError("the sources share no gene", where=store.path, way_out="convert them apart")
@@ -193,16 +189,12 @@ def _run_fold(job: _Job, fold: Fold, number: int, folder: Path, progress: Progre
     judged = fold.held_out if len(fold.held_out) else fold.selection
     rows, truth, logits = all_logits(network, _in_order(job, judged), job.device)
     probabilities = probabilities_of(logits, trained.temperature)
-    result = FoldResult(
-        fold, trained, measure(truth.numpy(), probabilities, job.labels.classes), rows, probabilities
-    )
+    result = FoldResult(fold, trained, measure(truth.numpy(), probabilities, job.labels.classes), rows, probabilities)
     _write_fold(job, result, network, target)
     return result
 
 
-def _train_fold(
-    job: _Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress
-) -> TrainingResult:
+def _train_fold(job: _Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
     """Train in place; no row outside `fold.train` is drawn, counted for balance, or used for scaling."""
     settings = job.settings
     codes_C = np.full_like(job.labels.codes_C, UNLABELLED)
@@ -306,20 +298,13 @@ def _summarise(job: _Job, results: list[FoldResult], folder: Path) -> RunSummary
 def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult]) -> None:
     """Write what concerns all folds."""
     classes = summary.labels.classes
-    write_table(
-        folder / "celltype_label.csv", pd.DataFrame({"code": range(len(classes)), "cell_type": classes})
-    )
+    write_table(folder / "celltype_label.csv", pd.DataFrame({"code": range(len(classes)), "cell_type": classes}))
     by_fold = [(result.fold.name, result.metrics) for result in summary.folds]
-    accuracy = pd.DataFrame(
-        [(name, metrics.accuracy) for name, metrics in by_fold], columns=["fold", "accuracy"]
-    )
+    accuracy = pd.DataFrame([(name, metrics.accuracy) for name, metrics in by_fold], columns=["fold", "accuracy"])
     losses = pd.DataFrame([(name, metrics.mean_loss) for name, metrics in by_fold], columns=["fold", "loss"])
     write_table(folder / "fold_eval_acc.csv", accuracy)
     write_table(folder / "fold_eval_losses.csv", losses)
     write_json(folder / "metrics.json", summary.to_json())
-    logs = {
-        result.fold.name: pd.DataFrame([asdict(record) for record in result.training.log])
-        for result in results
-    }
+    logs = {result.fold.name: pd.DataFrame([asdict(record) for record in result.training.log]) for result in results}
     judged = summary.held_out or summary.final.metrics
     write_report(folder / "report.html", summary.to_json(), judged, logs)

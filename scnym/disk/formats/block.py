@@ -25,11 +25,20 @@ class CellBlock:
 class Source(Protocol):
     """A raw file, opened and checked as far as that is possible without reading the counts."""
 
-    path: Path
-    var: pd.DataFrame
-    """One row per gene; the index holds the gene names."""
-    n_cells: int | None
-    """Number of cells; None where only reading the file would tell."""
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """One row per gene; the index holds the gene names."""
+        ...
+
+    @property
+    def n_cells(self) -> int | None:
+        """Number of cells; None where only reading the file would tell."""
+        ...
 
     def blocks(self, max_elements: int) -> Iterator[CellBlock]:
         """Yield all cells in order, at most `max_elements` stored values at a time, one cell at least."""

@@ -8,7 +8,7 @@ import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, MissingInputError
 from scnym.disk.formats.block import CellBlock, require_unique
+
+if TYPE_CHECKING:
+    from pandas.io.parsers import TextFileReader
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 ID_COLUMN = "__cell_id__"
@@ -71,7 +74,7 @@ class DelimitedSource:
                 raise
             self._explain(fault)
 
-    def _frames(self, rows: int) -> "pd.io.parsers.TextFileReader":
+    def _frames(self, rows: int) -> "TextFileReader":
         genes = list(self.var.index)
         names = [*([ID_COLUMN] if self._has_names else []), *genes, SURPLUS_COLUMN]
         return pd.read_csv(
@@ -95,9 +98,7 @@ class DelimitedSource:
         whole = not surplus.notna().any() and not ids.hasnans and np.isfinite(values_CG).all()
         if not whole or (values_CG < 0).any():
             raise ValueError("a line with a fault")
-        return CellBlock(
-            sparse.csr_matrix(values_CG), pd.DataFrame(index=pd.Index(ids, dtype=object, name=None))
-        )
+        return CellBlock(sparse.csr_matrix(values_CG), pd.DataFrame(index=pd.Index(ids, dtype=object, name=None)))
 
     def _header_genes(self) -> list[str]:
         with self._lines() as text:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -54,9 +54,9 @@ class H5adSource:
         """Yield all cells in order, at most `max_elements` stored values at a time, one cell at least."""
         with h5py.File(self.path) as file:
             counts: Any = file[self._counts_key]
-            read = self._dense_blocks if isinstance(counts, h5py.Dataset) else self._csr_blocks
+            is_dense = isinstance(counts, h5py.Dataset)
             try:
-                yield from read(counts, max_elements)
+                yield from (self._dense_blocks if is_dense else self._csr_blocks)(counts, max_elements)
             except OSError as fault:
                 raise FormatError(
                     f"the counts cannot be read ({fault})",
@@ -65,10 +65,8 @@ class H5adSource:
                 ) from fault
 
     def _csr_blocks(self, group: h5py.Group, max_elements: int) -> Iterator[CellBlock]:
-        data, indices, indptr_set = group["data"], group["indices"], group["indptr"]
-        assert isinstance(data, h5py.Dataset)
-        assert isinstance(indices, h5py.Dataset)
-        indptr = np.asarray(indptr_set, dtype=np.int64)
+        data, indices = cast("h5py.Dataset", group["data"]), cast("h5py.Dataset", group["indices"])
+        indptr = np.asarray(group["indptr"], dtype=np.int64)
         self._check_indptr(indptr, len(data), len(indices))
         n_cells, start = len(indptr) - 1, 0
         while start < n_cells:
@@ -101,7 +99,7 @@ class H5adSource:
         )
 
     def _frame(self, file: h5py.File, key: str) -> pd.DataFrame:
-        frame = read_elem(file[key])
+        frame = read_elem(cast("h5py.Group", file[key]))
         if not isinstance(frame, pd.DataFrame):
             raise FormatError(
                 f"{key} is stored in the form of an old AnnData version",

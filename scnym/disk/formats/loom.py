@@ -51,7 +51,7 @@ class LoomSource:
                 counts_GC = loom.layers[self._layer][:, start:stop]
                 yield CellBlock(sparse.csr_matrix(counts_GC.T), self.obs.iloc[start:stop])
 
-    def _open(self) -> Any:  # noqa: ANN401 - loompy carries no types
+    def _open(self) -> Any:
         import loompy
 
         try:
@@ -63,7 +63,7 @@ class LoomSource:
                 way_out="copy or write it again",
             ) from fault
 
-    def _frame(self, attributes: Any, name_keys: tuple[str, ...], noun: str, length: int) -> pd.DataFrame:  # noqa: ANN401
+    def _frame(self, attributes: Any, name_keys: tuple[str, ...], noun: str, length: int) -> pd.DataFrame:
         key = next((k for k in name_keys if k in attributes), None)
         if key is None and noun == "gene":
             raise DataError(

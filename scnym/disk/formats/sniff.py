@@ -45,9 +45,7 @@ def _open_hdf5(path: Path, layer: str | None) -> Source:
         with h5py.File(path) as file:
             keys = set(file)
     except OSError as fault:
-        raise FormatError(
-            f"the file is damaged ({fault})", where=path, way_out="copy or write it again"
-        ) from fault
+        raise FormatError(f"the file is damaged ({fault})", where=path, way_out="copy or write it again") from fault
     if {"matrix", "row_attrs", "col_attrs"} <= keys:
         return LoomSource(path, layer)
     if {"obs", "var"} <= keys:
