@@ -121,7 +121,12 @@ MinGeneCoverage = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch_size", help="Cells per batch.", rich_help_panel=TRAINING)]
-NEpochs = Annotated[int, typer.Option("--n_epochs", help="Passes over the cells.", rich_help_panel=TRAINING)]
+NEpochs = Annotated[
+    int | None,
+    typer.Option(
+        "--n_epochs", help="Passes over the cells.", show_default="30; more below 300 steps", rich_help_panel=TRAINING
+    ),
+]
 Patience = Annotated[
     int,
     typer.Option(

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 from scnym.base.errors import SettingsError
 
+DEFAULT_EPOCHS = 30
+DEFAULT_MIN_STEPS = 300
 Optimizer = Literal["mixed", "adamw", "adadelta"]
 GIGABYTE = 10**9
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)i?b?", re.IGNORECASE)
@@ -140,10 +142,8 @@ class SplitSettings:
 class TrainSettings:
     """How the network learns."""
 
-    n_epochs: int = 30
-    """Passes over the training cells, at most."""
-    min_steps: int = 300
-    """Steps that a small data set gets at least, in more passes."""
+    n_epochs: int | None = None
+    """Passes over the training cells, at most; None for 30, and more where that would be fewer than 300 steps."""
     patience: int = 0
     """Epochs without a better selection loss after which training stops; 0 for never."""
     optimizer: Optimizer = "mixed"
@@ -164,8 +164,7 @@ class TrainSettings:
     """Decides initial weights, dropout and the order of the cells."""
 
     def __post_init__(self) -> None:
-        _require(self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
-        _require(self.min_steps >= 0, "min_steps", self.min_steps, "0 or more")
+        _require(self.n_epochs is None or self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
         _require(self.patience >= 0, "patience", self.patience, "0 or more")
         _require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
@@ -174,8 +173,8 @@ class TrainSettings:
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
     def epochs_for(self, n_batches: int) -> int:
-        """Give the epochs for a training part of `n_batches` batches: `n_epochs`, or what `min_steps` asks."""
-        return max(self.n_epochs, -(-self.min_steps // n_batches))
+        """Give the number of epochs over a training part of `n_batches` batches."""
+        return self.n_epochs or max(DEFAULT_EPOCHS, -(-DEFAULT_MIN_STEPS // n_batches))
 
 
 @dataclass(frozen=True, kw_only=True)

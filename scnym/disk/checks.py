@@ -13,8 +13,8 @@ from scipy import sparse
 from scnym.base.errors import DataError
 from scnym.base.schema import LIBRARY_OF_SCALE, Scale
 
-MAX_LN_CPM = float(np.log1p(1e6))
-"""No value of ln(counts per million + 1) can be larger."""
+MAX_LOG = float(np.log2(1e6 + 1)) + 0.1
+"""No logarithm of counts per million can be larger, to whatever usual base."""
 LIBRARY_TOLERANCE = 1e-3
 """Relative spread of the library sizes of cells that were normalised to one total (32-bit rounding is far below)."""
 
@@ -49,7 +49,7 @@ class ValueCensus:
         self.max_value = max(self.max_value, high)
         if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
             self.integral = False
-            if high <= MAX_LN_CPM + 0.1:
+            if high <= MAX_LOG:
                 self._note_log_totals(counts_CG)
 
     def scale(self) -> Scale:
@@ -60,7 +60,7 @@ class ValueCensus:
         DataError
             If they are neither counts nor ln(CP10k+1) nor ln(CPM+1) of whole libraries.
         """
-        if self.integral or self.max_value > MAX_LN_CPM + 0.1:
+        if self.integral or self.max_value > MAX_LOG:
             return "counts"
         low, high = self._log_totals
         for scale in ("ln_cp10k", "ln_cpm"):

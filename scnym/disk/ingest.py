@@ -168,7 +168,7 @@ def _cut(
             totals = np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel()
             frames.append(block.obs.assign(__total__=totals, __genes__=np.diff(counts_CG.indptr)))
             task.advance(len(block.obs))
-    if not frames or not len(source.var):
+    if not sum(map(len, frames)) or not len(source.var):
         raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
     return parts, pd.concat(frames)
 

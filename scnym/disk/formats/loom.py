@@ -72,6 +72,7 @@ class LoomSource:
                 way_out=f"name one of them {' or '.join(name_keys[:2])}",
             )
         names = attributes[key] if key else [f"cell_{i}" for i in range(length)]
-        columns = {k: attributes[k] for k in attributes.keys() if k != key}  # noqa: SIM118 - not a mapping
-        flat = {k: v for k, v in columns.items() if np.ndim(v) == 1 and v.dtype.names is None}
+        columns = {k: np.asarray(attributes[k]) for k in attributes.keys() if k != key}  # noqa: SIM118 - not a mapping
+        plain = {k: v for k, v in columns.items() if v.size == length and v.dtype.names is None}
+        flat = {k: v.reshape(length) for k, v in plain.items()}
         return pd.DataFrame(flat, index=pd.Index(np.asarray(names).astype(str)))

@@ -1,0 +1,125 @@
+"""The shape of the house: who may import whom, what is packaged, what loads when."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import scnym
+import typer
+from cli.main import app
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(path for path in (ROOT / "scnym").rglob("*.py") if path != ROOT / "scnym" / "__init__.py")
+FROZEN_OPTIONS = {
+    "convert": "--config --input_genes --json --layer --library_size --max_memory --overwrite",
+    "train_tissue_independent": (
+        "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
+        "--input_genes --json --layer --library_size --lower_group --max_memory --min_cells_per_class --n_epochs "
+        "--n_folds --n_hidden --n_layers --optimizer --out_path --overwrite --patience --residual --seed --shortcut "
+        "--stream_memory --training_metadata --upper_group --weight_decay"
+    ),
+    "predict_cell_types": (
+        "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "
+        "--model_path --out_path --overwrite"
+    ),
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Names of the project's modules that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module}
+            found |= {f"{node.module}.{a.name}" for a in node.names if is_module(f"{node.module}.{a.name}")}
+    return {name for name in found if name.split(".")[0] in {"scnym", "cli"}}
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_modules_listed_above_it(path: Path):
+    own = name_of(path).split(".")
+    for other in imports_of(path):
+        assert other.startswith("scnym."), f"{name_of(path)} imports {other}"
+        assert other.split(".") < own, f"{name_of(path)} imports {other}, which is listed below it"
+
+
+def test_the_layering_rule_sees_imports_inside_functions(tmp_path: Path):
+    source = tmp_path / "x.py"
+    source.write_text("def f():\n    from scnym.runs.training import train_tissue_independent\n")
+    assert imports_of(source) == {"scnym.runs.training"}
+
+
+def test_the_package_list_is_the_folders():
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {name_of(path) for path in (ROOT / "scnym").rglob("__init__.py")}
+    assert set(configured) == folders | {"scnym.cli"}
+
+
+def test_every_public_name_is_listed_and_loads():
+    assert sorted(scnym.__all__) == sorted(scnym._HOMES)
+    for name, home in scnym._HOMES.items():
+        module, _, attribute = home.partition(":")
+        assert getattr(scnym, name) is getattr(import_module(module), attribute)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = scnym.nonsense
+
+
+@pytest.mark.parametrize("statement", ["import scnym", "from cli.main import app; app(['--help'], standalone_mode=False)"])
+def test_importing_and_asking_for_help_load_nothing_heavy(statement: str):
+    heavy = ("torch", "loompy", "anndata", "zarr", "pandas", "numba", "numpy", "sklearn", "matplotlib")
+    check = f"import sys; {statement}; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def commands() -> dict[str, object]:
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_options_of_every_command_are_frozen():
+    options = {
+        name: " ".join(
+            sorted(p.opts[0] for p in command.params if p.param_type_name == "option" and p.opts[0] != "--help")  # type: ignore[attr-defined]
+        )
+        for name, command in commands().items()
+    }
+    assert options == {name: " ".join(sorted(listed.split())) for name, listed in FROZEN_OPTIONS.items()}
+
+
+def test_every_command_has_help_with_an_example_and_a_line_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for name, command in commands().items():
+        assert f"scnym {name}" in (command.help or ""), name  # type: ignore[attr-defined]
+        assert f"scnym {name}" in readme, name
+        for parameter in command.params:  # type: ignore[attr-defined]
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_no_function_is_longer_than_a_screen_and_no_module_longer_than_400_lines():
+    for path in [*MODULES, *(ROOT / "cli").glob("*.py")]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":
+                docstring = len((ast.get_docstring(node) or "").splitlines())
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno - docstring <= 50, f"{path.name}: {node.name}"

@@ -1,0 +1,278 @@
+"""What goes into a store comes out of it; what cannot go in is refused with place and way out."""
+
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+from helpers import WRITERS, dense, telling_adata, telling_counts, write_csv, write_h5ad, write_loom, write_text
+from scipy import sparse
+from scnym import ConvertSettings, ScnymError, Store, convert
+from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError
+
+
+def counts_in(store: Store) -> np.ndarray:
+    dataset = store.datasets[0]
+    rows = dataset.read_rows(np.arange(dataset.n_cells))
+    shape = (dataset.n_cells, len(dataset.genes))
+    return sparse.csr_matrix((rows.values_N, rows.indices_N, rows.indptr_C1), shape=shape).toarray()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_store_reads_back_exactly_what_went_in(kind: str, tmp_path: Path):
+    source = WRITERS[kind](tmp_path / f"cells.{kind}")
+    store = Store(convert([source], tmp_path / "cells.zarr", ConvertSettings(max_memory_bytes=10**8)))
+    adata = telling_adata()
+    np.testing.assert_array_equal(counts_in(store), telling_counts())
+    assert list(store.obs.index) == list(adata.obs_names)
+    assert list(store.datasets[0].genes) == list(adata.var_names)
+    np.testing.assert_array_equal(store.obs["n_counts"], telling_counts().sum(axis=1))
+    np.testing.assert_array_equal(store.obs["n_genes"], (telling_counts() > 0).sum(axis=1))
+    if kind in {"h5ad", "loom"}:
+        assert list(store.obs["cell_type"]) == list(adata.obs["cell_type"])
+
+
+def test_every_format_gives_the_same_content_hash(tmp_path: Path):
+    hashes = set()
+    for kind, write in WRITERS.items():
+        store = Store(convert([write(tmp_path / f"cells.{kind}")], tmp_path / f"{kind}.zarr"))
+        hashes.add(store.sources[0]["sha256"])
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("block_elements", [1, 7, 100, 10**6])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_blocks_of_any_size_hold_every_cell_once_in_order(kind: str, block_elements: int, tmp_path: Path):
+    from scnym.disk.formats.sniff import open_source
+
+    source = open_source(WRITERS[kind](tmp_path / f"cells.{kind}"), ConvertSettings())
+    blocks = list(source.blocks(block_elements))
+    np.testing.assert_array_equal(np.vstack([block.counts_CG.toarray() for block in blocks]), telling_counts())
+    assert [cell for block in blocks for cell in block.obs.index] == [f"cell {k}" for k in range(40)]
+    if block_elements == 1:
+        assert len(blocks) == 40
+
+
+def test_anndata_opens_the_store_and_finds_counts_labels_and_genes(tmp_path: Path):
+    convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+    adata = anndata.read_zarr(tmp_path / "cells.zarr" / "dataset_0")
+    np.testing.assert_array_equal(dense(adata), telling_counts())
+    assert adata.obs["cell_type"].dtype == "category"
+    assert list(adata.var_names) == [f"gene {k}" for k in range(12)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # scanpy's own
+def test_scanpy_runs_on_the_store(tmp_path: Path):
+    scanpy = pytest.importorskip("scanpy")
+    convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+    adata = anndata.read_zarr(tmp_path / "cells.zarr" / "dataset_0")
+    scanpy.pp.normalize_total(adata, target_sum=1e4)
+    scanpy.pp.log1p(adata)
+    scanpy.pp.pca(adata, n_comps=5)
+    assert adata.obsm["X_pca"].shape == (40, 5)
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype"), [(255, "uint8"), (256, "uint16"), (65_535, "uint16"), (65_536, "uint32"), (2**32 - 1, "uint32")]
+)
+def test_values_are_stored_in_the_smallest_dtype_that_holds_them_exactly(largest: int, dtype: str, tmp_path: Path):
+    adata = telling_adata(4, 3)
+    adata.X = sparse.csr_matrix(np.array([[largest, 0, 1]] * 4, dtype=np.float64))
+    store = Store(convert([write_h5ad(tmp_path / "cells.h5ad", adata)], tmp_path / "cells.zarr"))
+    assert store.datasets[0].read_rows(np.arange(4)).values_N.dtype == dtype
+    assert counts_in(store).max() == largest
+
+
+def test_dense_h5ad_and_unsorted_rows_with_stored_zeros_are_put_in_order(tmp_path: Path):
+    adata = telling_adata()
+    adata.X = telling_counts().astype(np.float32)
+    messy = telling_adata()
+    matrix = sparse.csr_matrix(telling_counts().astype(np.float32) + 1)
+    matrix.data -= 1
+    for row in range(40):
+        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        matrix.indices[span], matrix.data[span] = matrix.indices[span][::-1].copy(), matrix.data[span][::-1].copy()
+    matrix.has_sorted_indices = False
+    messy.X = matrix
+    for name, one in (("dense", adata), ("messy", messy)):
+        store = Store(convert([write_h5ad(tmp_path / f"{name}.h5ad", one)], tmp_path / f"{name}.zarr"))
+        np.testing.assert_array_equal(counts_in(store), telling_counts())
+
+
+def test_a_layer_and_raw_are_read_when_asked_for(tmp_path: Path):
+    adata = telling_adata()
+    adata.raw = adata.copy()
+    adata.layers["counts"] = adata.X.copy()  # type: ignore[union-attr]
+    adata = adata[:, :5].copy()
+    adata.X = -dense(adata)
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    raw = Store(convert([path], tmp_path / "raw.zarr", ConvertSettings(layer="raw")))
+    np.testing.assert_array_equal(counts_in(raw), telling_counts())
+    layer = Store(convert([path], tmp_path / "layer.zarr", ConvertSettings(layer="counts")))
+    np.testing.assert_array_equal(counts_in(layer), telling_counts()[:, :5])
+    with pytest.raises(DataError, match="counts"):
+        convert([path], tmp_path / "none.zarr", ConvertSettings(layer="spliced"))
+
+
+def test_several_files_become_several_datasets_with_their_own_genes(tmp_path: Path):
+    first, second = telling_adata(), telling_adata(10, 5)
+    second.obs_names = [f"other {k}" for k in range(10)]
+    paths = [write_h5ad(tmp_path / "a.h5ad", first), write_csv(tmp_path / "b.csv", second)]
+    store = Store(convert(paths, tmp_path / "cells.zarr"))
+    assert [dataset.n_cells for dataset in store.datasets] == [40, 10]
+    assert [len(dataset.genes) for dataset in store.datasets] == [12, 5]
+    assert list(store.obs["source"].unique()) == ["a.h5ad", "b.csv"]
+
+
+def test_the_seeds_headerless_table_takes_its_genes_from_a_file(tmp_path: Path):
+    table = write_text(tmp_path / "cells.csv", "\n".join(",".join(map(str, row)) for row in telling_counts()) + "\n")
+    genes = write_text(tmp_path / "genes.txt", "\n".join(f"gene {k}" for k in range(12)) + "\n")
+    store = Store(convert([table], tmp_path / "cells.zarr", ConvertSettings(input_genes=str(genes))))
+    np.testing.assert_array_equal(counts_in(store), telling_counts())
+    assert list(store.obs.index[:2]) == ["cell_0", "cell_1"]
+
+
+@pytest.mark.parametrize("total", [1e4, 1e6])
+def test_log_normalised_values_are_recognised_and_others_refused(total: float, tmp_path: Path):
+    adata = telling_adata()
+    counts = telling_counts()
+    adata.X = sparse.csr_matrix(np.log1p(counts / counts.sum(axis=1, keepdims=True) * total).astype(np.float32))
+    store = Store(convert([write_h5ad(tmp_path / "log.h5ad", adata)], tmp_path / "log.zarr"))
+    assert store.sources[0]["scale"] == {1e4: "ln_cp10k", 1e6: "ln_cpm"}[total]
+    adata.X = sparse.csr_matrix(np.log2(counts / counts.sum(axis=1, keepdims=True) * total + 1).astype(np.float32))
+    with pytest.raises(DataError, match="neither counts nor"):
+        convert([write_h5ad(tmp_path / "log2.h5ad", adata)], tmp_path / "log2.zarr")
+    assert not (tmp_path / "log2.zarr").exists()
+
+
+def test_the_full_library_comes_from_a_column_when_only_a_gene_panel_is_in_the_file(tmp_path: Path):
+    adata = telling_adata()
+    adata.obs["n_counts"] = telling_counts().sum(axis=1) + 1000
+    path = write_h5ad(tmp_path / "panel.h5ad", adata)
+    store = Store(convert([path], tmp_path / "a.zarr", ConvertSettings(library_size_column="n_counts")))
+    np.testing.assert_array_equal(store.obs["n_counts"], telling_counts().sum(axis=1) + 1000)
+    computed = Store(convert([path], tmp_path / "b.zarr"))
+    np.testing.assert_array_equal(computed.obs["n_counts"], telling_counts().sum(axis=1))
+    np.testing.assert_array_equal(computed.obs["n_counts_input"], telling_counts().sum(axis=1) + 1000)
+    adata.obs["n_counts"] = 3
+    with pytest.raises(DataError, match="cell 0 is below"):
+        path = write_h5ad(tmp_path / "wrong.h5ad", adata)
+        convert([path], tmp_path / "c.zarr", ConvertSettings(library_size_column="n_counts"))
+
+
+def truncated(path: Path) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def with_value(value: float) -> anndata.AnnData:
+    adata = telling_adata()
+    counts = telling_counts().astype(np.float32)
+    counts[7, 3] = value
+    adata.X = sparse.csr_matrix(counts)
+    return adata
+
+
+def with_twice(axis: str) -> anndata.AnnData:
+    adata = telling_adata()
+    names = adata.obs_names if axis == "obs" else adata.var_names
+    twice = [names[1] if k == 4 else name for k, name in enumerate(names)]
+    setattr(adata, f"{axis}_names", twice)
+    return adata
+
+
+def csc_h5ad(path: Path) -> Path:
+    adata = telling_adata()
+    adata.X = sparse.csc_matrix(telling_counts())
+    return write_h5ad(path, adata)
+
+
+def foreign_hdf5(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["X"] = np.ones(3)
+    return path
+
+
+HEADER = "id,a,b\n"
+FAULTS = {
+    "missing file": (lambda d: d / "no.h5ad", MissingInputError, "no.h5ad: there is no such file"),
+    "unknown format": (lambda d: write_text(d / "x.xlsx", "?"), FormatError, "x.xlsx: the format is not known"),
+    "h5ad that is not HDF5": (lambda d: write_text(d / "x.h5ad", "?"), FormatError, "not HDF5"),
+    "foreign HDF5": (lambda d: foreign_hdf5(d / "x.h5"), FormatError, "it holds X"),
+    "truncated h5ad": (lambda d: truncated(write_h5ad(d / "x.h5ad")), FormatError, "x.h5ad: the file is damaged"),
+    "truncated loom": (lambda d: truncated(write_loom(d / "x.loom")), FormatError, "x.loom: the file is damaged"),
+    "truncated gzip": (lambda d: truncated(write_csv(d / "x.csv.gz")), FormatError, "x.csv.gz: the file is damaged"),
+    "CSC h5ad": (lambda d: csc_h5ad(d / "x.h5ad"), FormatError, "tocsr"),
+    "empty file": (lambda d: write_text(d / "x.csv", ""), FormatError, "x.csv, line 1"),
+    "header only": (lambda d: write_text(d / "x.csv", HEADER), DataError, "no cells"),
+    "row too long": (lambda d: write_text(d / "x.csv", HEADER + "c,1,2\nd,1,2,3\n"), FormatError, "line 3: 4 fields"),
+    "row too short": (lambda d: write_text(d / "x.csv", HEADER + "c,1,2\nd,1\n"), FormatError, "line 3: 2 fields"),
+    "header one short": (lambda d: write_text(d / "x.csv", "a,b\nc,1,2\n"), FormatError, "line 2: 3 fields"),
+    "text in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,1,hi\n"), DataError, "line 2: 'hi' in column b"),
+    "empty field": (lambda d: write_text(d / "x.csv", HEADER + "c,,1\n"), DataError, "line 2: '' in column a"),
+    "negative in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,1,-2\n"), DataError, "'-2' in column b is neg"),
+    "NaN in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,nan,2\n"), DataError, "'nan' in column a"),
+    "infinite in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,inf,2\n"), DataError, "'inf' in column a"),
+    "cell without id": (lambda d: write_text(d / "x.csv", HEADER + ",1,2\n"), DataError, "line 2: the cell has no id"),
+    "gene twice in a table": (lambda d: write_text(d / "x.csv", "id,a,a\nc,1,2\n"), DataError, "duplicate gene names 'a'"),
+    "cell twice in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,1,2\nc,1,2\n"), DataError, "names 'c'"),
+    "negative in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_value(-3)), DataError, "cell cell 7, gene gene 3"),
+    "NaN in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_value(np.nan)), DataError, "cell cell 7, gene gene 3"),
+    "negative in a loom": (lambda d: write_loom(d / "x.loom", with_value(-1)), DataError, "cell cell 7, gene gene 3"),
+    "gene twice in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_twice("var")), DataError, "gene names 'gene 1'"),
+    "cell twice in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_twice("obs")), DataError, "cell names 'cell 1'"),
+    "gene twice in a loom": (lambda d: write_loom(d / "x.loom", with_twice("var")), DataError, "gene names 'gene 1'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.filterwarnings("ignore:Observation names are not unique", "ignore:Variable names are not unique")
+def test_a_fault_is_named_with_place_and_way_out_and_leaves_nothing_behind(fault: str, tmp_path: Path):
+    make, error, words = FAULTS[fault]
+    path = make(tmp_path)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(error) as caught:
+        convert([path], tmp_path / "cells.zarr")
+    assert words in caught.value.message
+    assert path.name in caught.value.message
+    assert caught.value.way_out
+    assert "\n" not in caught.value.message
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_finished_store_is_not_overwritten_unless_asked(tmp_path: Path):
+    path, target = write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "cells.zarr"
+    convert([path], target)
+    before = {file: file.read_bytes() for file in target.rglob("*") if file.is_file()}
+    with pytest.raises(OutputExistsError, match="exists already"):
+        convert([path], target)
+    assert {file: file.read_bytes() for file in target.rglob("*") if file.is_file()} == before
+    convert([write_h5ad(tmp_path / "other.h5ad", telling_adata(5))], target, ConvertSettings(overwrite=True))
+    assert Store(target).n_cells == 5
+
+
+def test_a_fault_while_overwriting_leaves_the_old_store_as_it_was(tmp_path: Path):
+    target = convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+    with pytest.raises(DataError):
+        convert([write_h5ad(tmp_path / "bad.h5ad", with_value(-1))], target, ConvertSettings(overwrite=True))
+    np.testing.assert_array_equal(counts_in(Store(target)), telling_counts())
+
+
+def test_the_targets_name_and_the_inputs_are_checked_first(tmp_path: Path):
+    with pytest.raises(SettingsError, match="cells.zarr"):
+        convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.out")
+    with pytest.raises(ScnymError, match="no input"):
+        convert([], tmp_path / "cells.zarr")
+
+
+def test_cells_without_counts_are_kept(tmp_path: Path):
+    adata = telling_adata()
+    counts = telling_counts()
+    counts[[0, 5]] = 0
+    adata.X = sparse.csr_matrix(counts)
+    store = Store(convert([write_h5ad(tmp_path / "cells.h5ad", adata)], tmp_path / "cells.zarr"))
+    assert list(store.obs["n_counts"].iloc[[0, 5]]) == [0, 0]
+    np.testing.assert_array_equal(counts_in(store), counts)
