@@ -11,7 +11,6 @@ C cells, K classes, W rows of a window.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -161,7 +160,7 @@ class _Walk:
         breaks = np.flatnonzero(np.diff(rows // block_rows)) + 1
         self._pieces = np.split(rows, breaks)
         self.n_rows = len(rows)
-        self._cycle = lru_cache(maxsize=2)(self._order_of_cycle)
+        self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows at positions start to stop of the stream."""
@@ -178,6 +177,13 @@ class _Walk:
         cycle, offset = divmod(position, self.n_rows)
         ends = self._cycle(cycle)[1]
         return position if offset == 0 else cycle * self.n_rows + int(ends[np.searchsorted(ends, offset)])
+
+    def _cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give the rows of a cycle in order, and where its pieces end; the cycle before is kept, older ones are not."""
+        if cycle not in self._orders:
+            self._orders = {k: order for k, order in self._orders.items() if k == cycle - 1}
+            self._orders[cycle] = self._order_of_cycle(cycle)
+        return self._orders[cycle]
 
     def _order_of_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
         order = _keyed(*self._key, cycle).permutation(len(self._pieces))

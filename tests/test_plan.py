@@ -1,0 +1,136 @@
+"""The plan keeps its promises for any classes, any sizes, any seed."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scnym.base.errors import DataError, SettingsError
+from scnym.base.settings import balance_exponent
+from scnym.feed.plan import SEED_SCHEME_DRAWS, BalancedPlan, InOrderPlan, draws_per_class
+
+BALANCES = ["natural", "seed", "uniform", "power:0.5"]
+
+
+def make_plan(codes: np.ndarray, balance: str = "uniform", **changes: int) -> BalancedPlan:
+    sizes = {"batch_size": 32, "window_rows": 64, "block_rows": 8, "seed": 0, **changes}
+    return BalancedPlan(codes, class_balance=balance, **sizes)
+
+
+def rows_of(plan: BalancedPlan, epoch: int) -> np.ndarray:
+    return np.concatenate([window.rows_W for window in plan.windows(epoch)])
+
+
+codes_arrays = st.lists(st.integers(-1, 4), min_size=20, max_size=400).map(np.array).filter(
+    lambda codes: (codes >= 0).sum() >= 2
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(codes=codes_arrays, balance=st.sampled_from(BALANCES), clustered=st.booleans(), seed=st.integers(0, 2**31))
+def test_every_class_gives_its_quota_and_no_masked_row_is_ever_drawn(codes, balance, clustered, seed):
+    codes = np.sort(codes) if clustered else codes
+    plan = make_plan(codes, balance, seed=seed)
+    present = np.unique(codes[codes >= 0])
+    counts = np.array([(codes == code).sum() for code in present])
+    for epoch in range(3):
+        rows = rows_of(plan, epoch)
+        assert (codes[rows] >= 0).all()
+        assert len(rows) == plan.n_draws
+        drawn = np.array([(codes[rows] == code).sum() for code in present])
+        expected = counts if balance == "natural" else draws_per_class(counts, balance)
+        np.testing.assert_array_equal(drawn, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(codes=codes_arrays, balance=st.sampled_from(BALANCES), epochs=st.integers(1, 4))
+def test_no_cell_repeats_before_all_others_of_its_class_have_been_drawn(codes, balance, epochs):
+    plan = make_plan(codes, balance)
+    rows = np.concatenate([rows_of(plan, epoch) for epoch in range(epochs)])
+    for code in np.unique(codes[codes >= 0]):
+        members = np.flatnonzero(codes == code)
+        times = np.bincount(rows[codes[rows] == code], minlength=len(codes))[members]
+        assert times.max() - times.min() <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(codes=codes_arrays, block_rows=st.integers(1, 40))
+def test_any_prefix_of_windows_holds_each_class_to_within_one_block(codes, block_rows):
+    plan = make_plan(np.sort(codes), "uniform", window_rows=40, block_rows=block_rows)
+    windows = list(plan.windows(0))
+    drawn = np.cumsum([np.bincount(np.sort(codes)[w.rows_W], minlength=5) for w in windows], axis=0)
+    present = np.unique(codes[codes >= 0])
+    for number, so_far in enumerate(drawn):
+        due = (number + 1) * plan.draws_K // len(windows)
+        assert (np.abs(so_far[present] - due) <= block_rows).all()
+
+
+def test_each_epoch_has_a_new_order_and_the_same_seed_gives_the_same_one():
+    codes = np.repeat([0, 1, 2], 100)
+    orders = [rows_of(make_plan(codes), epoch) for epoch in range(3)]
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[1], orders[2])
+    np.testing.assert_array_equal(rows_of(make_plan(codes), 1), orders[1])
+    assert not np.array_equal(rows_of(make_plan(codes, seed=1), 1), orders[1])
+
+
+def test_batches_mix_the_classes_of_a_clustered_store():
+    codes = np.repeat(np.arange(4), 256)
+    rows = rows_of(make_plan(codes, "natural", window_rows=512, batch_size=64), 0)
+    for batch in rows.reshape(-1, 64):
+        assert len(np.unique(codes[batch])) >= 3
+
+
+def test_natural_balance_reads_whole_blocks():
+    codes = np.tile([0, 1, 2, 3], 64)
+    for window in make_plan(codes, "natural", block_rows=16, window_rows=64).windows(0):
+        blocks, sizes = np.unique(window.rows_W // 16, return_counts=True)
+        assert (sizes == 16).all()
+        assert len(blocks) == 4
+
+
+def test_the_seed_scheme_never_lets_a_small_class_cut_the_others_for_good():
+    counts = np.array([5, 10_000])
+    np.testing.assert_array_equal(draws_per_class(counts, "seed"), [SEED_SCHEME_DRAWS] * 2)
+    np.testing.assert_array_equal(draws_per_class(np.array([500, 10_000]), "seed"), [500, 500])
+    codes = np.repeat([0, 1], [5, 1000])
+    plan = make_plan(codes, "seed")
+    seen = np.unique(np.concatenate([rows_of(plan, epoch) for epoch in range(8)]))
+    assert len(seen) == 1005
+
+
+@given(counts=st.lists(st.integers(1, 10**6), min_size=1, max_size=60), exponent=st.floats(0, 1))
+def test_proportional_schemes_draw_as_many_cells_as_there_are(counts, exponent):
+    draws = draws_per_class(np.array(counts), f"power:{exponent:.3f}")
+    assert (draws >= 1).all()
+    assert sum(counts) <= draws.sum() <= sum(counts) + len(counts)
+    np.testing.assert_array_equal(draws_per_class(np.array(counts), "natural"), counts)
+
+
+@settings(max_examples=40)
+@given(n=st.integers(2, 2000), batch_size=st.integers(2, 300))
+def test_batches_are_even_so_none_is_left_with_a_single_cell(n, batch_size):
+    plan = make_plan(np.zeros(n, int), "natural", batch_size=batch_size, window_rows=4096)
+    sizes = plan.batch_sizes()
+    assert sizes.sum() == n
+    assert sizes.max() <= batch_size
+    assert sizes.max() - sizes.min() <= 1
+    assert sizes.min() >= 2 or batch_size <= 3
+
+
+def test_a_plan_in_order_gives_every_row_once_in_order():
+    rows = np.array([3, 5, 8, 13, 21, 34])
+    plan = InOrderPlan(rows, batch_size=4, window_rows=4)
+    np.testing.assert_array_equal(np.concatenate([w.rows_W for w in plan.windows(0)]), rows)
+    assert plan.n_batches == 2
+    assert InOrderPlan(rows[:0], batch_size=4, window_rows=4).n_batches == 0
+
+
+def test_a_plan_needs_two_cells():
+    with pytest.raises(DataError, match="fewer than two"):
+        make_plan(np.array([-1, 0, -1]))
+
+
+@pytest.mark.parametrize("scheme", ["", "even", "power", "power:2", "power:-1", "power:x"])
+def test_an_unknown_balance_is_refused_with_the_known_ones(scheme: str):
+    with pytest.raises(SettingsError, match="natural, seed, uniform, or power:A"):
+        balance_exponent(scheme)
