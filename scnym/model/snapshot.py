@@ -24,7 +24,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
-    format_version: int = MODEL_FORMAT_VERSION
+    format_version: int = Field(default=MODEL_FORMAT_VERSION, le=MODEL_FORMAT_VERSION)
     scnym_version: str = Field(default_factory=lambda: version("scnym"))
     genes: Names
     """Gene names, in the order of the network's input."""

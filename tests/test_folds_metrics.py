@@ -1,0 +1,89 @@
+"""Splits that leak nothing, and figures that agree with scikit-learn."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scnym import SplitSettings
+from scnym.base.errors import DataError
+from scnym.results.labels import label_table
+from scnym.results.metrics import expected_calibration_error, measure
+from scnym.runs.folds import make_folds
+from sklearn import metrics
+
+codes_arrays = st.lists(st.integers(-1, 3), min_size=60, max_size=300).map(
+    lambda codes: np.array([*codes, *[0, 1, 2, 3] * 5])
+)
+NAMES = ("a", "b", "c", "d")
+
+
+@settings(max_examples=60, deadline=None)
+@given(codes=codes_arrays, n_folds=st.integers(2, 5), seed=st.integers(0, 1000))
+def test_parts_of_a_fold_never_overlap_and_every_cell_is_held_out_exactly_once(codes, n_folds, seed):
+    *folds, final = make_folds(codes, NAMES, SplitSettings(n_folds=n_folds, seed=seed))
+    labelled = np.flatnonzero(codes >= 0)
+    assert len(folds) == n_folds
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.held_out for fold in folds])), labelled)
+    for fold in [*folds, final]:
+        together = np.concatenate([fold.train, fold.selection, fold.held_out])
+        np.testing.assert_array_equal(np.sort(together), labelled)
+        assert set(codes[fold.train]) == {0, 1, 2, 3}
+        assert len(fold.selection) >= 1
+    assert len(final.held_out) == 0
+
+
+def test_folds_are_stratified_and_sized_as_promised():
+    codes = np.repeat([0, 1, 2, 3], [500, 300, 150, 50])
+    for fold in make_folds(codes, NAMES, SplitSettings())[:-1]:
+        np.testing.assert_array_equal(np.bincount(codes[fold.held_out]), [100, 60, 30, 10])
+        np.testing.assert_array_equal(np.bincount(codes[fold.selection]), [40, 24, 12, 4])
+
+
+def test_the_seed_decides_the_folds():
+    codes = np.repeat([0, 1, 2, 3], 50)
+    first, again, other = (make_folds(codes, NAMES, SplitSettings(seed=seed)) for seed in (0, 0, 1))
+    assert all(np.array_equal(a.train, b.train) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0].held_out, other[0].held_out)
+
+
+def test_no_folds_gives_the_final_model_only():
+    (final,) = make_folds(np.repeat([0, 1, 2, 3], 50), NAMES, SplitSettings(n_folds=0))
+    assert final.name == "all_data"
+
+
+def test_classes_too_small_or_too_few_are_refused_with_the_way_out():
+    codes = np.repeat([0, 1, 2, 3], [50, 50, 50, 4])
+    with pytest.raises(DataError, match=r"fewer than 5 cells: 'd \(4\)'; .*--min_cells_per_class 5"):
+        make_folds(codes, NAMES, SplitSettings())
+    with pytest.raises(DataError, match="one class only"):
+        make_folds(np.zeros(50, int), ("a",), SplitSettings())
+
+
+@given(seed=st.integers(0, 1000), n_classes=st.integers(2, 6))
+def test_metrics_agree_with_scikit_learn(seed, n_classes):
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, n_classes, 40)
+    probabilities = random.dirichlet(np.ones(n_classes), 40)
+    found = measure(truth, probabilities, [str(k) for k in range(n_classes)])
+    predicted = probabilities.argmax(axis=1)
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
+    recalls = metrics.recall_score(truth, predicted, labels=np.unique(truth), average=None)
+    assert found.balanced_accuracy == pytest.approx(float(np.mean(recalls)))
+    assert found.mean_loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(n_classes)))
+    assert found.confusion_KK.sum() == 40
+
+
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.5, 0.5])
+    correct = np.array([True, True, True, False, True, False])
+    assert expected_calibration_error(confidence, correct) == pytest.approx((4 * 0.15 + 2 * 0.0) / 6)
+
+
+def test_the_label_table_names_best_and_second():
+    table = label_table(np.array(["x", "y"]), np.array([[0.2, 0.7, 0.1], [0.4, 0.2, 0.4]]), ["a", "b", "c"])
+    assert table.to_dict(orient="records") == [
+        {"cell_id": "x", "cell_type": "b", "confidence": 0.7, "margin": pytest.approx(0.5), "second": "a",
+         "second_confidence": 0.2},
+        {"cell_id": "y", "cell_type": "a", "confidence": 0.4, "margin": 0.0, "second": "c", "second_confidence": 0.4},
+    ]  # fmt: skip

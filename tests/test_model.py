@@ -1,0 +1,274 @@
+"""The network, its training, and the one-file model."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import clustered_adata, write_h5ad
+from safetensors.torch import load, save_file
+from scipy import sparse
+from scnym import NetworkSettings, Snapshot, Store, StreamSettings, TrainSettings, convert, in_order_stream, training_stream
+from scnym.base.errors import FormatError, MissingInputError, ScnymError
+from scnym.base.progress import SILENT
+from scnym.feed.stream import csr_tensor
+from scnym.model.forward import all_logits
+from scnym.model.network import CellTypeNetwork
+from scnym.model.objective import fit_temperature, probabilities_of
+from scnym.model.optimizers import Optimizers
+from scnym.model.snapshot import Card, read_weights, save_weights
+from scnym.model.trainer import TOTAL_VARIANCE, TrainingResult, fit_input_scale, train
+from torch.nn import functional
+
+CPU = torch.device("cpu")
+GENES, CLASSES = tuple(f"gene {k}" for k in range(60)), ("type 0", "type 1", "type 2")
+
+
+def as_csr(x: torch.Tensor) -> torch.Tensor:
+    matrix = sparse.csr_matrix(x.numpy())
+    return csr_tensor(matrix.indptr, matrix.indices, matrix.data, matrix.shape)
+
+
+def make_network(seed: int = 0, **changes) -> CellTypeNetwork:
+    torch.manual_seed(seed)
+    return CellTypeNetwork(len(GENES), len(CLASSES), NetworkSettings(n_hidden=16, **changes))
+
+
+def make_card(network: CellTypeNetwork, **changes) -> Card:
+    del network
+    content = {
+        "genes": GENES,
+        "classes": CLASSES,
+        "label_column": "cell_type",
+        "network": NetworkSettings(n_hidden=16),
+        "training": TrainSettings(),
+        "stream": StreamSettings(),
+        "temperature": 1.5,
+        "best_epoch": 3,
+        "data_hash": "abc",
+        "metrics": {"accuracy": 0.9},
+        **changes,
+    }
+    return Card(**content)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(convert([write_h5ad(tmp_path / "c.h5ad", clustered_adata())], tmp_path / "c.zarr"))
+
+
+def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, TrainingResult]:
+    codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
+    selected = np.arange(0, store.n_cells, 5)
+    training_codes = codes.copy()
+    training_codes[selected] = -1
+    settings = StreamSettings(batch_size=32, seed=seed)
+    torch.manual_seed(seed)
+    network = make_network(seed)
+    with SILENT.task("train", total=None, unit="cells") as task:
+        result = train(
+            network,
+            training_stream(store, training_codes, GENES, settings),
+            in_order_stream(store, selected, GENES, settings, codes),
+            TrainSettings(**{"n_epochs": 4, **changes}),
+            device=CPU,
+            task=task,
+            after_epoch=lambda epoch: None,
+        )
+    return network, result
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_hidden_blocks_do_not_share_weights(residual: bool):
+    network = make_network(n_layers=3, residual=residual)
+    weights = [block.state_dict() for block in network.blocks]
+    assert len(weights) == 3
+    pointers = [tensor.data_ptr() for block in weights for tensor in block.values() if tensor.ndim == 2]
+    assert len(set(pointers)) == len(pointers)
+    first = next(name for name, tensor in weights[0].items() if tensor.ndim == 2)
+    assert not torch.equal(weights[0][first], weights[1][first])
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_csr_and_dense_batches_give_the_same_logits_and_gradients(shortcut: bool):
+    x = torch.poisson(torch.full((8, 60), 0.4))
+    x[3] = 0
+    gradients = []
+    for batch in (x, as_csr(x)):
+        network = make_network(shortcut=shortcut, init_dropout=0.0, hidden_dropout=0.0)
+        network.input_scale.fill_(0.7)
+        functional.cross_entropy(network(batch), torch.arange(8) % 3).backward()
+        gradients.append({name: parameter.grad for name, parameter in network.named_parameters()})
+        assert torch.isfinite(network(batch)).all()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], msg=name)
+
+
+def test_input_dropout_drops_genes_of_both_layouts_in_training_only():
+    x = torch.ones(200, 60)
+    for batch in (x, as_csr(x)):
+        network = make_network(init_dropout=0.5)
+        seen: list[torch.Tensor] = []
+        network.first.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].to_dense()))
+        network.train()(batch)
+        network.eval()(batch)
+        assert 0.45 < (seen[0] == 0).float().mean() < 0.55
+        torch.testing.assert_close(seen[1], x)
+
+
+def test_a_last_batch_of_one_cell_and_a_cell_with_no_counts_give_finite_logits():
+    network = make_network().eval()
+    assert torch.isfinite(network(torch.rand(1, 60))).all()
+    assert torch.isfinite(network(torch.zeros(1, 60))).all()
+    assert torch.isfinite(network(as_csr(torch.zeros(1, 60)))).all()
+
+
+def test_the_shortcut_starts_at_zero_so_that_the_hidden_path_alone_decides():
+    with_shortcut, without = make_network(shortcut=True), make_network(shortcut=False)
+    x = torch.rand(4, 60)
+    without.load_state_dict({k: v for k, v in with_shortcut.state_dict().items() if "shortcut" not in k})
+    torch.testing.assert_close(with_shortcut.eval()(x), without.eval()(x))
+
+
+def test_gene_importance_is_zero_for_a_gene_without_weights():
+    network = make_network()
+    with torch.no_grad():
+        network.first.weight[7] = 0
+    importance = network.gene_importance()
+    assert importance[7] == 0
+    assert (importance[:7] > 0).all()
+
+
+def test_the_input_scale_brings_the_total_variance_of_the_training_cells_to_one_number(store: Store):
+    rows = np.arange(0, store.n_cells, 2)
+    stream = in_order_stream(store, rows, GENES, StreamSettings(batch_size=32), layout="csr")
+    network = make_network()
+    fit_input_scale(network, stream)
+    _, _, _ = all_logits(network, stream, CPU)
+    x = torch.cat([batch.x.to_dense() for batch in stream]) * network.input_scale
+    assert float(x.var(dim=0, unbiased=False).sum()) == pytest.approx(TOTAL_VARIANCE, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["mixed", "adamw", "adadelta"])
+def test_every_optimizer_reaches_every_parameter_once(optimizer):
+    network = make_network()
+    optimizers = Optimizers(network, TrainSettings(optimizer=optimizer), n_steps=10, n_train=100)
+    reached = [id(p) for o in optimizers._optimizers for group in o.param_groups for p in group["params"]]
+    assert sorted(reached) == sorted(id(p) for p in network.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["mixed", "adamw", "adadelta"])
+def test_training_learns_classes_that_are_easy_to_tell_apart(store: Store, optimizer):
+    _, result = fit(store, optimizer=optimizer, n_epochs=12)
+    assert result.log[-1].selection_accuracy > 0.9
+
+
+def test_the_weights_kept_are_those_of_the_epoch_with_the_least_mean_selection_loss(store: Store):
+    network, result = fit(store, n_epochs=6)
+    losses = [record.selection_loss for record in result.log]
+    assert result.best_epoch == 1 + int(np.argmin(losses))
+    codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
+    for batch_size in (7, 59, 60):  # a small last batch must not weigh more
+        stream = in_order_stream(store, np.arange(0, 300, 5), GENES, StreamSettings(batch_size=batch_size), codes)
+        _, labels, logits = all_logits(network, stream, CPU)
+        assert float(functional.cross_entropy(logits, labels)) == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_patience_ends_training_and_the_number_of_epochs_is_what_was_asked(store: Store):
+    _, result = fit(store, n_epochs=3)
+    assert len(result.log) == 3
+    _, patient = fit(store, n_epochs=200, patience=2)
+    assert len(patient.log) < 200
+    assert len(patient.log) - patient.best_epoch == 2
+
+
+def test_small_data_gets_more_passes_unless_told_otherwise():
+    assert TrainSettings().epochs_for(n_batches=2) == 150
+    assert TrainSettings().epochs_for(n_batches=1000) == 30
+    assert TrainSettings(n_epochs=2).epochs_for(n_batches=2) == 2
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit_and_another_seed_others(store: Store):
+    (first, _), (again, _), (other, _) = fit(store), fit(store), fit(store, seed=1)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert not torch.equal(first.first.weight, other.first.weight)
+
+
+def test_a_loss_that_is_never_finite_is_an_error(store: Store):
+    with pytest.raises(ScnymError, match="not finite"):
+        fit(store, optimizer="adamw", learning_rate=1e30, n_epochs=2)
+
+
+def test_the_temperature_undoes_overconfidence():
+    torch.manual_seed(0)
+    logits = torch.randn(4000, 5) * 2
+    labels = torch.distributions.Categorical(logits=logits).sample()
+    assert fit_temperature(logits, labels) == pytest.approx(1.0, abs=0.1)
+    assert fit_temperature(logits * 3, labels) == pytest.approx(3.0, abs=0.3)
+    np.testing.assert_allclose(probabilities_of(logits, 2.0).sum(axis=1), 1)
+
+
+def test_saving_and_loading_the_model_gives_the_same_logits_to_the_bit(tmp_path: Path):
+    network = make_network()
+    network.train()(torch.rand(32, 60))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(Snapshot(make_card(network), network).to_bytes())
+    loaded = Snapshot.load(path)
+    x = torch.rand(9, 60)
+    assert torch.equal(loaded.network(x), network.eval()(x))
+    assert loaded.card == make_card(network)
+
+
+def damaged(card: dict, **changes) -> str:
+    return json.dumps({**card, **changes})
+
+
+def test_a_file_that_is_no_sound_model_is_refused(tmp_path: Path):
+    network = make_network()
+    path = tmp_path / "model.safetensors"
+    content = Snapshot(make_card(network), network).to_bytes()
+    weights, card = load(content), json.loads(make_card(network).model_dump_json())
+    with pytest.raises(MissingInputError):
+        Snapshot.load(path)
+    for bad in (content[: len(content) // 2], b"", b"not a model", pickle.dumps({"a": 1})):
+        path.write_bytes(bad)
+        with pytest.raises(FormatError, match=r"model\.safetensors"):
+            Snapshot.load(path)
+    documents = {
+        "not a scnym model": None,
+        "of another scnym version": damaged(card, format_version=99),
+        "description is damaged": damaged(card, temperature=-1),
+        "description is damaged ": damaged(card, surprise=1),
+        "description is damaged  ": "{",
+        "do not fit": damaged(card, genes=card["genes"][:-1]),
+        "do not fit ": damaged(card, classes=[*card["classes"], "one more"]),
+    }
+    for words, document in documents.items():
+        save_file(weights, path, metadata=None if document is None else {"scnym": document})
+        with pytest.raises(FormatError, match=words.strip()):
+            Snapshot.load(path)
+
+
+class Bomb:
+    """Runs when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_weights_are_plain_tensors_and_nothing_in_a_file_is_executed(tmp_path: Path):
+    network = make_network()
+    save_weights(tmp_path / "w.pkl", network)
+    weights = read_weights(tmp_path / "w.pkl")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
+    torch.save({"weights": Bomb(tmp_path / "boom")}, tmp_path / "bomb.pkl")
+    with pytest.raises(FormatError, match="nothing in it was executed"):
+        read_weights(tmp_path / "bomb.pkl")
+    assert not (tmp_path / "boom").exists()
