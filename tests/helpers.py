@@ -33,11 +33,11 @@ def clustered_adata(
     """Poisson counts of classes that are easy to tell apart: each has its own block of marker genes."""
     random = np.random.default_rng(seed)
     codes = random.choice(n_classes, n_cells, p=shares)
-    codes[: 12 * n_classes] = np.repeat(np.arange(n_classes), 12)
+    codes[: 12 * n_classes] = np.repeat(np.arange(n_classes), 12)[:n_cells]
     means = np.full((n_classes, n_genes), 0.5)
     width = n_genes // n_classes
     for code in range(n_classes):
-        means[code, code * width : code * width + width // 2] = 4.0
+        means[code, code * width : code * width + width // 2] = 2.2
     counts = random.poisson(means[codes]).astype(np.float32)
     obs = pd.DataFrame({"cell_type": [f"type {c}" for c in codes]}, index=[f"cell {k}" for k in range(n_cells)])
     var = pd.DataFrame(index=[f"gene {k}" for k in range(n_genes)])

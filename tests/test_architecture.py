@@ -83,7 +83,9 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = scnym.nonsense
 
 
-@pytest.mark.parametrize("statement", ["import scnym", "from cli.main import app; app(['--help'], standalone_mode=False)"])
+@pytest.mark.parametrize(
+    "statement", ["import scnym", "from cli.main import app; app(['--help'], standalone_mode=False)"]
+)
 def test_importing_and_asking_for_help_load_nothing_heavy(statement: str):
     heavy = ("torch", "loompy", "anndata", "zarr", "pandas", "numba", "numpy", "sklearn", "matplotlib")
     check = f"import sys; {statement}; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"

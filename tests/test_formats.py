@@ -75,7 +75,8 @@ def test_scanpy_runs_on_the_store(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("largest", "dtype"), [(255, "uint8"), (256, "uint16"), (65_535, "uint16"), (65_536, "uint32"), (2**32 - 1, "uint32")]
+    ("largest", "dtype"),
+    [(255, "uint8"), (256, "uint16"), (65_535, "uint16"), (65_536, "uint32"), (2**32 - 1, "uint32")],
 )
 def test_values_are_stored_in_the_smallest_dtype_that_holds_them_exactly(largest: int, dtype: str, tmp_path: Path):
     adata = telling_adata(4, 3)
@@ -213,11 +214,19 @@ FAULTS = {
     "header one short": (lambda d: write_text(d / "x.csv", "a,b\nc,1,2\n"), FormatError, "line 2: 3 fields"),
     "text in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,1,hi\n"), DataError, "line 2: 'hi' in column b"),
     "empty field": (lambda d: write_text(d / "x.csv", HEADER + "c,,1\n"), DataError, "line 2: '' in column a"),
-    "negative in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,1,-2\n"), DataError, "'-2' in column b is neg"),
+    "negative in a table": (
+        lambda d: write_text(d / "x.csv", HEADER + "c,1,-2\n"),
+        DataError,
+        "'-2' in column b is neg",
+    ),
     "NaN in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,nan,2\n"), DataError, "'nan' in column a"),
     "infinite in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,inf,2\n"), DataError, "'inf' in column a"),
     "cell without id": (lambda d: write_text(d / "x.csv", HEADER + ",1,2\n"), DataError, "line 2: the cell has no id"),
-    "gene twice in a table": (lambda d: write_text(d / "x.csv", "id,a,a\nc,1,2\n"), DataError, "duplicate gene names 'a'"),
+    "gene twice in a table": (
+        lambda d: write_text(d / "x.csv", "id,a,a\nc,1,2\n"),
+        DataError,
+        "duplicate gene names 'a'",
+    ),
     "cell twice in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,1,2\nc,1,2\n"), DataError, "names 'c'"),
     "negative in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_value(-3)), DataError, "cell cell 7, gene gene 3"),
     "NaN in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_value(np.nan)), DataError, "cell cell 7, gene gene 3"),

@@ -11,7 +11,16 @@ import torch
 from helpers import clustered_adata, write_h5ad
 from safetensors.torch import load, save_file
 from scipy import sparse
-from scnym import NetworkSettings, Snapshot, Store, StreamSettings, TrainSettings, convert, in_order_stream, training_stream
+from scnym import (
+    NetworkSettings,
+    Snapshot,
+    Store,
+    StreamSettings,
+    TrainSettings,
+    convert,
+    in_order_stream,
+    training_stream,
+)
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.progress import SILENT
 from scnym.feed.stream import csr_tensor
@@ -210,6 +219,12 @@ def test_the_temperature_undoes_overconfidence():
     assert fit_temperature(logits, labels) == pytest.approx(1.0, abs=0.1)
     assert fit_temperature(logits * 3, labels) == pytest.approx(3.0, abs=0.3)
     np.testing.assert_allclose(probabilities_of(logits, 2.0).sum(axis=1), 1)
+
+
+def test_a_few_cells_that_are_all_labelled_right_do_not_make_the_model_certain():
+    logits = torch.eye(3).repeat(4, 1) * 5
+    temperature = fit_temperature(logits, torch.arange(3).repeat(4))
+    assert probabilities_of(logits, temperature).max() == pytest.approx(13 / 14, abs=0.01)
 
 
 def test_saving_and_loading_the_model_gives_the_same_logits_to_the_bit(tmp_path: Path):

@@ -20,8 +20,8 @@ def rows_of(plan: BalancedPlan, epoch: int) -> np.ndarray:
     return np.concatenate([window.rows_W for window in plan.windows(epoch)])
 
 
-codes_arrays = st.lists(st.integers(-1, 4), min_size=20, max_size=400).map(np.array).filter(
-    lambda codes: (codes >= 0).sum() >= 2
+codes_arrays = (
+    st.lists(st.integers(-1, 4), min_size=20, max_size=400).map(np.array).filter(lambda codes: (codes >= 0).sum() >= 2)
 )
 
 

@@ -88,10 +88,12 @@ def test_several_sources_with_different_genes_stream_as_one(tmp_path: Path):
     paths = [write_h5ad(tmp_path / "a.h5ad", first), write_h5ad(tmp_path / "b.h5ad", second)]
     store = Store(convert(paths, tmp_path / "both.zarr"))
     genes = [f"gene {k}" for k in (3, 0, 11)]
-    expected = np.vstack([
-        ln_cpm(telling_counts())[:, [3, 0, 11]],
-        np.hstack([ln_cpm(telling_counts(10, 8))[:, [3, 0]], np.zeros((10, 1))]),
-    ])
+    expected = np.vstack(
+        [
+            ln_cpm(telling_counts())[:, [3, 0, 11]],
+            np.hstack([ln_cpm(telling_counts(10, 8))[:, [3, 0]], np.zeros((10, 1))]),
+        ]
+    )
     for layout in ("dense", "csr"):
         rows, x = all_of(training_stream(store, np.zeros(50, int), genes, SMALL, layout=layout))
         np.testing.assert_allclose(x, expected[rows], rtol=1e-5)

@@ -14,6 +14,9 @@ LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
 def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:
     """Give the temperature that minimises the cross-entropy of logits / temperature (Guo et al. 2017).
 
+    The targets are smoothed by 1 / (B + 2) (Platt 1999): a few cells that are all labelled right are no proof that
+    the next one will be, and without it the confidence would rise to 1.
+
     Parameters
     ----------
     logits_BK
@@ -22,9 +25,11 @@ def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:
         Their classes, shape (B,).
     """
     logits_BK = logits_BK.double()
+    n_cells, n_classes = logits_BK.shape
+    smoothing = n_classes / (n_classes - 1) / (n_cells + 2)
 
     def loss(log_temperature: float) -> float:
-        return float(functional.cross_entropy(logits_BK / np.exp(log_temperature), labels_B))
+        return float(functional.cross_entropy(logits_BK / np.exp(log_temperature), labels_B, label_smoothing=smoothing))
 
     found = minimize_scalar(loss, bounds=LOG_TEMPERATURE_BOUNDS, method="bounded")
     return float(np.exp(found.x))

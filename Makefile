@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench-spine bench-accuracy wheel clean
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+VENV := .venv
+INSTALLED := $(VENV)/installed
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (SCNYM_DATA: folder of larger sets)
+	$(VENV)/bin/python data/demo.py
+
+test: $(INSTALLED) ## Run all tests
+	$(VENV)/bin/python -m pytest
+
+check: $(INSTALLED) ## Check format, lint and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright
+
+format: $(INSTALLED) ## Format the code
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and prediction; write benchmarks/results/spine.md
+	$(VENV)/bin/python benchmarks/bench_spine.py
+
+bench-accuracy: $(INSTALLED) ## Compare with logistic regression on the same folds; write benchmarks/results/accuracy.md
+	$(VENV)/bin/python benchmarks/bench_accuracy.py
+
+wheel: $(INSTALLED) ## Build the wheel
+	$(VENV)/bin/python -m build --wheel
+
+clean: ## Remove what was built, not what was computed
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,353 @@
+"""Whole runs: the output tree, no leaks, the same bytes twice, and labels for new cells."""
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scnym.runs.training
+import torch
+from helpers import clustered_adata, write_csv, write_h5ad, write_loom, write_text
+from scipy import sparse
+from scnym import (
+    NetworkSettings,
+    PredictSettings,
+    RunSettings,
+    Snapshot,
+    SplitSettings,
+    Store,
+    StreamSettings,
+    TrainSettings,
+    convert,
+    predict,
+    train,
+)
+from scnym.base.errors import DataError, MissingInputError, OutputExistsError, UserError
+from scnym.runs.folder import safe_names
+
+FOLD_FILES = (
+    "train_idx.csv test_idx.csv val_idx.csv predictions.csv labels.csv 00_best_model_weights.pkl model.safetensors"
+).split()
+TOP_FILES = "celltype_label.csv fold_eval_acc.csv fold_eval_losses.csv metrics.json report.html".split()
+
+
+def quick(**changes) -> RunSettings:
+    content = {
+        "label_column": "cell_type",
+        "split": SplitSettings(n_folds=3),
+        "stream": StreamSettings(batch_size=32),
+        "network": NetworkSettings(n_hidden=16),
+        "training": TrainSettings(n_epochs=6, checkpoint_every=2),
+        **changes,
+    }
+    return RunSettings(**content)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(write_h5ad(folder / "cells.h5ad", clustered_adata()), folder / "out", quick())
+    return folder
+
+
+def test_every_file_of_the_output_tree_is_there_and_nothing_else(finished: Path):
+    out = finished / "out" / "tissue_independent"
+    folds = ["fold00", "fold01", "fold02", "all_data"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*TOP_FILES, *folds])
+    for fold in folds:
+        own = [f"{fold}_log.csv", f"{fold}_parameters.json", "model_weights_004.pkl", "model_weights_006.pkl"]
+        assert sorted(path.name for path in (out / fold).iterdir()) == sorted([*FOLD_FILES, *own])
+    assert sorted(path.name for path in (finished / "out").iterdir()) == ["cache", "tissue_independent"]
+
+
+def test_index_files_name_cells_by_id_and_row_and_share_none(finished: Path):
+    out = finished / "out" / "tissue_independent"
+    held_out = []
+    for fold in ("fold00", "fold01", "fold02"):
+        parts = [pd.read_csv(out / fold / f"{part}_idx.csv") for part in ("train", "test", "val")]
+        for part in parts:
+            assert list(part["cell_id"]) == [f"cell {row}" for row in part["row"]]
+        together = pd.concat(parts)["cell_id"]
+        assert together.is_unique
+        assert len(together) == 300
+        held_out.append(parts[2]["cell_id"])
+    assert sorted(pd.concat(held_out)) == sorted(f"cell {k}" for k in range(300))
+    assert pd.read_csv(out / "all_data" / "val_idx.csv").empty
+
+
+def test_a_folds_predictions_are_about_its_held_out_cells_and_agree_with_the_figures(finished: Path):
+    out = finished / "out" / "tissue_independent"
+    accuracies = pd.read_csv(out / "fold_eval_acc.csv").set_index("fold")["accuracy"]
+    losses = pd.read_csv(out / "fold_eval_losses.csv").set_index("fold")["loss"]
+    for fold in ("fold00", "fold01", "fold02"):
+        predictions = pd.read_csv(out / fold / "predictions.csv")
+        labels = pd.read_csv(out / fold / "labels.csv")
+        held_out = pd.read_csv(out / fold / "val_idx.csv")
+        assert set(predictions["cell_id"]) == set(held_out["cell_id"])
+        assert list(predictions["cell_id"]) == list(labels["cell_id"])
+        assert accuracies[fold] == pytest.approx((predictions["cell_type"] == labels["cell_type"]).mean(), abs=1e-5)
+        assert losses[fold] > 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["held_out"]["n_cells"] == 300
+    assert metrics["held_out"]["accuracy"] > 0.9
+    assert np.sum(metrics["held_out"]["confusion"]) == 300
+    assert metrics["spread"]["accuracy"]["mean"] == pytest.approx(accuracies.mean(), abs=1e-5)
+
+
+def test_the_log_and_the_parameters_say_what_happened(finished: Path):
+    folder = finished / "out" / "tissue_independent" / "fold00"
+    log = pd.read_csv(folder / "fold00_log.csv")
+    assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
+    assert (log["cells_per_second"] > 0).all()
+    assert log["wait_share"].between(0, 1).all()
+    parameters = json.loads((folder / "fold00_parameters.json").read_text())
+    assert parameters["settings"]["split"]["n_folds"] == 3
+    assert parameters["best_epoch"] == int(log["epoch"][log["selection_loss"].idxmin()])
+    assert parameters["cells"] == {"train": 180, "selection": 20, "held_out": 100}
+
+
+def test_the_bare_weights_are_those_of_the_model_file(finished: Path):
+    folder = finished / "out" / "tissue_independent" / "all_data"
+    weights = torch.load(folder / "00_best_model_weights.pkl", weights_only=True)
+    state = Snapshot.load(folder / "model.safetensors").network.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in state.items())
+
+
+def test_the_report_stands_alone_and_shows_the_figures(finished: Path):
+    out = finished / "out" / "tissue_independent"
+    page = (out / "report.html").read_text()
+    accuracy = json.loads((out / "metrics.json").read_text())["held_out"]["accuracy"]
+    assert f"{accuracy:.3f}" in page
+    assert page.count("data:image/png;base64") == 2
+    assert "http" not in page
+    for name in ("type 0", "type 1", "type 2"):
+        assert name in page
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished: Path, tmp_path: Path):
+    train(finished / "cells.h5ad", tmp_path / "again", quick())
+    seeded = {"split": SplitSettings(n_folds=3, seed=1), "training": TrainSettings(n_epochs=6, seed=1)}
+    train(finished / "cells.h5ad", tmp_path / "other", quick(**seeded))
+
+    def contents(out: Path) -> dict[str, bytes]:
+        timed = ("_log.csv", "report.html")
+        files = [path for path in out.rglob("*") if path.is_file() and not path.name.endswith(timed)]
+        return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+    first = contents(finished / "out" / "tissue_independent")
+    assert contents(tmp_path / "again" / "tissue_independent") == first
+    other = contents(tmp_path / "other" / "tissue_independent")
+    assert other["fold00/predictions.csv"] != first["fold00/predictions.csv"]
+
+
+def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn: dict[str, set[int]] = {}
+    original = scnym.runs.training._train_fold
+
+    def spied(job, fold, network, target, progress):
+        rows: set[int] = set()
+
+        def noting(function):
+            def stream(*arguments, **options):
+                made = function(*arguments, **options)
+                epoch = made.epoch
+                made.epoch = lambda *a, **k: (rows.update(batch.rows.tolist()) or batch for batch in epoch(*a, **k))
+                return made
+
+            return stream
+
+        with monkeypatch.context() as patch:
+            patch.setattr(scnym.runs.training, "training_stream", noting(scnym.runs.training.training_stream))
+            patch.setattr(
+                scnym.runs.training,
+                "fit_input_scale",
+                lambda network, stream: rows.update(*(batch.rows.tolist() for batch in stream)),
+            )
+            result = original(job, fold, network, target, progress)
+        drawn[fold.name] = rows
+        assert rows == set(fold.train.tolist())
+        assert not rows & set(fold.held_out.tolist())
+        assert not rows & set(fold.selection.tolist())
+        return result
+
+    monkeypatch.setattr(scnym.runs.training, "_train_fold", spied)
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
+    train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
+    assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
+
+
+def test_no_folds_trains_the_final_model_only(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
+    summary = train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=0)))
+    assert summary.held_out is None
+    assert sorted(p.name for p in summary.folder.iterdir() if p.is_dir()) == ["all_data"]
+    assert "No cross-validation" in (summary.folder / "report.html").read_text()
+
+
+def test_cells_without_labels_and_rare_classes_are_left_out(tmp_path: Path):
+    adata = clustered_adata()
+    kinds = adata.obs["cell_type"].astype(object)
+    kinds.iloc[:10] = np.nan
+    kinds.iloc[10:12] = "rare"
+    adata.obs["cell_type"] = kinds.astype("category")
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    with pytest.raises(DataError, match=r"'rare \(2\)'"):
+        train(path, tmp_path / "out", quick())
+    summary = train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=3, min_cells_per_class=5)))
+    assert summary.labels.classes == ("type 0", "type 1", "type 2")
+    assert (summary.labels.n_unlabelled, summary.labels.n_rare) == (10, 2)
+    assert summary.held_out is not None
+    assert summary.held_out.n_cells == 288
+
+
+def test_labels_may_come_from_a_table_in_any_order(tmp_path: Path):
+    adata = clustered_adata()
+    table = adata.obs.rename_axis("barcode").reset_index().sample(frac=1, random_state=0)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    counts = write_csv(tmp_path / "cells.csv", adata)
+    settings = quick(training_metadata=str(tmp_path / "labels.csv"), split=SplitSettings(n_folds=0))
+    assert train(counts, tmp_path / "out", settings).final.metrics.accuracy > 0.9
+    table.iloc[1:].to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(DataError, match="1 of 300 cells are not in the table"):
+        train(counts, tmp_path / "other", settings)
+    table.assign(barcode="x").to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(DataError, match="no column holds the ids"):
+        train(counts, tmp_path / "other", settings)
+
+
+def test_a_gene_list_limits_what_the_network_reads(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
+    genes = write_text(tmp_path / "genes.txt", "gene 5\ngene 1\nunknown\ngene 21\ngene 41\n")
+    summary = train(path, tmp_path / "out", quick(genes_to_use=str(genes), split=SplitSettings(n_folds=0)))
+    assert Snapshot.load(summary.model_path).card.genes == ("gene 1", "gene 5", "gene 21", "gene 41")
+    with pytest.raises(DataError, match="none of these genes"):
+        train(path, tmp_path / "no", quick(genes_to_use=str(write_text(tmp_path / "g.txt", "x\n"))))
+    with pytest.raises(MissingInputError):
+        train(path, tmp_path / "no", quick(genes_to_use="nowhere.txt"))
+
+
+def test_a_raw_input_is_converted_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import scnym.runs.intake
+
+    calls = []
+    monkeypatch.setattr(scnym.runs.intake, "convert", lambda *a, **k: calls.append(a) or convert(*a, **k))
+    path, settings = write_h5ad(tmp_path / "cells.h5ad", clustered_adata()), quick(split=SplitSettings(n_folds=0))
+    train(path, tmp_path / "out", settings)
+    train(path, tmp_path / "out", RunSettings(**{**vars(settings), "overwrite": True}))
+    assert len(calls) == 1
+    write_h5ad(path, clustered_adata(290))
+    train(path, tmp_path / "out", RunSettings(**{**vars(settings), "overwrite": True}))
+    assert len(calls) == 2
+
+
+def test_existing_output_is_refused_and_untouched_and_a_failed_overwrite_keeps_it(tmp_path: Path):
+    path, settings = write_h5ad(tmp_path / "cells.h5ad", clustered_adata()), quick(split=SplitSettings(n_folds=0))
+    summary = train(path, tmp_path / "out", settings)
+    before = summary.model_path.read_bytes()
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        train(path, tmp_path / "out", settings)
+    with pytest.raises(UserError):
+        train(path, tmp_path / "out", quick(label_column="nope", overwrite=True))
+    assert summary.model_path.read_bytes() == before
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cache", "tissue_independent"]
+
+
+def predictions_for(adata: anndata.AnnData, finished: Path, folder: Path, **changes) -> tuple[pd.DataFrame, object]:
+    folder.mkdir(exist_ok=True)
+    model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
+    summary = predict(write_h5ad(folder / "new.h5ad", adata), model, folder / "out", PredictSettings(**changes))
+    return pd.read_csv(folder / "out" / "predictions" / "predictions.csv"), summary
+
+
+def test_new_cells_are_labelled_by_id_with_confidence_and_coverage(finished: Path, tmp_path: Path):
+    adata = clustered_adata(100, seed=7)
+    table, summary = predictions_for(adata, finished, tmp_path)
+    assert list(table["cell_id"]) == list(adata.obs_names)
+    assert (table["cell_type"].to_numpy() == adata.obs["cell_type"].to_numpy()).mean() > 0.9
+    assert table["confidence"].between(1 / 3, 1).all()
+    np.testing.assert_allclose(table["margin"], table["confidence"] - table["second_confidence"], atol=1e-5)
+    written = json.loads((tmp_path / "out" / "predictions" / "summary.json").read_text())
+    assert written["coverage"] == {"n_genes": 60, "n_found": 60, "share": 1.0, "weighted_share": pytest.approx(1.0)}
+    assert sum(written["cells_by_type"].values()) == 100
+
+
+def test_genes_in_another_order_and_unknown_ones_change_nothing(finished: Path, tmp_path: Path):
+    adata = clustered_adata(50, seed=7)
+    expected, _ = predictions_for(adata, finished, tmp_path / "a")
+    adata.obs["n"] = np.asarray(adata.X.sum(axis=1)).ravel()  # type: ignore[union-attr]
+    shuffled = adata[:, np.random.default_rng(0).permutation(60)].copy()
+    found, _ = predictions_for(shuffled, finished, tmp_path / "b")
+    pd.testing.assert_frame_equal(found, expected, atol=1e-5)
+
+
+def test_missing_genes_count_as_zero_and_lower_the_coverage(finished: Path, tmp_path: Path):
+    from scnym import ConvertSettings
+
+    adata = clustered_adata(50, seed=7)
+    adata.obs["n"] = np.asarray(adata.X.sum(axis=1)).ravel()  # type: ignore[union-attr]
+    zeroed = adata.copy()
+    zeroed.X = sparse.csr_matrix(np.where(np.arange(60) < 45, adata.X.toarray(), 0))  # type: ignore[union-attr]
+    model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
+    tables = []
+    for name, cells in (("zeroed", zeroed), ("missing", adata[:, :45].copy())):
+        path = write_h5ad(tmp_path / f"{name}.h5ad", cells)
+        settings = ConvertSettings(library_size_column="n")
+        summary = predict(path, model, tmp_path / name, convert_settings=settings)
+        tables.append(pd.read_csv(summary.folder / "predictions.csv"))
+    assert summary.coverage.n_found == 45
+    assert summary.coverage.share == 0.75
+    pd.testing.assert_frame_equal(*tables, atol=1e-6)
+
+
+def test_too_few_shared_genes_are_refused_with_the_reason(finished: Path, tmp_path: Path):
+    adata = clustered_adata(20, seed=7)
+    adata.var_names = [f"ENSG{k:011d}" for k in range(60)]
+    with pytest.raises(DataError, match=r"has 0 of the model's 60 genes.*Ensembl id") as caught:
+        predictions_for(adata, finished, tmp_path)
+    assert "new.h5ad" in caught.value.message
+    assert not (tmp_path / "out" / "predictions").exists()
+    adata.var_names = [f"gene {k}" if k < 30 else f"other {k}" for k in range(60)]
+    with pytest.raises(DataError, match="has 30 of the model's 60 genes"):
+        predictions_for(adata, finished, tmp_path, min_gene_coverage=0.6)
+
+
+def test_one_cell_and_cells_without_counts_get_finite_labels(finished: Path, tmp_path: Path):
+    adata = clustered_adata(37, seed=7)[:1].copy()
+    table, summary = predictions_for(adata, finished, tmp_path / "one")
+    assert len(table) == 1
+    empty = clustered_adata(37, seed=7)[:3].copy()
+    empty.X = sparse.csr_matrix(np.zeros((3, 60), np.float32))
+    table, summary = predictions_for(empty, finished, tmp_path / "none")
+    assert np.isfinite(table["confidence"]).all()
+    assert summary.n_empty_cells == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_loom])
+def test_every_format_gives_the_same_predictions(finished: Path, tmp_path: Path, write):
+    adata = clustered_adata(40, seed=7)
+    expected, _ = predictions_for(adata, finished, tmp_path / "a")
+    path = write(tmp_path / f"cells.{write.__name__.removeprefix('write_')}", adata)
+    model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
+    predict(path, model, tmp_path / "b")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "b" / "predictions" / "predictions.csv"), expected)
+
+
+def test_a_store_may_be_given_in_place_of_a_file(finished: Path, tmp_path: Path):
+    store = convert([write_h5ad(tmp_path / "new.h5ad", clustered_adata(20, seed=7))], tmp_path / "new.zarr")
+    model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
+    assert predict(store, model, tmp_path / "out").n_cells == Store(store).n_cells
+    assert not (tmp_path / "out" / "cache").exists()
+
+
+def test_names_from_data_become_safe_and_unique_file_names():
+    names = ["../../x", "a/b", "a b", "CON", "", "T cell", "t cell", "Ünïcode", "=cmd()", "x" * 300]
+    safe = safe_names(names)
+    assert len({name.casefold() for name in safe}) == len(names)
+    for name in safe:
+        assert name
+        assert not set(name) & set('/\\:*?"<>| ')
+        assert name not in {".", "..", "CON"}
+        assert len(name) <= 110
