@@ -16,6 +16,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+import scanpy
 from rich.console import Console
 from scipy import sparse
 from sklearn.metrics import balanced_accuracy_score
@@ -63,23 +64,21 @@ def facs_to_pbmc3k(folder: Path) -> Demo:
 
 def pbmc68k_in_two() -> Demo:
     """Cells that ship with scanpy: most to learn from, a fifth to label, with their genes in another order."""
-    import scanpy
-
     scaled = scanpy.datasets.pbmc68k_reduced()
     counts_CG, residual = recovered_counts(scaled)
     CONSOLE.print(
         "The set holds ln(CP10k+1) rounded to three decimals; its counts come back as whole numbers to within "
         f"{residual:.3f} of one count."
     )
-    adata = anndata.AnnData(
-        sparse.csr_matrix(counts_CG.astype(np.float32)), obs=scaled.obs[["bulk_labels", "n_counts"]], var=scaled.var[[]]
-    )
-    train, new = train_test_split(np.arange(adata.n_obs), test_size=0.2, random_state=0, stratify=adata.obs.bulk_labels)
+    obs = pd.DataFrame({name: scaled.obs[name] for name in ("bulk_labels", "n_counts")})
+    counts = sparse.csr_matrix(counts_CG.astype(np.float32))
+    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=scaled.var_names))
+    train, new = train_test_split(np.arange(len(obs)), test_size=0.2, random_state=0, stratify=obs["bulk_labels"])
     paths = OUT / "pbmc68k_train.h5ad", OUT / "pbmc68k_new.h5ad"
     genes = np.random.default_rng(0).permutation(adata.n_vars)
     adata[np.sort(train)].copy().write_h5ad(paths[0])
     adata[np.sort(new), genes].copy().write_h5ad(paths[1])
-    truth = adata[np.sort(new)].obs["bulk_labels"].astype(object)
+    truth = obs["bulk_labels"].iloc[np.sort(new)].astype(object)
     return Demo(paths[0], "bulk_labels", paths[1], truth, {}, ("--library_size", "n_counts"))
 
 
@@ -102,7 +101,7 @@ def run(*arguments: str) -> None:
 
 def agreement(predictions: pd.DataFrame, demo: Demo) -> str:
     """Compare predictions with the truth of the cells that have one."""
-    predicted = predictions.set_index("cell_id")["cell_type"].map(lambda name: demo.coarse.get(name, name))
+    predicted = predictions.set_index("cell_id")["cell_type"].replace(dict(demo.coarse))
     truth = demo.truth.dropna()
     predicted = predicted.loc[truth.index]
     table = pd.crosstab(truth.rename("true"), predicted.rename("predicted"))

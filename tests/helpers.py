@@ -75,7 +75,7 @@ WRITERS = {"h5ad": write_h5ad, "csv": write_csv, "csv.gz": write_csv, "loom": wr
 def dense(adata: anndata.AnnData) -> np.ndarray:
     """The counts as a plain array."""
     counts: Any = adata.X
-    return counts.toarray() if sparse.issparse(counts) else np.asarray(counts)
+    return np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -88,5 +88,5 @@ def write_text(path: Path, text: str) -> Path:
 
 def ln_cpm(counts_CG: np.ndarray, library_C: np.ndarray | None = None, to: float = 1e6) -> np.ndarray:
     """ln(CPM+1), written down plainly, to check the kernel against."""
-    library_C = counts_CG.sum(axis=1) if library_C is None else library_C
-    return np.log1p(counts_CG * to / np.maximum(library_C, 1e-300)[:, None])
+    totals_C: np.ndarray = counts_CG.sum(axis=1) if library_C is None else library_C
+    return np.log1p(counts_CG * to / np.maximum(totals_C, 1e-300)[:, None])

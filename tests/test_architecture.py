@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import scnym
 import typer
+
+import scnym
 from cli.main import app
 
 ROOT = Path(__file__).parent.parent

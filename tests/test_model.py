@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from helpers import clustered_adata, write_h5ad
 from safetensors.torch import load, save_file
 from scipy import sparse
+from torch.nn import functional
+
 from scnym import (
     NetworkSettings,
     Snapshot,
@@ -30,7 +33,6 @@ from scnym.model.objective import fit_temperature, probabilities_of
 from scnym.model.optimizers import Optimizers
 from scnym.model.snapshot import Card, read_weights, save_weights
 from scnym.model.trainer import TOTAL_VARIANCE, TrainingResult, fit_input_scale, train
-from torch.nn import functional
 
 CPU = torch.device("cpu")
 GENES, CLASSES = tuple(f"gene {k}" for k in range(60)), ("type 0", "type 1", "type 2")
@@ -44,6 +46,11 @@ def as_csr(x: torch.Tensor) -> torch.Tensor:
 def make_network(seed: int = 0, **changes) -> CellTypeNetwork:
     torch.manual_seed(seed)
     return CellTypeNetwork(len(GENES), len(CLASSES), NetworkSettings(n_hidden=16, **changes))
+
+
+def keep_input(seen: list[torch.Tensor], module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    del module
+    seen.append(inputs[0].to_dense())
 
 
 def make_card(network: CellTypeNetwork, **changes) -> Card:
@@ -76,7 +83,7 @@ def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, Traini
     training_codes[selected] = -1
     settings = StreamSettings(batch_size=32, seed=seed)
     torch.manual_seed(seed)
-    network = make_network(seed)
+    network, epochs = make_network(seed), []
     with SILENT.task("train", total=None, unit="cells") as task:
         result = train(
             network,
@@ -85,8 +92,9 @@ def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, Traini
             TrainSettings(**{"n_epochs": 4, **changes}),
             device=CPU,
             task=task,
-            after_epoch=lambda epoch: None,
+            after_epoch=epochs.append,
         )
+    assert epochs == [record.epoch for record in result.log]
     return network, result
 
 
@@ -121,7 +129,7 @@ def test_input_dropout_drops_genes_of_both_layouts_in_training_only():
     for batch in (x, as_csr(x)):
         network = make_network(init_dropout=0.5)
         seen: list[torch.Tensor] = []
-        network.first.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].to_dense()))
+        network.first.register_forward_pre_hook(partial(keep_input, seen))
         network.train()(batch)
         network.eval()(batch)
         assert 0.45 < (seen[0] == 0).float().mean() < 0.55

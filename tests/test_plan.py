@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import balance_exponent
 from scnym.feed.plan import SEED_SCHEME_DRAWS, BalancedPlan, InOrderPlan, draws_per_class

@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
-import scnym.runs.training
 import torch
 from helpers import clustered_adata, write_csv, write_h5ad, write_loom, write_text
 from scipy import sparse
+
+import scnym.runs.training
 from scnym import (
     NetworkSettings,
     PredictSettings,
@@ -27,10 +29,11 @@ from scnym import (
 from scnym.base.errors import DataError, MissingInputError, OutputExistsError, UserError
 from scnym.runs.folder import safe_names
 
-FOLD_FILES = (
-    "train_idx.csv test_idx.csv val_idx.csv predictions.csv labels.csv 00_best_model_weights.pkl model.safetensors"
-).split()
-TOP_FILES = "celltype_label.csv fold_eval_acc.csv fold_eval_losses.csv metrics.json report.html".split()
+FOLD_FILES = [
+    *("train_idx.csv", "test_idx.csv", "val_idx.csv", "predictions.csv", "labels.csv"),
+    *("00_best_model_weights.pkl", "model.safetensors"),
+]
+TOP_FILES = ["celltype_label.csv", "fold_eval_acc.csv", "fold_eval_losses.csv", "metrics.json", "report.html"]
 
 
 def quick(**changes) -> RunSettings:
@@ -104,7 +107,7 @@ def test_the_log_and_the_parameters_say_what_happened(finished: Path):
     assert log["wait_share"].between(0, 1).all()
     parameters = json.loads((folder / "fold00_parameters.json").read_text())
     assert parameters["settings"]["split"]["n_folds"] == 3
-    assert parameters["best_epoch"] == int(log["epoch"][log["selection_loss"].idxmin()])
+    assert parameters["best_epoch"] == 1 + int(log["selection_loss"].to_numpy().argmin())
     assert parameters["cells"] == {"train": 180, "selection": 20, "held_out": 100}
 
 
@@ -164,7 +167,7 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
             patch.setattr(
                 scnym.runs.training,
                 "fit_input_scale",
-                lambda network, stream: rows.update(*(batch.rows.tolist() for batch in stream)),
+                lambda _, stream: rows.update(*(batch.rows.tolist() for batch in stream)),
             )
             result = original(job, fold, network, target, progress)
         drawn[fold.name] = rows
@@ -205,7 +208,8 @@ def test_cells_without_labels_and_rare_classes_are_left_out(tmp_path: Path):
 
 def test_labels_may_come_from_a_table_in_any_order(tmp_path: Path):
     adata = clustered_adata()
-    table = adata.obs.rename_axis("barcode").reset_index().sample(frac=1, random_state=0)
+    obs: Any = adata.obs
+    table = obs.rename_axis("barcode").reset_index().sample(frac=1, random_state=0)
     table.to_csv(tmp_path / "labels.csv", index=False)
     counts = write_csv(tmp_path / "cells.csv", adata)
     settings = quick(training_metadata=str(tmp_path / "labels.csv"), split=SplitSettings(n_folds=0))
@@ -264,7 +268,7 @@ def predictions_for(adata: anndata.AnnData, finished: Path, folder: Path, **chan
 
 def test_new_cells_are_labelled_by_id_with_confidence_and_coverage(finished: Path, tmp_path: Path):
     adata = clustered_adata(100, seed=7)
-    table, summary = predictions_for(adata, finished, tmp_path)
+    table, _ = predictions_for(adata, finished, tmp_path)
     assert list(table["cell_id"]) == list(adata.obs_names)
     assert (table["cell_type"].to_numpy() == adata.obs["cell_type"].to_numpy()).mean() > 0.9
     assert table["confidence"].between(1 / 3, 1).all()

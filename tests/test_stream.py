@@ -4,17 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scnym.feed.stream
 import torch
 from helpers import clustered_adata, dense, ln_cpm, telling_adata, telling_counts, write_h5ad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from torch.utils.data import DataLoader
+
+import scnym.feed.stream
 from scnym import Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import ScnymError, SettingsError
 from scnym.feed.genes import map_genes, mismatch_advice
 from scnym.feed.plan import InOrderPlan
-from torch.utils.data import DataLoader
 
 
 def make_store(path: Path, adata=None) -> Store:

@@ -1,0 +1,285 @@
+"""The command line as users know it: spellings, config files, errors of one line, quiet when piped."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import clustered_adata, telling_adata, write_csv, write_h5ad, write_text
+from typer.testing import CliRunner
+
+from cli.main import app
+
+QUICK = ["--n_folds", "2", "--n_epochs", "2", "--n_hidden", "8", "--batch_size", "64", "--lower_group", "cell_type"]
+TREE = ("cache", "tissue_independent")
+
+
+def scnym(*arguments: object, expect: int = 0) -> str:
+    """Run a command in this process; give what it printed, stdout then stderr."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == expect, result.output
+    return result.stdout + result.stderr
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    return write_h5ad(tmp_path / "cells.h5ad", clustered_adata(120))
+
+
+def settings_of(out: Path) -> dict:
+    return json.loads((out / "tissue_independent" / "all_data" / "all_data_parameters.json").read_text())["settings"]
+
+
+def test_the_main_job_runs_from_counts_to_labels(cells: Path, tmp_path: Path):
+    store, out = tmp_path / "cells.zarr", tmp_path / "out"
+    assert "120" in scnym("convert", cells, store)
+    printed = scnym("train_tissue_independent", "--input_counts", store, "--out_path", out, *QUICK)
+    assert "macro-F1" in printed
+    model = out / "tissue_independent" / "all_data" / "model.safetensors"
+    assert str(model) in printed.replace("\n", "")
+    printed = scnym("predict_cell_types", "--input_counts", cells, "--model_path", model, "--out_path", out)
+    assert "60 of the model's 60 (100.0%" in printed
+    assert len(pd.read_csv(out / "predictions" / "predictions.csv")) == 120
+
+
+def test_dashes_and_underscores_are_the_same_and_the_command_may_stand_anywhere(cells: Path, tmp_path: Path):
+    spelled = ["--input-counts", cells, "train-tissue-independent", "--out-path", tmp_path / "a"]
+    scnym(*spelled, "--n-folds=0", "--n_epochs", "1", "--lower-group", "cell_type", "--overwrite")
+    assert settings_of(tmp_path / "a")["split"]["n_folds"] == 0
+    last = ["--out_path", tmp_path / "b", "--input_counts", cells, "--overwrite", *QUICK, "train_tissue_independent"]
+    scnym(*last)
+    assert settings_of(tmp_path / "b")["split"]["n_folds"] == 2
+
+
+def test_an_options_value_that_looks_like_a_command_stays_a_value(cells: Path, tmp_path: Path):
+    out = tmp_path / "convert"
+    adata = clustered_adata(120)
+    adata.obs["convert"] = adata.obs["cell_type"]
+    cells = write_h5ad(tmp_path / "named.h5ad", adata)
+    scnym("--lower_group", "convert", "--input_counts", cells, "--out_path", out, "--n_folds", 0, "--n_epochs", 1,
+          "train_tissue_independent")  # fmt: skip
+    assert settings_of(out)["label_column"] == "convert"
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json", "txt"])
+def test_the_command_line_wins_over_the_config_and_the_config_over_the_defaults(
+    suffix: str, cells: Path, tmp_path: Path
+):
+    values = {"lower_group": "cell_type", "n_folds": 0, "n-epochs": 1, "n_hidden": 8, "batch_size": 32, "l1_reg": 1e-4}
+    text = json.dumps(values) if suffix == "json" else "".join(f"{k}: {v}\n" for k, v in values.items())
+    config = write_text(tmp_path / f"config.{suffix}", text)
+    scnym("train_tissue_independent", "-c", config, "--input_counts", cells, "--out_path", tmp_path / "out",
+          "--n_hidden", 4)  # fmt: skip
+    used = settings_of(tmp_path / "out")
+    assert used["network"]["n_hidden"] == 4
+    assert used["stream"]["batch_size"] == 32
+    assert used["network"]["init_dropout"] == 0.3
+
+
+def test_the_sample_config_is_the_first_releases_recipe(cells: Path, tmp_path: Path):
+    config = Path(__file__).parent.parent / "configs" / "default_config.txt"
+    adata = clustered_adata(120)
+    adata.obs["cell_ontology_class"] = adata.obs["cell_type"]
+    cells = write_h5ad(tmp_path / "named.h5ad", adata)
+    scnym("-c", config, "--input_counts", cells, "--out_path", tmp_path / "out", "--n_folds", 0, "--n_epochs", 1,
+          "train_tissue_independent")  # fmt: skip
+    used = settings_of(tmp_path / "out")
+    assert used["label_column"] == "cell_ontology_class"
+    assert used["stream"]["class_balance"] == "seed"
+    assert used["training"]["weight_decay"] == 1e-6
+    assert (used["network"]["n_hidden"], used["network"]["n_layers"], used["network"]["residual"]) == (256, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "residual", "balance"),
+    [
+        (["--residual", "--balance_classes"], True, "seed"),
+        (["--residual", "True", "--balance_classes", "False"], True, "natural"),
+        (["--residual=false", "--balance_classes", "true"], False, "seed"),
+        (["--balance_classes", "True", "--class_balance", "power:0.5"], True, "power:0.5"),
+        ([], True, "natural"),
+    ],
+)
+def test_switches_mean_what_they_say(words, residual, balance, cells: Path, tmp_path: Path):
+    scnym("train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK, "--n_folds", 0,
+          *words)  # fmt: skip
+    used = settings_of(tmp_path / "out")
+    assert used["network"]["residual"] is residual
+    assert used["stream"]["class_balance"] == balance
+
+
+def test_results_come_as_json_when_asked_for(cells: Path, tmp_path: Path):
+    result = CliRunner().invoke(app, ["convert", str(cells), str(tmp_path / "c.zarr"), "--json"])
+    assert json.loads(result.stdout)["n_cells"] == 120
+    arguments = [
+        "train_tissue_independent",
+        "--input_counts",
+        tmp_path / "c.zarr",
+        "--out_path",
+        tmp_path / "o",
+        *QUICK,
+    ]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    content = json.loads(result.stdout)
+    assert content["held_out"]["n_cells"] == 120
+    arguments = ["predict_cell_types", "--input_counts", cells, "--model_path", content["model"], "--out_path",
+                 tmp_path / "o", "--json"]  # fmt: skip
+    assert json.loads(CliRunner().invoke(app, [*map(str, arguments)]).stdout)["coverage"]["share"] == 1.0
+
+
+BASE = ["train_tissue_independent", "--input_counts", "{cells}", "--out_path", "{out}", *QUICK]
+PREDICT = ["predict_cell_types", "--input_counts", "{cells}", "--out_path", "{out}", "--model_path"]
+MISTAKES = {
+    "missing counts": ([*BASE, "--input_counts", "no.h5ad"], "no.h5ad: there is no such file"),
+    "unknown label column": ([*BASE, "--lower_group", "nope"], "no column 'nope'", "'cell_type'"),
+    "missing metadata": ([*BASE, "--training_metadata", "no.csv"], "no.csv: there is no such file"),
+    "missing config": ([*BASE, "-c", "no.yaml"], "no.yaml: there is no such config file"),
+    "config that is no mapping": ([*BASE, "-c", "{list_config}"], "holds no options"),
+    "config that is no YAML": ([*BASE, "-c", "{bad_yaml}"], "neither YAML nor JSON"),
+    "unknown config key": ([*BASE, "-c", "{bad_key}"], "unknown key 'n_epoch'", "did you mean n_epochs?"),
+    "bad config value": ([*BASE, "-c", "{bad_value}"], "key n_epochs"),
+    "unknown option": ([*BASE, "--n_epoch", "3"], "--n_epoch"),
+    "bad number": ([*BASE, "--n_epochs", "many"], "'--n_epochs'", "valid integer"),
+    "impossible number": ([*BASE, "--n_hidden", "0"], "--n_hidden: 0 is not possible"),
+    "bad balance": ([*BASE, "--class_balance", "even"], "natural, seed, uniform, or power:A"),
+    "bad size": ([*BASE, "--max_memory", "lots"], "'lots' is not a size"),
+    "too many folds": ([*BASE, "--n_folds", "100"], "fewer than 100 cells"),
+    "missing required": (["train_tissue_independent", "--out_path", "{out}"], "--input_counts"),
+    "unknown command": (["train_everything"], "train_everything"),
+    "missing model": ([*PREDICT, "no.safetensors"], "no.safetensors: there is no such model"),
+    "model that is none": ([*PREDICT, "{cells}"], "not a model file"),
+    "negative value": ([*BASE, "--input_counts", "{negative}"], "line 3: '-1' in column b is negative"),
+    "NaN value": ([*BASE, "--input_counts", "{nan}"], "line 2: 'nan' in column a"),
+    "ragged row": ([*BASE, "--input_counts", "{ragged}"], "line 2: 2 fields where 3 were expected"),
+    "duplicate genes": ([*BASE, "--input_counts", "{twice}"], "duplicate gene names 'a'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gives_one_line_and_exit_code_2_and_leaves_nothing_half_written(
+    mistake: str, cells: Path, tmp_path: Path
+):
+    files = {
+        "cells": cells,
+        "out": tmp_path / "out",
+        "list_config": write_text(tmp_path / "list.yaml", "- a\n"),
+        "bad_yaml": write_text(tmp_path / "bad.yaml", "a: [1"),
+        "bad_key": write_text(tmp_path / "key.yaml", "n_epoch: 3\n"),
+        "bad_value": write_text(tmp_path / "value.yaml", "n_epochs: many\n"),
+        "negative": write_text(tmp_path / "negative.csv", "id,a,b\nx,1,2\ny,1,-1\n"),
+        "nan": write_text(tmp_path / "nan.csv", "id,a,b\nx,nan,2\n"),
+        "ragged": write_text(tmp_path / "ragged.csv", "id,a,b\nx,1\n"),
+        "twice": write_text(tmp_path / "twice.csv", "id,a,a\nx,1,1\n"),
+    }
+    arguments, *words = MISTAKES[mistake]
+    result = CliRunner().invoke(app, [word.format(**files) for word in arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert sum(line.startswith("error: ") for line in lines) == 1
+    assert all(line.startswith(("convert ", "error: ")) for line in lines)
+    for word in words:
+        assert word in lines[-1]
+    left = [path for path in (tmp_path / "out").rglob("*") if path.parent.name in {"out", "cache"}]
+    assert all(path.name == "cache" or path.suffix == ".zarr" for path in left)
+
+
+def test_output_that_exists_is_refused_and_kept(cells: Path, tmp_path: Path):
+    arguments = [*BASE, "--n_folds", "0"]
+    filled = [word.format(cells=cells, out=tmp_path / "out") for word in arguments]
+    scnym(*filled)
+    before = settings_of(tmp_path / "out")
+    printed = scnym(*filled, expect=2)
+    assert "the output exists already" in printed
+    assert "--overwrite" in printed
+    assert settings_of(tmp_path / "out") == before
+
+
+def test_no_shared_genes_is_a_mistake_with_the_reason(cells: Path, tmp_path: Path):
+    scnym("train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK, "--n_folds", 0)
+    model = tmp_path / "out" / "tissue_independent" / "all_data" / "model.safetensors"
+    other = telling_adata()
+    other.var_names = [f"ENSG{k:011d}" for k in range(12)]
+    new = write_csv(tmp_path / "new.csv", other)
+    printed = scnym("predict_cell_types", "--input_counts", new, "--model_path", model, "--out_path", tmp_path / "out",
+                    expect=2)  # fmt: skip
+    assert "has 0 of the model's 60 genes" in printed
+    assert "the data names genes by Ensembl id, the model by symbol" in printed
+    assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(cells: Path, tmp_path: Path):
+    blocked = write_text(tmp_path / "file", "x")
+    printed = scnym(
+        "train_tissue_independent", "--input_counts", cells, "--out_path", blocked / "out", *QUICK, expect=2
+    )
+    assert "error: " in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_every_command(flag: str):
+    printed = scnym(flag)
+    for name in ("convert", "train_tissue_independent", "predict_cell_types"):
+        assert name in printed
+        assert "scnym" in scnym(name, flag)
+
+
+def test_the_version_is_printed():
+    assert scnym("--version").startswith("scnym ")
+
+
+@pytest.mark.slow
+def test_the_installed_script_runs_from_another_folder_and_is_plain_when_piped(cells: Path, tmp_path: Path):
+    program = Path(sysconfig.get_path("scripts")) / "scnym"
+    arguments = ["convert", cells, tmp_path / "c.zarr"]
+    done = subprocess.run([program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("convert cells.h5ad: 120 cells in ")
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_command_line_inside_the_package(tmp_path: Path):
+    root = Path(__file__).parent.parent
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, root]
+    subprocess.run(build, check=True, capture_output=True, env={**os.environ, "PIP_NO_INPUT": "1"})
+    (wheel,) = tmp_path.glob("*.whl")
+    target = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", target, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    assert sorted(path.name for path in target.iterdir() if "." not in path.name) == ["bin", "scnym"]
+    assert (target / "scnym" / "runs" / "report.html").is_file()
+    assert (target / "scnym" / "py.typed").is_file()
+    done = subprocess.run(
+        [sys.executable, target / "bin" / "scnym", "--version"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("scnym ")
+
+
+def test_progress_bars_show_rate_and_time_left_on_a_terminal():
+    from io import StringIO
+
+    from rich.console import Console
+
+    from cli.reporting import PlainProgress, TerminalProgress
+
+    screen = StringIO()
+    progress = TerminalProgress(Console(file=screen, force_terminal=True, width=120))
+    with progress.task("train fold00", total=200, unit="cells") as task:
+        task.advance(100, note="epoch 1")
+    shown = screen.getvalue()
+    assert "cells/s" in shown
+    assert "left" in shown
+    assert "100/200" in shown
+    log = StringIO()
+    with PlainProgress(Console(file=log)).task("train fold00", total=200, unit="cells") as task:
+        task.advance(200)
+    assert log.getvalue().startswith("train fold00: 200 cells in ")
+    assert log.getvalue().count("\n") == 1
