@@ -110,7 +110,18 @@ MinCellsPerClass = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Decides everything random.", rich_help_panel=SPLIT)]
 ModelPath = Annotated[
-    Path, typer.Option("--model_path", help="The model.safetensors of a training run.", rich_help_panel=DATA)
+    Path,
+    typer.Option(
+        "--model_path", help="The model.safetensors of a training run, or a .pkl of bare weights.", rich_help_panel=DATA
+    ),
+]
+TrainingGeneNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--training_gene_names",
+        help="Text file with the model's genes, one a line, for a .pkl of bare weights.",
+        rich_help_panel=DATA,
+    ),
 ]
 MinGeneCoverage = Annotated[
     float,

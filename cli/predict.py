@@ -12,6 +12,7 @@ def predict_cell_types(
     model_path: options.ModelPath,
     out_path: options.OutPath,
     config: options.Config = None,
+    training_gene_names: options.TrainingGeneNames = None,
     input_genes: options.InputGenes = None,
     layer: options.Layer = None,
     library_size: options.LibrarySize = None,
@@ -38,6 +39,7 @@ def predict_cell_types(
         model_path,
         out_path,
         scnym.PredictSettings(min_gene_coverage=min_gene_coverage),
+        training_gene_names=training_gene_names,
         convert_settings=scnym.ConvertSettings(
             max_memory_bytes=scnym.parse_bytes(max_memory),
             layer=layer,

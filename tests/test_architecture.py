@@ -25,7 +25,7 @@ FROZEN_OPTIONS = {
     ),
     "predict_cell_types": (
         "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "
-        "--model_path --out_path --overwrite"
+        "--model_path --out_path --overwrite --training_gene_names"
     ),
 }
 

@@ -27,11 +27,12 @@ from scnym import (
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.progress import SILENT
 from scnym.feed.stream import csr_tensor
+from scnym.model.bare_weights import read_weights, save_weights
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import fit_temperature, probabilities_of
 from scnym.model.optimizers import Optimizers
-from scnym.model.snapshot import Card, read_weights, save_weights
+from scnym.model.snapshot import Card
 from scnym.model.trainer import TOTAL_VARIANCE, TrainingResult, fit_input_scale, train
 
 CPU = torch.device("cpu")

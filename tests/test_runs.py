@@ -26,7 +26,7 @@ from scnym import (
     predict,
     train,
 )
-from scnym.base.errors import DataError, MissingInputError, OutputExistsError, UserError
+from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, UserError
 from scnym.runs.folder import safe_names
 
 FOLD_FILES = [
@@ -337,6 +337,29 @@ def test_every_format_gives_the_same_predictions(finished: Path, tmp_path: Path,
     model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
     predict(path, model, tmp_path / "b")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "b" / "predictions" / "predictions.csv"), expected)
+
+
+def test_bare_weights_label_like_the_model_they_belong_to(finished: Path, tmp_path: Path):
+    run = finished / "out" / "tissue_independent"
+    cells = write_h5ad(tmp_path / "new.h5ad", clustered_adata(40, seed=7))
+    genes = write_text(tmp_path / "genes.txt", "\n".join(f"gene {k}" for k in range(60)))
+    weights = run / "all_data" / "00_best_model_weights.pkl"
+    expected = pd.read_csv(
+        predict(cells, weights.with_name("model.safetensors"), tmp_path / "a").folder / "predictions.csv"
+    )
+    beside = pd.read_csv(predict(cells, weights, tmp_path / "b").folder / "predictions.csv")
+    pd.testing.assert_frame_equal(beside, expected)
+    (tmp_path / "bare").mkdir()
+    for file in (weights, run / "celltype_label.csv"):
+        (tmp_path / "bare" / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "bare" / weights.name
+    bare = pd.read_csv(predict(cells, weights, tmp_path / "c", training_gene_names=genes).folder / "predictions.csv")
+    assert list(bare["cell_type"]) == list(expected["cell_type"])
+    with pytest.raises(MissingInputError, match="--training_gene_names"):
+        predict(cells, weights, tmp_path / "d")
+    write_text(genes, "gene 1\ngene 2\n")
+    with pytest.raises(FormatError, match="do not fit 2 genes"):
+        predict(cells, weights, tmp_path / "d", training_gene_names=genes)
 
 
 def test_a_store_may_be_given_in_place_of_a_file(finished: Path, tmp_path: Path):

@@ -1,10 +1,11 @@
 """The one-file model: weights, genes, classes, settings and provenance. Loading executes nothing."""
 
-import pickle
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -12,6 +13,7 @@ from safetensors.torch import save
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.settings import NetworkSettings, StreamSettings, TrainSettings
+from scnym.model.bare_weights import read_weights, settings_of
 from scnym.model.network import CellTypeNetwork
 
 MODEL_FORMAT_VERSION = 1
@@ -65,19 +67,31 @@ class Snapshot:
         return save(weights, metadata={METADATA_KEY: self.card.model_dump_json()})
 
     @classmethod
-    def load(cls, path: str | Path) -> "Snapshot":
-        """Read a model file.
+    def load(cls, path: str | Path, training_gene_names: str | Path | None = None) -> "Snapshot":
+        """Read a model file, or bare weights.
+
+        Parameters
+        ----------
+        path
+            A ``model.safetensors``; or a ``.pkl`` of bare weights, with a ``celltype_label.csv`` beside it or one
+            folder up.
+        training_gene_names
+            For bare weights: text file with the network's genes in order, one a line. Not needed if a
+            ``model.safetensors`` lies beside them.
 
         Raises
         ------
         MissingInputError
             If nothing is there.
         FormatError
-            If it is not a model file, is damaged, or is of a newer version.
+            If it is not a model file, is damaged, or is of a newer version; if bare weights do not fit genes or
+            classes.
         """
         path = Path(path)
         if not path.is_file():
             raise MissingInputError("there is no such model", where=path, way_out="check --model_path")
+        if path.suffix == ".pkl":
+            return cls._from_bare_weights(path, None if training_gene_names is None else Path(training_gene_names))
         try:
             with safe_open(path, framework="pt") as file:
                 document = (file.metadata() or {}).get(METADATA_KEY)
@@ -88,34 +102,45 @@ class Snapshot:
                 where=path,
                 way_out="give the model.safetensors of a run",
             ) from fault
-        card = _read_card(document, path)
+        return cls._assembled(_read_card(document, path), weights, path)
+
+    @classmethod
+    def _from_bare_weights(cls, path: Path, genes_path: Path | None) -> "Snapshot":
+        weights, beside = read_weights(path), path.with_name("model.safetensors")
+        if genes_path is None:
+            if not beside.is_file():
+                raise MissingInputError(
+                    "bare weights do not name their genes",
+                    where=path,
+                    way_out="give --training_gene_names, or the model.safetensors",
+                )
+            return cls._assembled(cls.load(beside).card, weights, path)
+        card = Card(
+            genes=_lines(genes_path),
+            classes=_class_names(path),
+            label_column="unknown",
+            network=settings_of(weights, path),
+            training=TrainSettings(),
+            stream=StreamSettings(),
+            temperature=1.0,
+            best_epoch=1,
+            data_hash="unknown",
+            metrics={},
+        )
+        return cls._assembled(card, weights, path)
+
+    @classmethod
+    def _assembled(cls, card: Card, weights: Mapping[str, torch.Tensor], path: Path) -> "Snapshot":
         network = CellTypeNetwork(len(card.genes), len(card.classes), card.network)
-        _load_weights(network, weights, path)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as fault:
+            raise FormatError(
+                f"the weights do not fit {len(card.genes):,} genes, {len(card.classes)} classes and the layers named",
+                where=path,
+                way_out="give weights with their own genes and classes, in the order of training",
+            ) from fault
         return cls(card, network)
-
-
-def save_weights(path: Path, network: CellTypeNetwork) -> None:
-    """Write bare weights, plain tensors only."""
-    torch.save({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}, path)
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read bare weights; nothing in the file is executed.
-
-    Raises
-    ------
-    FormatError
-        If the file holds anything but plain tensors.
-    """
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as fault:
-        raise FormatError(
-            "not a file of plain weights; nothing in it was executed",
-            where=path,
-            way_out="give a model.safetensors or a .pkl written by scnym",
-        ) from fault
-    return weights
 
 
 def _read_card(document: str | None, path: Path) -> Card:
@@ -132,12 +157,20 @@ def _read_card(document: str | None, path: Path) -> Card:
     return card
 
 
-def _load_weights(network: CellTypeNetwork, weights: dict[str, torch.Tensor], path: Path) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as fault:
-        raise FormatError(
-            "the weights do not fit the genes, classes and layers that the model names",
-            where=path,
-            way_out="give the model file as it was written",
-        ) from fault
+def _lines(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise MissingInputError("there is no such genes file", where=path, way_out="check --training_gene_names")
+    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def _class_names(weights_path: Path) -> tuple[str, ...]:
+    """Read the classes from the run that the weights belong to."""
+    for folder in (weights_path.parent, weights_path.parent.parent):
+        table = folder / "celltype_label.csv"
+        if table.is_file():
+            return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)["cell_type"])
+    raise MissingInputError(
+        "there is no celltype_label.csv beside these weights",
+        where=weights_path,
+        way_out="put it back, it names the classes",
+    )

@@ -37,6 +37,7 @@ def predict(
     out_path: str | Path,
     settings: PredictSettings | None = None,
     *,
+    training_gene_names: str | Path | None = None,
     convert_settings: ConvertSettings | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -48,11 +49,13 @@ def predict(
     input_counts
         A store, or any raw input, whose genes may differ from the model's in set and order.
     model_path
-        A ``model.safetensors``; it knows its genes, classes and settings.
+        A ``model.safetensors``, which knows its genes, classes and settings; or a ``.pkl`` of bare weights.
     out_path
         Folder in which ``predictions/`` is made.
     settings
         Batch size, and the least share of the model's genes that the data must have.
+    training_gene_names
+        For bare weights: text file with the network's genes, one a line.
     convert_settings
         How a raw input is read.
     overwrite
@@ -68,7 +71,7 @@ def predict(
     settings = settings or PredictSettings()
     out_path = Path(out_path)
     require_absent(out_path / FOLDER, overwrite=overwrite)
-    snapshot = Snapshot.load(model_path)
+    snapshot = Snapshot.load(model_path, training_gene_names)
     store = open_input(Path(input_counts), out_path, convert_settings or ConvertSettings(), progress)
     stream = prediction_stream(store, snapshot, StreamSettings(batch_size=settings.batch_size))
     coverage = gene_coverage(store, stream, snapshot, settings.min_gene_coverage)

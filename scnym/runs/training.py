@@ -20,10 +20,11 @@ from scnym.base.settings import RunSettings
 from scnym.disk.store import Store
 from scnym.feed.genes import mismatch_advice
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
+from scnym.model.bare_weights import save_weights
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
-from scnym.model.snapshot import Card, Snapshot, save_weights
+from scnym.model.snapshot import Card, Snapshot
 from scnym.model.trainer import TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure

@@ -1,0 +1,60 @@
+"""Bare weights (``.pkl``), as the first release kept them: plain tensors, with no word of genes or classes."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from scnym.base.errors import FormatError
+from scnym.base.settings import NetworkSettings
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write bare weights, plain tensors only."""
+    torch.save({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}, path)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read bare weights; nothing in the file is executed.
+
+    Raises
+    ------
+    FormatError
+        If the file holds anything but plain tensors.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        sound = all(isinstance(value, torch.Tensor) for value in weights.values())
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, AttributeError):
+        sound, weights = False, {}
+    if not sound:
+        raise FormatError(
+            "not a file of plain weights; nothing in it was executed",
+            where=path,
+            way_out="give a model.safetensors, or a .pkl written by scnym",
+        )
+    return weights
+
+
+def settings_of(weights: Mapping[str, torch.Tensor], path: Path) -> NetworkSettings:
+    """Read the network's shape off its weights.
+
+    Raises
+    ------
+    FormatError
+        If they are not the weights of a network of this package.
+    """
+    if "first.weight" not in weights or "classify.weight" not in weights:
+        raise FormatError(
+            "weights of another kind of network", where=path, way_out="give weights written by this version of scnym"
+        )
+    blocks = {match[1] for name in weights if (match := re.match(r"blocks\.(\d+)\.", name))}
+    return NetworkSettings(
+        n_hidden=weights["first.weight"].shape[1],
+        n_layers=len(blocks),
+        residual=not blocks or any(".change." in name for name in weights),
+        shortcut="shortcut.weight" in weights,
+    )
