@@ -188,6 +188,24 @@ Residual = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+NormalizeTo = Annotated[
+    float,
+    typer.Option(
+        "--normalize_to",
+        help="Library size of every cell before ln(x + 1); 1e6 reads ln(CPM+1), as the first release did.",
+        rich_help_panel=NETWORK,
+    ),
+]
+ScaleInput = Annotated[
+    Switch,
+    typer.Option(
+        "--scale_input",
+        help="Multiply the input by one number, fitted on the training cells, that sets its total variance.",
+        case_sensitive=False,
+        metavar=SWITCH_METAVAR,
+        rich_help_panel=NETWORK,
+    ),
+]
 Shortcut = Annotated[
     Switch,
     typer.Option(

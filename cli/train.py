@@ -8,6 +8,7 @@ from .options import Switch
 _RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
 _NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
 _RESIDUAL, _SHORTCUT = Switch.of(_NETWORK.residual), Switch.of(_NETWORK.shortcut)
+_SCALE_INPUT = Switch.of(_NETWORK.scale_input)
 
 
 def train_tissue_independent(
@@ -36,6 +37,8 @@ def train_tissue_independent(
     residual: options.Residual = _RESIDUAL,
     init_dropout: options.InitDropout = _NETWORK.init_dropout,
     shortcut: options.Shortcut = _SHORTCUT,
+    normalize_to: options.NormalizeTo = _NETWORK.normalize_to,
+    scale_input: options.ScaleInput = _SCALE_INPUT,
     max_memory: options.MaxMemory = "1GB",
     stream_memory: options.StreamMemory = "1GB",
     overwrite: options.Overwrite = False,
@@ -79,6 +82,8 @@ def train_tissue_independent(
             residual=residual.on,
             init_dropout=init_dropout,
             shortcut=shortcut.on,
+            normalize_to=normalize_to,
+            scale_input=scale_input.on,
         ),
         training=scnym.TrainSettings(
             n_epochs=n_epochs, patience=patience, optimizer=optimizer, weight_decay=weight_decay, seed=seed
