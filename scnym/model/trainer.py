@@ -94,6 +94,7 @@ def train(
     for epoch in range(1, n_epochs + 1):
         record = _one_epoch(network, training, selection, optimizers, epoch, device, task)
         log.append(record)
+        task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         if record.selection_loss < min((past.selection_loss for past in log[:-1]), default=float("inf")):
             best_epoch, best_weights = epoch, copy.deepcopy(network.state_dict())
         after_epoch(epoch)
