@@ -31,6 +31,8 @@ def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
         name = known.get(underscored(key))
         if name is None:
             raise SettingsError(f"unknown key {key!r}", where=path, way_out=_suggestion(key, known))
+        if name == "config":
+            raise SettingsError("a config file cannot name another", where=path, way_out="leave out the key config")
         if value is None or name not in own:
             continue
         defaults[name] = str(value)
@@ -53,7 +55,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise MissingInputError("there is no such config file", where=path, way_out="check --config")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:
         raise FormatError(
             f"neither YAML nor JSON ({fault})", where=path, way_out="write one `option: value` a line"
         ) from fault

@@ -8,8 +8,9 @@ from typer._click.core import Context  # these two have no public names in Typer
 from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
-from scnym.base.errors import ScnymError
+from scnym.base.errors import ScnymError, SettingsError
 
+GROUP_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 SWITCH_METAVAR = "true|false"
 SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
 
@@ -37,10 +38,8 @@ class ScnymGroup(TyperGroup):
         except ClickException as fault:
             _fail_usage(fault)
         except OSError as fault:
-            _fail(
-                f"{fault.filename or 'system'}: {fault.strerror}; check the path, its rights and the free space",
-                2,
-            )
+            place = f"{fault.filename}: " if fault.filename else ""
+            _fail(f"{place}{fault.strerror or fault}; check the path, its rights and the free space", 2)
 
     def _rearranged(self, args: list[str]) -> list[str]:
         """Put the command first, wherever it stands, and give bare switches the value true."""
@@ -60,6 +59,10 @@ class ScnymGroup(TyperGroup):
             else:
                 rest.append(token)
             at += 1
+        if command is None and rest and not set(rest) & GROUP_OPTIONS:
+            raise SettingsError(
+                f"no command among {' '.join(rest)!r}", where="scnym", way_out=f"name one of {', '.join(self.commands)}"
+            )
         return rest if command is None else [command, *rest]
 
     def _shape(self, token: str) -> tuple[bool, bool]:

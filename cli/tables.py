@@ -19,11 +19,13 @@ MAX_CONFUSION_CLASSES = 12
 def print_store(store: "Store", *, as_json: bool) -> None:
     """Print what a store holds."""
     if as_json:
-        _print_json({"store": str(store.path), "n_cells": store.n_cells, "sources": store.sources})
+        _print_json(
+            {"store": str(store.path), "n_cells": store.n_cells, "sources": [dict(source) for source in store.sources]}
+        )
         return
     table = _table("source", "cells", "genes", "values")
     for source in store.sources:
-        table.add_row(str(source["file"]), f"{source['n_cells']:,}", f"{source['n_genes']:,}", str(source["scale"]))
+        table.add_row(Text(source.file), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
     _STDOUT.print(table)
     _say(f"store: {store.path}")
 

@@ -38,7 +38,7 @@ def test_every_format_gives_the_same_content_hash(tmp_path: Path):
     hashes = set()
     for kind, write in WRITERS.items():
         store = Store(convert([write(tmp_path / f"cells.{kind}")], tmp_path / f"{kind}.zarr"))
-        hashes.add(store.sources[0]["sha256"])
+        hashes.add(store.sources[0].sha256)
     assert len(hashes) == 1
 
 
@@ -142,7 +142,7 @@ def test_log_normalised_values_are_recognised_and_others_refused(total: float, t
     counts = telling_counts()
     adata.X = sparse.csr_matrix(np.log1p(counts / counts.sum(axis=1, keepdims=True) * total).astype(np.float32))
     store = Store(convert([write_h5ad(tmp_path / "log.h5ad", adata)], tmp_path / "log.zarr"))
-    assert store.sources[0]["scale"] == {1e4: "ln_cp10k", 1e6: "ln_cpm"}[total]
+    assert store.sources[0].scale == {1e4: "ln_cp10k", 1e6: "ln_cpm"}[total]
     adata.X = sparse.csr_matrix(np.log2(counts / counts.sum(axis=1, keepdims=True) * total + 1).astype(np.float32))
     with pytest.raises(DataError, match="neither counts nor"):
         convert([write_h5ad(tmp_path / "log2.h5ad", adata)], tmp_path / "log2.zarr")

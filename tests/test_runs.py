@@ -27,7 +27,6 @@ from scnym import (
     train,
 )
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, UserError
-from scnym.runs.folder import safe_names
 
 FOLD_FILES = [
     *("train_idx.csv", "test_idx.csv", "val_idx.csv", "predictions.csv", "labels.csv"),
@@ -367,14 +366,3 @@ def test_a_store_may_be_given_in_place_of_a_file(finished: Path, tmp_path: Path)
     model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
     assert predict(store, model, tmp_path / "out").n_cells == Store(store).n_cells
     assert not (tmp_path / "out" / "cache").exists()
-
-
-def test_names_from_data_become_safe_and_unique_file_names():
-    names = ["../../x", "a/b", "a b", "CON", "", "T cell", "t cell", "Ünïcode", "=cmd()", "x" * 300]
-    safe = safe_names(names)
-    assert len({name.casefold() for name in safe}) == len(names)
-    for name in safe:
-        assert name
-        assert not set(name) & set('/\\:*?"<>| ')
-        assert name not in {".", "..", "CON"}
-        assert len(name) <= 110

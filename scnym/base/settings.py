@@ -31,6 +31,14 @@ def _fraction(option: str, value: float) -> None:
     _require(0 <= value < 1, option, value, "a number from 0 up to, but not including, 1")
 
 
+def _seed(value: int) -> None:
+    _require(0 <= value < 2**32, "seed", value, "a whole number from 0 to 4294967295")
+
+
+def _positive(option: str, value: float) -> None:
+    _require(0 < value < float("inf"), option, value, "a number above 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvertSettings:
     """How raw files become a store."""
@@ -70,7 +78,8 @@ class StreamSettings:
     def __post_init__(self) -> None:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
-        _require(self.window_rows >= self.batch_size, "window_rows", self.window_rows, "at least the batch size")
+        _require(self.window_rows >= 1, "window_rows", self.window_rows, "1 or more")
+        _seed(self.seed)
         _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
         balance_exponent(self.class_balance)
 
@@ -112,8 +121,8 @@ class NetworkSettings:
     """Whether the input is multiplied by one number, fitted on the training cells, that sets its total variance."""
 
     def __post_init__(self) -> None:
-        _require(self.n_hidden >= 1, "n_hidden", self.n_hidden, "1 or more")
-        _require(self.n_layers >= 0, "n_layers", self.n_layers, "0 or more")
+        _require(1 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "1 to 65536")
+        _require(0 <= self.n_layers <= 100, "n_layers", self.n_layers, "0 to 100")
         _require(1 <= self.normalize_to <= 1e7, "normalize_to", self.normalize_to, "a library size, 1 to 1e7")
         _fraction("init_dropout", self.init_dropout)
         _fraction("hidden_dropout", self.hidden_dropout)
@@ -135,6 +144,7 @@ class SplitSettings:
     def __post_init__(self) -> None:
         _require(self.n_folds == 0 or self.n_folds >= 2, "n_folds", self.n_folds, "0, or 2 or more")
         _require(0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1")
+        _seed(self.seed)
         _require(self.min_cells_per_class >= 0, "min_cells_per_class", self.min_cells_per_class, "0 or more")
 
 
@@ -161,15 +171,19 @@ class TrainSettings:
     checkpoint_every: int = 10
     """Epochs between two periodic checkpoints; 0 for none."""
     seed: int = 0
-    """Decides initial weights, dropout and the order of the cells."""
+    """Decides initial weights and dropout."""
 
     def __post_init__(self) -> None:
         _require(self.n_epochs is None or self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
         _require(self.patience >= 0, "patience", self.patience, "0 or more")
         _require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        rate = self.learning_rate
-        _require(rate is None or rate > 0, "learning_rate", rate, "a number above 0")
+        _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 up to, but not including, 1")
+        if self.learning_rate is not None:
+            _positive("learning_rate", self.learning_rate)
+        _positive("gene_rate", self.gene_rate)
+        _positive("shortcut_rate", self.shortcut_rate)
+        _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
+        _seed(self.seed)
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
     def epochs_for(self, n_batches: int) -> int:
@@ -187,7 +201,7 @@ class PredictSettings:
     """Least share of the model's genes that the new data must have."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
 
 

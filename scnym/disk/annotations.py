@@ -7,6 +7,12 @@ import pandas as pd
 from scnym.base.errors import DataError, FormatError, MissingInputError, examples
 
 
+def separator_of(path: Path) -> str:
+    """Give what stands between the fields of a text table, by its name: a tab in .tsv and .txt, else a comma."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    return "\t" if suffixes and suffixes[-1] in {".tsv", ".txt"} else ","
+
+
 def read_annotations(path: Path) -> pd.DataFrame:
     """Read a table with one row per cell; every value is text, missing ones are NaN.
 
@@ -17,7 +23,7 @@ def read_annotations(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise MissingInputError("there is no such file", where=path, way_out="check --training_metadata")
-    separator = "\t" if ".tsv" in path.name or ".txt" in path.name else ","
+    separator = separator_of(path)
     try:
         return pd.read_csv(path, sep=separator, dtype=str, index_col=False)
     except (ValueError, OSError, EOFError) as fault:
@@ -27,7 +33,7 @@ def read_annotations(path: Path) -> pd.DataFrame:
 def join_annotations(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Add the table's columns to obs; cells are matched by id, never by order alone.
 
-    The id column is the first one that holds the ids of the cells. Rows about other cells are ignored; columns of
+    The id column is the one that holds the most ids of cells. Rows about other cells are ignored; columns of
     the table replace columns of obs that have the same name.
 
     Raises
@@ -36,8 +42,9 @@ def join_annotations(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.D
         If no column holds the ids, an id stands twice, or cells are not in the table.
     """
     known = set(obs.index)
-    id_column = next((name for name in table.columns if known.intersection(table[name].dropna())), None)
-    if id_column is None:
+    overlaps = {name: len(known.intersection(table[name].dropna())) for name in table.columns}
+    id_column = max(overlaps, key=lambda name: overlaps[name], default=None)
+    if id_column is None or not overlaps[id_column]:
         raise DataError(
             f"no column holds the ids of the cells, such as {examples(obs.index[:3])}",
             where=path,
@@ -54,5 +61,5 @@ def join_annotations(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.D
             where=path,
             way_out="give every cell a row; leave its label empty if it has none",
         )
-    columns = table.set_index(id_column).loc[obs.index]
-    return obs.drop(columns=[name for name in columns if name in obs]).join(columns)
+    columns = table[ids.isin(known)].set_index(id_column).reindex(obs.index)
+    return pd.concat([obs.drop(columns=[name for name in columns if name in obs]), columns], axis="columns")

@@ -15,6 +15,8 @@ from scnym.base.schema import LIBRARY_OF_SCALE, Scale
 
 MAX_LOG = float(np.log2(1e6 + 1)) + 0.1
 """No logarithm of counts per million can be larger, to whatever usual base."""
+LARGEST_COUNT = 2**32 - 1
+"""The largest value that can be stored exactly."""
 LIBRARY_TOLERANCE = 1e-3
 """Relative spread of the library sizes of cells that were normalised to one total (32-bit rounding is far below)."""
 
@@ -32,20 +34,30 @@ class ValueCensus:
     _log_totals: tuple[float, float] = field(default=(np.inf, -np.inf))
     """Smallest and largest sum of expm1(value) over a cell that has any."""
 
-    def add(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
-        """Take in a block.
+    def check(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
+        """Refuse a block, as it stands in the file, with a value that no count can have.
 
         Raises
         ------
         DataError
-            If a value is NaN, infinite or negative; names the cell and the gene.
+            If a value is NaN, infinite, negative or too large; names the cell and the gene.
         """
         values = counts_CG.data
-        if len(values) == 0:
+        if not len(values):
             return
-        low, high = float(values.min()), float(values.max())
+        low, high = values.min(), values.max()
         if not (low >= 0 and np.isfinite(high)):
-            self._refuse(counts_CG, cells)
+            faulty = ~(np.isfinite(values) & (values >= 0))
+            self._refuse(counts_CG, cells, faulty, "is negative or not a finite number")
+        if high > LARGEST_COUNT:
+            self._refuse(
+                counts_CG, cells, values > LARGEST_COUNT, f"is above {LARGEST_COUNT:,}, the largest that is kept"
+            )
+
+    def add(self, counts_CG: sparse.csr_matrix) -> None:
+        """Take in a block that has passed the check, in canonical order."""
+        values = counts_CG.data
+        high = float(values.max(initial=0))
         self.max_value = max(self.max_value, high)
         if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
             self.integral = False
@@ -83,13 +95,11 @@ class ValueCensus:
             low, high = self._log_totals
             self._log_totals = (min(low, float(totals.min())), max(high, float(totals.max())))
 
-    def _refuse(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
-        values = counts_CG.data
-        at = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
+    def _refuse(self, counts_CG: sparse.csr_matrix, cells: pd.Index, faulty: np.ndarray, fault: str) -> None:
+        at = int(np.flatnonzero(faulty)[0])
         row = int(np.searchsorted(counts_CG.indptr, at, side="right")) - 1
-        fault = "is negative" if np.isfinite(values[at]) else "is not a finite number"
         raise DataError(
-            f"value {values[at]:g} {fault}",
+            f"value {counts_CG.data[at]:g} {fault}",
             where=f"{self.path}, cell {cells[row]}, gene {self.genes[counts_CG.indices[at]]}",
             way_out="give raw counts: numbers from 0 up; scaled or centred values cannot be used",
         )

@@ -59,9 +59,12 @@ class Parts:
 
 
 def canonical(counts_CG: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Give the same counts with genes ascending in every row, each at most once, and no stored zeros."""
+    """Give the same counts with genes ascending in every row, each at most once, and no stored zeros.
+
+    Sums are taken in 64 bits: two counts of 200 in one byte would make 144.
+    """
     if not counts_CG.has_canonical_format:
-        counts_CG = counts_CG.copy()
+        counts_CG = counts_CG.astype(np.float64 if counts_CG.dtype.kind == "f" else np.int64)
         counts_CG.sum_duplicates()
     if counts_CG.nnz and counts_CG.data.min() == 0:
         counts_CG = counts_CG.copy()

@@ -36,6 +36,9 @@ class ShardWriter:
         Mean number of stored values per cell, which decides the chunk length.
     dtype, codec
         What is stored, and how it is compressed.
+    never_stored
+        A value that no element has. A chunk of nothing but this value would not be written, so every chunk is, and
+        one that is not there is known to be lost.
     max_shard_bytes
         Most memory that a shard may take before compression, in bytes.
     """
@@ -49,13 +52,20 @@ class ShardWriter:
         elements_per_row: float,
         dtype: np.dtype,
         codec: BloscCodec,
+        never_stored: int,
         max_shard_bytes: int,
     ) -> None:
         chunk = chunk_elements(elements_per_row)
         shard = shard_elements(n_elements, chunk, max_shard_bytes, dtype.itemsize)
         with rust_codecs():
             self._array = group.create_array(
-                name, shape=(n_elements,), dtype=dtype, chunks=(chunk,), shards=(shard,), compressors=codec
+                name,
+                shape=(n_elements,),
+                dtype=dtype,
+                chunks=(chunk,),
+                shards=(shard,),
+                compressors=codec,
+                fill_value=never_stored,
             )
         self._buffer = np.empty(shard, dtype)
         self._in_buffer = 0

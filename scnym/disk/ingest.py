@@ -5,11 +5,10 @@ finished.
 """
 
 import hashlib
+import json
 import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,7 @@ import zarr
 from anndata.io import write_elem
 from zarr.errors import UnstableSpecificationWarning
 
-from scnym.base.errors import DataError, OutputExistsError, examples
+from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import (
     FORMAT_VERSION,
@@ -38,7 +37,8 @@ from scnym.base.schema import (
     index_dtype,
     value_dtype,
 )
-from scnym.base.settings import ConvertSettings, SettingsError
+from scnym.base.settings import ConvertSettings
+from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.checks import ValueCensus
 from scnym.disk.cut import Parts, canonical
 from scnym.disk.encode import INDICES_CODEC, VALUES_CODEC, ShardWriter
@@ -88,63 +88,70 @@ def convert(
     """
     settings = settings or ConvertSettings()
     target = Path(target)
-    _check_target(target, settings)
+    _check_target(target, inputs, settings)
     sources = [open_source(Path(path), settings) for path in inputs]
-    if not sources:
-        raise SettingsError("there is no input", where="--input_counts", way_out="name at least one file")
-    with _aside(target) as workspace:
-        root = zarr.create_group(workspace / "store", zarr_format=3)
-        manifest = [
-            _convert_source(source, root, dataset_name(number), workspace, settings, progress)
-            for number, source in enumerate(sources)
-        ]
+    with aside(target, overwrite=settings.overwrite, is_replaceable=is_store) as folder:
+        root = zarr.create_group(folder, zarr_format=3)
+        manifest: list[dict[str, Any]] = []
+        known_cells: set[str] = set()
+        for number, source in enumerate(sources):
+            obs, entry = _convert_source(source, root, folder / dataset_name(number), settings, progress)
+            _require_new_cells(known_cells, obs.index, source)
+            manifest.append(entry)
         _seal(root, manifest, settings)
-        _publish(workspace / "store", target)
     return target
 
 
-def _check_target(target: Path, settings: ConvertSettings) -> None:
-    if target.suffix != STORE_SUFFIX:
-        raise SettingsError(
-            f"a store's name ends in {STORE_SUFFIX}",
-            where=target,
-            way_out=f"write {target.with_suffix(STORE_SUFFIX)}",
-        )
-    if target.exists() and not settings.overwrite:
-        raise OutputExistsError("the store exists already", where=target, way_out="choose another name or --overwrite")
-
-
-@contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    """Give a folder beside the target that vanishes at the end, whatever happens."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+def is_store(path: Path) -> bool:
+    """Whether a path is a folder that a conversion has written."""
     try:
-        yield workspace
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+        return json.loads((path / "zarr.json").read_bytes())["attributes"]["encoding-type"] == STORE_ENCODING
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertSettings) -> None:
+    if not inputs:
+        raise SettingsError("there is no input", where="--input_counts", way_out="name at least one file")
+    if target.suffix != STORE_SUFFIX:
+        wanted = target.with_name(f"{target.name or 'cells'}{STORE_SUFFIX}")
+        raise SettingsError(f"a store's name ends in {STORE_SUFFIX}", where=target, way_out=f"write {wanted}")
+    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_store)
+    for path in inputs:
+        if target.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
+            raise SettingsError(
+                "an input lies inside the store to be written", where=path, way_out="choose another name"
+            )
+
+
+def _require_new_cells(known: set[str], cells: pd.Index, source: Source) -> None:
+    again = [cell for cell in cells if cell in known]
+    if again:
+        raise DataError(
+            f"{len(again):,} cell ids stand in an earlier input too, such as {examples(again[:3])}",
+            where=source.path,
+            way_out="make them unique first, for instance with the sample's name in front, or write one store a file",
+        )
+    known.update(cells)
 
 
 def _convert_source(
-    source: Source,
-    root: zarr.Group,
-    name: str,
-    workspace: Path,
-    settings: ConvertSettings,
-    progress: Progress,
-) -> dict[str, Any]:
-    parts_folder = workspace / f"{name}.parts"
+    source: Source, root: zarr.Group, folder: Path, settings: ConvertSettings, progress: Progress
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Write one dataset; give its annotations, and its line of the manifest."""
+    name, parts_folder = folder.name, folder.with_suffix(".parts")
     parts_folder.mkdir()
     census = ValueCensus(source.path, source.var.index)
-    parts, obs = _cut(source, Parts(parts_folder), census, settings, progress)
+    parts = Parts(parts_folder)
+    obs, totals_C = _cut(source, parts, census, settings, progress)
     scale = census.scale()
-    obs = _finish_obs(obs, source, scale, settings)
+    obs = _finish_obs(obs, totals_C, np.concatenate(parts.row_lengths), source, scale, settings)
     group = root.create_group(name, attributes={"encoding-type": "anndata", "encoding-version": "0.1.0"})
     content_hash = _write_counts(group, parts, census, len(source.var), settings)
     _write_frames(group, obs, source.var)
     group.attrs["scale"] = scale
     shutil.rmtree(parts_folder)
-    return {
+    entry = {
         "dataset": name,
         "file": source.path.name,
         "sha256": content_hash,
@@ -152,41 +159,53 @@ def _convert_source(
         "n_genes": len(source.var),
         "scale": scale,
     }
+    return obs, entry
 
 
 def _cut(
     source: Source, parts: Parts, census: ValueCensus, settings: ConvertSettings, progress: Progress
-) -> tuple[Parts, pd.DataFrame]:
-    """Read the source once; give its parts, and obs with the totals of the cells."""
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the source once into parts; give obs, and the sum of every cell's values."""
     block_elements = min(MAX_BLOCK_ELEMENTS, settings.max_memory_bytes // BYTES_PER_ELEMENT)
     frames: list[pd.DataFrame] = []
+    totals: list[np.ndarray] = []
     with progress.task(f"convert {source.path.name}", total=source.n_cells, unit="cells") as task:
         for block in source.blocks(block_elements):
-            census.add(block.counts_CG, block.obs.index)
+            census.check(block.counts_CG, block.obs.index)
             counts_CG = canonical(block.counts_CG)
+            census.add(counts_CG)
             parts.add(counts_CG, integral=census.integral)
-            totals = np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel()
-            frames.append(block.obs.assign(__total__=totals, __genes__=np.diff(counts_CG.indptr)))
+            totals.append(np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel())
+            frames.append(block.obs)
             task.advance(len(block.obs))
     if not sum(map(len, frames)) or not len(source.var):
         raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
-    return parts, pd.concat(frames)
+    return pd.concat(frames), np.concatenate(totals)
 
 
-def _finish_obs(obs: pd.DataFrame, source: Source, scale: Scale, settings: ConvertSettings) -> pd.DataFrame:
+def _finish_obs(
+    obs: pd.DataFrame,
+    totals_C: np.ndarray,
+    n_genes_C: np.ndarray,
+    source: Source,
+    scale: Scale,
+    settings: ConvertSettings,
+) -> pd.DataFrame:
     """Put the full library's totals in place; the user's columns of the same name step aside."""
-    totals = obs.pop("__total__").to_numpy()
-    n_genes = obs.pop("__genes__").to_numpy()
     column = settings.library_size_column
     if scale in LIBRARY_OF_SCALE:
-        totals = np.where(totals > 0, LIBRARY_OF_SCALE[scale], 0.0)
+        totals_C = np.where(totals_C > 0, LIBRARY_OF_SCALE[scale], 0.0)
     elif column is not None:
-        totals = _given_totals(obs, column, totals, source.path)
-    if np.array_equal(totals, np.rint(totals)):
-        totals = totals.astype(np.int64)
-    obs = obs.rename(columns={name: f"{name}_input" for name in OWN_OBS_COLUMNS if name in obs})
-    obs[N_COUNTS], obs[N_GENES], obs[SOURCE] = totals, n_genes, source.path.name
-    return _storable(obs)
+        totals_C = _given_totals(obs, column, totals_C, source.path)
+    if np.array_equal(totals_C, np.rint(totals_C)):
+        totals_C = totals_C.astype(np.int64)
+    obs = _storable(obs)
+    obs = obs.rename(
+        columns={name: _free_name(f"{name}_input", obs.columns) for name in OWN_OBS_COLUMNS if name in obs}
+    )
+    obs[N_COUNTS], obs[N_GENES] = totals_C, n_genes_C
+    obs[SOURCE] = pd.Categorical([source.path.name]).repeat(len(obs))
+    return obs
 
 
 def _given_totals(obs: pd.DataFrame, column: str, measured: np.ndarray, path: Path) -> np.ndarray:
@@ -197,9 +216,16 @@ def _given_totals(obs: pd.DataFrame, column: str, measured: np.ndarray, path: Pa
             way_out=f"give --library_size one of {examples(obs.columns)}",
         )
     given = pd.to_numeric(obs[column], errors="coerce").to_numpy(dtype=np.float64)
-    wrong = ~(given >= measured * (1 - 1e-6))
-    if wrong.any():
-        cell = int(np.flatnonzero(wrong)[0])
+    unusable = np.flatnonzero(~np.isfinite(given))
+    if len(unusable):
+        raise DataError(
+            f"library size {obs[column].iloc[unusable[0]]} of cell {obs.index[unusable[0]]} is not a finite number",
+            where=f"{path}, column {column}",
+            way_out="give the column with the total counts before genes were removed",
+        )
+    too_small = np.flatnonzero(given < measured * (1 - 1e-6))
+    if len(too_small):
+        cell = int(too_small[0])
         raise DataError(
             f"library size {obs[column].iloc[cell]} of cell {obs.index[cell]} is below the {measured[cell]:g} counts "
             "that the file holds for it",
@@ -221,8 +247,10 @@ def _write_counts(group: zarr.Group, parts: Parts, census: ValueCensus, n_genes:
         "max_shard_bytes": settings.max_memory_bytes // SHARDS_IN_MEMORY,
     }
     values_dtype = value_dtype(census.max_value, integral=census.integral)
-    values = ShardWriter(matrix, "data", dtype=values_dtype, codec=VALUES_CODEC, **shared)
-    indices = ShardWriter(matrix, "indices", dtype=index_dtype(n_genes), codec=INDICES_CODEC, **shared)
+    genes_dtype = index_dtype(n_genes)
+    values = ShardWriter(matrix, "data", dtype=values_dtype, codec=VALUES_CODEC, never_stored=0, **shared)
+    no_gene = int(np.iinfo(genes_dtype).max)
+    indices = ShardWriter(matrix, "indices", dtype=genes_dtype, codec=INDICES_CODEC, never_stored=no_gene, **shared)
     hashes = [hashlib.sha256() for _ in range(3)]
     for part in parts:
         values.append(part.values_N)
@@ -231,13 +259,15 @@ def _write_counts(group: zarr.Group, parts: Parts, census: ValueCensus, n_genes:
         hashes[1].update(part.indices_N.data)
     values.close()
     indices.close()
-    matrix.create_array("indptr", data=indptr, chunks=(min(len(indptr), INDPTR_CHUNK),))
+    matrix.create_array("indptr", data=indptr, chunks=(min(len(indptr), INDPTR_CHUNK),), fill_value=-1)
     hashes[2].update(indptr.data)
     return hashlib.sha256(b"".join(part.digest() for part in hashes)).hexdigest()
 
 
 def _write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
-    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False):
+    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost.
+    whole = zarr.config.set({"array.write_empty_chunks": True})
+    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
         # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
         warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
         write_elem(group, "obs", obs)
@@ -247,17 +277,30 @@ def _write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> No
 
 
 def _storable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart."""
-    frame = frame.copy()
+    """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart.
+
+    A slash in a column's name would make a folder of it, so it becomes an underscore.
+    """
+    names: list[str] = []
+    for name in frame.columns:
+        names.append(_free_name(str(name).replace("/", "_"), names))
+    frame = frame.set_axis(names, axis="columns").copy()
     for name in frame.columns:
         column = frame[name]
         if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
             present = column.notna()
             frame[name] = column.astype(object).where(~present, column.astype(str)).astype("category")
-    frame.columns = frame.columns.astype(str)
     frame.index = frame.index.astype(str)
     frame.index.name = None
     return frame
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    """Give `name`, with underscores behind it until it is not among those taken."""
+    taken = set(taken)
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _seal(root: zarr.Group, manifest: list[dict[str, Any]], settings: ConvertSettings) -> None:
@@ -274,10 +317,3 @@ def _seal(root: zarr.Group, manifest: list[dict[str, Any]], settings: ConvertSet
         # Zarr 3 warns that consolidated metadata is not in the specification yet; readers that ignore it lose nothing.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(root.store)
-
-
-def _publish(finished: Path, target: Path) -> None:
-    """Give the finished store its name; a store that stood there goes away only then."""
-    if target.exists():
-        target.rename(finished.with_name("replaced"))
-    finished.rename(target)

@@ -9,21 +9,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import read_elem
+from pydantic import BaseModel, Field, ValidationError
 from zarr.core.sync import sync
 
-from scnym.base.errors import FormatError, MissingInputError, ScnymError, UserError, examples
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING
+from scnym.base.errors import FormatError, MissingInputError, ScnymError
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, Scale
 from scnym.disk.encode import rust_codecs
 
 JOIN_GAP_ROWS = 32
 """Rows not wanted that are read all the same, because a chunk holds about 64 rows and is decoded whole."""
-REQUEST_ELEMENTS = 2**25
+REQUEST_ELEMENTS = 2**22
 """Most stored values decoded by one request before the wanted rows are picked out."""
 
 
@@ -35,10 +36,23 @@ class CsrRows:
     indices_N: np.ndarray
     values_N: np.ndarray
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory taken, in bytes."""
-        return self.indptr_C1.nbytes + self.indices_N.nbytes + self.values_N.nbytes
+
+class SourceEntry(BaseModel):
+    """What a store says of one of its sources."""
+
+    dataset: str = Field(pattern=r"^dataset_\d+$")
+    file: str
+    sha256: str
+    n_cells: int
+    n_genes: int
+    scale: Scale
+
+
+class Manifest(BaseModel):
+    """What a store says of itself."""
+
+    format_version: int
+    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
 
 
 class Dataset:
@@ -131,21 +145,15 @@ class Dataset:
         """Cut the wanted rows into requests of bounded size, each a list of runs (first, past the last row)."""
         if not len(rows_C):
             return
-        breaks = np.flatnonzero(np.diff(rows_C) > JOIN_GAP_ROWS) + 1
-        groups = np.split(rows_C, breaks)
-        runs: list[tuple[int, int]] = []
-        wanted: list[np.ndarray] = []
-        size = 0
-        for group in groups:
-            first, stop = int(group[0]), int(group[-1]) + 1
-            elements = int(self.indptr_C1[stop] - self.indptr_C1[first])
-            if runs and size + elements > REQUEST_ELEMENTS:
-                yield runs, np.concatenate(wanted)
-                runs, wanted, size = [], [], 0
-            runs.append((first, stop))
-            wanted.append(group)
-            size += elements
-        yield runs, np.concatenate(wanted)
+        begins = self.indptr_C1[rows_C]
+        joined = np.flatnonzero(np.diff(rows_C) <= JOIN_GAP_ROWS) + 1
+        begins[joined] = self.indptr_C1[rows_C[joined - 1] + 1]
+        elements_read = np.cumsum(self.indptr_C1[rows_C + 1] - begins)
+        breaks = np.flatnonzero(np.diff(elements_read // REQUEST_ELEMENTS)) + 1
+        for rows in np.split(rows_C, breaks):
+            apart = np.flatnonzero(np.diff(rows) > JOIN_GAP_ROWS)
+            firsts, lasts = rows[[0, *(apart + 1)]], rows[[*apart, -1]]
+            yield list(zip(firsts.tolist(), (lasts + 1).tolist(), strict=True)), rows
 
     def _read_request(self, runs: list[tuple[int, int]], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         slices = [slice(int(self.indptr_C1[a]), int(self.indptr_C1[b])) for a, b in runs]
@@ -207,19 +215,25 @@ class Store:
         try:
             root = zarr.open_group(self.path, mode="r")
             attributes = dict(root.attrs)
-        except (OSError, ValueError, KeyError) as fault:
+        except (OSError, ValueError, KeyError, TypeError) as fault:
             raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
         if attributes.get("encoding-type") != STORE_ENCODING:
             raise FormatError("a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert")
         written_as = attributes.get("format_version")
-        if not isinstance(written_as, int) or written_as > FORMAT_VERSION:
+        if isinstance(written_as, int) and written_as > FORMAT_VERSION:
             raise FormatError(
                 f"written in format {written_as}, newer than the {FORMAT_VERSION} known here",
                 where=path,
                 way_out="update scnym",
             )
-        self.sources = cast("list[dict[str, Any]]", attributes["sources"])
-        self.datasets: Sequence[Dataset] = [Dataset(self.path, str(source["dataset"])) for source in self.sources]
+        try:
+            self.sources = Manifest.model_validate(attributes).sources
+            _require_whole(root, self.path)
+        except (ValidationError, OSError, KeyError, TypeError) as fault:
+            raise FormatError(
+                "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
+            ) from fault
+        self.datasets: Sequence[Dataset] = [Dataset(self.path, source.dataset) for source in self.sources]
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -234,23 +248,7 @@ class Store:
     @property
     def content_hash(self) -> str:
         """Names the counts of all sources, for the records of a run."""
-        return "-".join(str(source["sha256"])[:16] for source in self.sources)
-
-    def column(self, name: str) -> pd.Series:
-        """Give a column of obs.
-
-        Raises
-        ------
-        UserError
-            If it is not there; lists the columns that are.
-        """
-        if name not in self.obs:
-            raise UserError(
-                f"there is no column {name!r} among the cells' annotations",
-                where=self.path,
-                way_out=f"the columns are {examples(self.obs.columns)}",
-            )
-        return self.obs[name]
+        return "-".join(source.sha256[:16] for source in self.sources)
 
 
 def open_store(path: str | Path) -> Store:
@@ -258,9 +256,21 @@ def open_store(path: str | Path) -> Store:
     return Store(path)
 
 
-def is_store(path: Path) -> bool:
-    """Whether a path looks like a store, finished or not."""
-    return path.is_dir() and (path / "zarr.json").is_file()
+def _require_whole(root: zarr.Group, path: Path) -> None:
+    """Refuse a store with pieces missing: Zarr reads a chunk that is not there as zeros.
+
+    Raises
+    ------
+    FormatError
+        Names the array.
+    """
+    for name, member in root.members(max_depth=None):
+        if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
+            raise FormatError(
+                f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
+                where=path,
+                way_out="copy the store again, or convert the source again",
+            )
 
 
 async def _read_slices(arrays: Sequence[zarr.Array], slices: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,8 @@ from scnym.base.settings import balance_exponent
 
 SEED_SCHEME_DRAWS = 128
 """Least number of draws per class and epoch in the `seed` scheme."""
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it spread evenly over 0 to 1, whatever their number."""
 _ORDER_OF_PIECES, _ORDER_IN_WINDOW = 0, 1
 
 
@@ -46,11 +48,11 @@ class BatchPlan(ABC):
 
     @property
     def n_batches(self) -> int:
-        """Batches in an epoch."""
-        return -(-self.n_draws // self.batch_size)
+        """Batches in an epoch; fewer where the last cell would be alone, which batch normalisation cannot train on."""
+        return min(-(-self.n_draws // self.batch_size), max(1, self.n_draws // 2)) if self.n_draws else 0
 
     def batch_sizes(self) -> np.ndarray:
-        """Cells in each batch of an epoch: as even as can be, so that no batch is left with a single cell."""
+        """Cells in each batch of an epoch, as even as can be."""
         bounds = np.arange(self.n_batches + 1) * self.n_draws // max(1, self.n_batches)
         return np.diff(bounds)
 
@@ -141,15 +143,17 @@ class BalancedPlan(BatchPlan):
         for number in range(n_windows):
             due_K = first_K + (number + 1) * self.draws_K // n_windows
             last = number == n_windows - 1
-            end_K = due_K if last else self._whole_pieces(due_K, position_K, first_K + self.draws_K)
+            end_K = due_K if last else np.clip(self._piece_ends(due_K), position_K, first_K + self.draws_K)
             stretches = zip(self._walks, position_K, end_K, strict=True)
             rows = np.concatenate([walk.rows(int(start), int(stop)) for walk, start, stop in stretches])
             position_K = end_K
             yield Window(_keyed(self._seed, _ORDER_IN_WINDOW, epoch, number).permutation(rows))
 
-    def _whole_pieces(self, due_K: np.ndarray, position_K: np.ndarray, limit_K: np.ndarray) -> np.ndarray:
-        ends = [walk.end_of_piece(int(due)) for walk, due in zip(self._walks, due_K, strict=True)]
-        return np.clip(np.array(ends), position_K, limit_K)
+    def _piece_ends(self, due_K: np.ndarray) -> np.ndarray:
+        """Round each class's position to an end of a piece, some up and some down, so that windows keep their size."""
+        phases = (0.5 + np.arange(len(due_K))) * GOLDEN_RATIO % 1
+        rounded = [w.end_of_piece(int(due), phase) for w, due, phase in zip(self._walks, due_K, phases, strict=True)]
+        return np.array(rounded)
 
 
 class _Walk:
@@ -172,11 +176,14 @@ class _Walk:
             start += len(taken)
         return np.concatenate(found)
 
-    def end_of_piece(self, position: int) -> int:
-        """First position at or after `position` where a piece ends."""
+    def end_of_piece(self, position: int, phase: float) -> int:
+        """Give the end of the piece at `position` if more than the share `phase` of it lies before, else its start."""
         cycle, offset = divmod(position, self.n_rows)
         ends = self._cycle(cycle)[1]
-        return position if offset == 0 else cycle * self.n_rows + int(ends[np.searchsorted(ends, offset)])
+        number = int(np.searchsorted(ends, offset))
+        start = int(ends[number - 1]) if number else 0
+        end = int(ends[number])
+        return cycle * self.n_rows + (end if offset - start > phase * (end - start) else start)
 
     def _cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
         """Give the rows of a cycle in order, and where its pieces end; the cycle before is kept, older ones are not."""

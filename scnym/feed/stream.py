@@ -315,11 +315,11 @@ def _window_rows(store: Store, n_genes: int, settings: StreamSettings) -> int:
     rows = int(room / (WINDOW_COPIES * row_bytes))
     if rows < settings.batch_size:
         raise SettingsError(
-            f"a batch of {settings.batch_size} cells x {n_genes:,} genes does not fit",
-            where="--stream_memory",
-            way_out=f"allow {batch_bytes * 2 // 10**6 + 1} MB or more, or take a smaller --batch_size",
+            f"batches of {settings.batch_size:,} cells x {n_genes:,} genes do not fit into "
+            f"{settings.memory_bytes / 1e6:,.0f} MB",
+            way_out="take smaller batches (--batch_size), or allow more memory (--stream_memory)",
         )
-    return min(settings.window_rows, rows)
+    return min(max(settings.window_rows, settings.batch_size), rows)
 
 
 def _longest_block_row_bytes(dataset: Dataset, block_rows: int) -> float:

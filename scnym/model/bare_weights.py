@@ -28,7 +28,16 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         sound = all(isinstance(value, torch.Tensor) for value in weights.values())
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, AttributeError):
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        AttributeError,
+        LookupError,
+        TypeError,
+    ):
         sound, weights = False, {}
     if not sound:
         raise FormatError(
@@ -47,7 +56,8 @@ def settings_of(weights: Mapping[str, torch.Tensor], path: Path) -> NetworkSetti
     FormatError
         If they are not the weights of a network of this package.
     """
-    if "first.weight" not in weights or "classify.weight" not in weights:
+    known = {"first.weight": 2, "classify.weight": 2, "normalize_to": 0, "input_scale": 0}
+    if any(name not in weights or weights[name].ndim != n_axes for name, n_axes in known.items()):
         raise FormatError(
             "weights of another kind of network", where=path, way_out="give weights written by this version of scnym"
         )
@@ -57,4 +67,5 @@ def settings_of(weights: Mapping[str, torch.Tensor], path: Path) -> NetworkSetti
         n_layers=len(blocks),
         residual=not blocks or any(".change." in name for name in weights),
         shortcut="shortcut.weight" in weights,
+        normalize_to=float(weights["normalize_to"]),
     )

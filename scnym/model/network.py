@@ -110,11 +110,14 @@ class CellTypeNetwork(nn.Module):
     """
 
     input_scale: torch.Tensor
+    normalize_to: torch.Tensor
+    """Library size of the cells it reads; kept with the weights, which mean nothing without it."""
 
     def __init__(self, n_genes: int, n_classes: int, settings: NetworkSettings) -> None:
         super().__init__()
         width = settings.n_hidden
         self.register_buffer("input_scale", torch.ones(()))
+        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float64))
         self.input_dropout = nn.Dropout(settings.init_dropout)
         self.first = GeneLinear(n_genes, width)
         self.first_finish = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU())
@@ -128,16 +131,9 @@ class CellTypeNetwork(nn.Module):
 
     def forward(self, x_BG: torch.Tensor) -> torch.Tensor:
         """Give logits, shape (B, K), of normalised log counts, shape (B, G)."""
-        scaled_BG = self._scaled(x_BG)
+        scaled_BG = _on_values(lambda values: values * self.input_scale, x_BG)
         logits_BK = self.classify(self._hidden(scaled_BG))
         return logits_BK if self.shortcut is None else logits_BK + self.shortcut(scaled_BG)
-
-    def embed(self, x_BG: torch.Tensor) -> torch.Tensor:
-        """Give the last hidden layer, shape (B, H)."""
-        return self._hidden(self._scaled(x_BG))
-
-    def _scaled(self, x_BG: torch.Tensor) -> torch.Tensor:
-        return _on_values(lambda values: values * self.input_scale, x_BG)
 
     def _hidden(self, scaled_BG: torch.Tensor) -> torch.Tensor:
         return self.blocks(self.first_finish(self.first(_on_values(self.input_dropout, scaled_BG))))

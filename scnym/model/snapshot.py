@@ -7,18 +7,27 @@ from typing import Annotated
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.settings import NetworkSettings, StreamSettings, TrainSettings
+from scnym.disk.features import read_genes
 from scnym.model.bare_weights import read_weights, settings_of
 from scnym.model.network import CellTypeNetwork
 
 MODEL_FORMAT_VERSION = 1
 METADATA_KEY = "scnym"
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands twice")
+    return names
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Card(BaseModel):
@@ -37,7 +46,7 @@ class Card(BaseModel):
     network: NetworkSettings
     training: TrainSettings
     stream: StreamSettings
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
     """Logits are divided by this before they become probabilities."""
     best_epoch: int = Field(ge=1)
     data_hash: str
@@ -116,7 +125,7 @@ class Snapshot:
                 )
             return cls._assembled(cls.load(beside).card, weights, path)
         card = Card(
-            genes=_lines(genes_path),
+            genes=read_genes(genes_path, "--training_gene_names"),
             classes=_class_names(path),
             label_column="unknown",
             network=settings_of(weights, path),
@@ -131,8 +140,10 @@ class Snapshot:
 
     @classmethod
     def _assembled(cls, card: Card, weights: Mapping[str, torch.Tensor], path: Path) -> "Snapshot":
-        network = CellTypeNetwork(len(card.genes), len(card.classes), card.network)
+        if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+            raise FormatError("weights that are not finite numbers", where=path, way_out="train the model again")
         try:
+            network = CellTypeNetwork(len(card.genes), len(card.classes), card.network)
             network.load_state_dict(weights)
         except RuntimeError as fault:
             raise FormatError(
@@ -157,20 +168,23 @@ def _read_card(document: str | None, path: Path) -> Card:
     return card
 
 
-def _lines(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise MissingInputError("there is no such genes file", where=path, way_out="check --training_gene_names")
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-
-
 def _class_names(weights_path: Path) -> tuple[str, ...]:
     """Read the classes from the run that the weights belong to."""
     for folder in (weights_path.parent, weights_path.parent.parent):
         table = folder / "celltype_label.csv"
         if table.is_file():
-            return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)["cell_type"])
+            return _read_classes(table)
     raise MissingInputError(
         "there is no celltype_label.csv beside these weights",
         where=weights_path,
         way_out="put it back, it names the classes",
     )
+
+
+def _read_classes(table: Path) -> tuple[str, ...]:
+    try:
+        return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)["cell_type"])
+    except (ValueError, KeyError, OSError) as fault:
+        raise FormatError(
+            "not a table with a column cell_type", where=table, way_out="put back the one that the run wrote"
+        ) from fault

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scnym.base.errors import ScnymError
+from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
@@ -82,7 +82,7 @@ def train(
 
     Raises
     ------
-    ScnymError
+    SettingsError
         If no epoch gave a finite selection loss.
     """
     network.to(device)
@@ -90,18 +90,23 @@ def train(
     n_steps = n_epochs * training.plan.n_batches
     optimizers = Optimizers(network, settings, n_steps=n_steps, n_train=training.plan.n_draws)
     log: list[EpochRecord] = []
-    best_epoch, best_weights = 0, {}
+    best_epoch, best_loss, best_weights = 0, float("inf"), {}
     for epoch in range(1, n_epochs + 1):
         record = _one_epoch(network, training, selection, optimizers, epoch, device, task)
         log.append(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
-        if record.selection_loss < min((past.selection_loss for past in log[:-1]), default=float("inf")):
-            best_epoch, best_weights = epoch, copy.deepcopy(network.state_dict())
+        if record.selection_loss < best_loss:
+            best_epoch, best_loss = epoch, record.selection_loss
+            best_weights = copy.deepcopy(network.state_dict())
         after_epoch(epoch)
         if settings.patience and epoch - best_epoch >= settings.patience:
             break
     if not best_epoch:
-        raise ScnymError("the loss is not finite in any epoch", way_out="try a lower learning rate")
+        raise SettingsError(
+            "the loss is not finite in any epoch",
+            where="--weight_decay, --optimizer",
+            way_out="go back to their defaults",
+        )
     network.load_state_dict(best_weights)
     _, labels, logits = all_logits(network, selection, device)
     return TrainingResult(best_epoch=best_epoch, temperature=fit_temperature(logits, labels), log=log)

@@ -100,7 +100,7 @@ def gene_coverage(store: Store, stream: StreamDataset, snapshot: Snapshot, min_s
             raise DataError(
                 f"has {int(gene_map.present_G.sum()):,} of the model's {len(genes):,} genes, less than the "
                 f"{min_share:.0%} asked for",
-                where=str(source["file"]),
+                where=source.file,
                 way_out=f"{advice}; or lower --min_gene_coverage",
             )
     present_G = np.logical_or.reduce([gene_map.present_G for gene_map in stream.gene_maps])

@@ -1,66 +1,23 @@
-"""The output tree: what each file is called and holds. A folder gets its name only when everything in it is whole."""
+"""The output tree: what each file is called, and how it is written."""
 
 import json
-import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import OutputExistsError, UserError
-
 BEST_WEIGHTS = "00_best_model_weights.pkl"
+METRICS_FILE = "metrics.json"
+SUMMARY_FILE = "summary.json"
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_NAME = "model_weights_{:03d}.pkl"
 CHECKPOINTS_KEPT = 2
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
-@contextmanager
-def whole_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to fill; it takes the name `target` when the block ends without an error.
-
-    Until then it stands beside the target as ``NAME.partial``; what an earlier run left there is removed.
-
-    Raises
-    ------
-    OutputExistsError
-        If the target exists and may not be replaced.
-    """
-    require_absent(target, overwrite=overwrite)
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except UserError:
-        shutil.rmtree(partial)
-        raise
-    replaced = target.with_name(f"{target.name}.replaced")
-    if target.exists():
-        target.rename(replaced)
-    partial.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def require_absent(target: Path, *, overwrite: bool) -> None:
-    """Refuse a target that exists.
-
-    Raises
-    ------
-    OutputExistsError
-        If it exists and may not be replaced.
-    """
-    if target.exists() and not overwrite:
-        raise OutputExistsError(
-            "the output exists already",
-            where=target,
-            way_out="choose another --out_path, or give --overwrite",
-        )
+def is_run(path: Path) -> bool:
+    """Whether a path is a folder that a finished run has written."""
+    return any((path / name).is_file() for name in (METRICS_FILE, SUMMARY_FILE))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -89,21 +46,6 @@ def drop_old_checkpoints(folder: Path) -> None:
     """Keep only the last periodic checkpoints."""
     for old in sorted(folder.glob("model_weights_*.pkl"))[:-CHECKPOINTS_KEPT]:
         old.unlink()
-
-
-def safe_names(names: Sequence[str]) -> list[str]:
-    """File names for names taken from data: portable characters only, never empty, reserved or alike in any case."""
-    taken: set[str] = set()
-    safe = []
-    for name in names:
-        stem = re.sub(r"[^A-Za-z0-9+_.-]+", "_", name).strip("._") or "unnamed"
-        stem = f"{stem}_" if _RESERVED.fullmatch(stem) else stem[:100]
-        candidate, number = stem, 2
-        while candidate.casefold() in taken:
-            candidate, number = f"{stem}_{number}", number + 1
-        taken.add(candidate.casefold())
-        safe.append(candidate)
-    return safe
 
 
 def _plain(value: object) -> object:

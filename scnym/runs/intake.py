@@ -9,10 +9,11 @@ import pandas as pd
 
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.progress import Progress
+from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.ingest import convert
-from scnym.disk.store import Store, is_store
+from scnym.disk.store import Store
 
 CACHE = "cache"
 UNLABELLED = -1
@@ -42,16 +43,24 @@ def open_input(path: Path, out_path: Path, settings: ConvertSettings, progress: 
     UserError
         If the file is not there or cannot be converted.
     """
-    if is_store(path):
-        return Store(path)
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
-    status = path.stat()
-    key = repr((path.resolve(), status.st_size, status.st_mtime_ns, replace(settings, overwrite=False)))
+    if path.is_dir():
+        return Store(path)
+    named = (settings.layer, settings.library_size_column)
+    key = repr((_state(path), named, settings.input_genes and _state(Path(settings.input_genes))))
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
     if not cached.exists():
         convert([path], cached, replace(settings, overwrite=False), progress=progress)
     return Store(cached)
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """Say what changes when a file does."""
+    if not path.exists():
+        raise MissingInputError("there is no such file", where=path, way_out="check the path")
+    status = path.stat()
+    return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:
@@ -77,12 +86,31 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
             if len(obs.columns)
             else "give --training_metadata",
         )
-    text = obs[column].astype(object).where(obs[column].notna(), None)
-    names = text.map(lambda name: None if name is None or not str(name).strip() else str(name))
+    if column in OWN_OBS_COLUMNS:
+        raise DataError(
+            f"{column!r} is a column that scnym writes",
+            where=where,
+            way_out=f"if the input had one of this name, it is now {column}_input: give that to --lower_group",
+        )
+    names = obs[column].map(_label).astype(object)
     sizes = names.value_counts()
-    classes = tuple(sorted(sizes.index[sizes >= max(1, min_cells)]))
-    if not classes:
+    if not len(sizes):
         raise DataError(f"column {column!r} holds no labels", where=where, way_out="name another --lower_group")
+    classes = tuple(sorted(sizes.index[sizes >= min_cells]))
+    if not classes:
+        raise DataError(
+            f"no class of column {column!r} has {min_cells:,} cells",
+            where=where,
+            way_out=f"give --min_cells_per_class {int(sizes.max()):,} or less",
+        )
     codes_C = pd.Categorical(names, categories=classes).codes.astype(np.int64)
     n_unlabelled = int(names.isna().sum())
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
+
+
+def _label(value: object) -> str | None:
+    """Give a label as text; None where there is none. A whole number is written without a decimal point."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return text if text.strip() else None

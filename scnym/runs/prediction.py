@@ -9,10 +9,11 @@ import torch
 
 from scnym.base.progress import SILENT, Progress, Task
 from scnym.base.settings import ConvertSettings, PredictSettings, StreamSettings
+from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
 from scnym.results.labels import GeneCoverage, Labels, gene_coverage, label_cells, prediction_stream
-from scnym.runs.folder import require_absent, whole_folder, write_csv, write_json
+from scnym.runs.folder import SUMMARY_FILE, is_run, write_csv, write_json
 from scnym.runs.intake import open_input
 
 FOLDER = "predictions"
@@ -69,26 +70,26 @@ def predict(
         If something is missing, damaged or does not fit, before any label is written.
     """
     settings = settings or PredictSettings()
-    out_path = Path(out_path)
-    require_absent(out_path / FOLDER, overwrite=overwrite)
+    out_path, target = Path(out_path), Path(out_path) / FOLDER
+    require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
     snapshot = Snapshot.load(model_path, training_gene_names)
     store = open_input(Path(input_counts), out_path, convert_settings or ConvertSettings(), progress)
     stream = prediction_stream(store, snapshot, StreamSettings(batch_size=settings.batch_size))
     coverage = gene_coverage(store, stream, snapshot, settings.min_gene_coverage)
     tally = _Tally()
-    with whole_folder(out_path / FOLDER, overwrite=overwrite) as folder:
+    with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
         labels = label_cells(stream, snapshot, torch.device("cpu"))
         with progress.task("predict", total=store.n_cells, unit="cells") as task:
             _write_predictions(folder / "predictions.csv", labels, store, snapshot, tally, task)
         summary = PredictionSummary(
-            folder=out_path / FOLDER,
+            folder=target,
             n_cells=store.n_cells,
             n_empty_cells=sum(int((dataset.n_counts_C == 0).sum()) for dataset in store.datasets),
             cells_by_type=dict(tally.cells_by_type.most_common()),
             mean_confidence=tally.confidence_sum / max(1, store.n_cells),
             coverage=coverage,
         )
-        write_json(folder / "summary.json", {**asdict(summary), "model": str(model_path)})
+        write_json(folder / SUMMARY_FILE, {**asdict(summary), "model": str(model_path)})
     return summary
 
 

@@ -54,8 +54,9 @@ def confusion_figure(judged: Metrics, classes: list[str]) -> "Figure":
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares_KK, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=90)
-    axes.set_yticks(range(len(classes)), classes)
+    # A dollar sign in a class's name is a dollar sign, not the start of a formula.
+    axes.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in np.argwhere(cells_KK):

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scnym.base.errors import DataError, MissingInputError
+from scnym.base.errors import DataError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
+from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import mismatch_advice
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
@@ -31,10 +33,10 @@ from scnym.results.metrics import Metrics, measure
 from scnym.runs.folder import (
     BEST_WEIGHTS,
     CHECKPOINT_NAME,
+    METRICS_FILE,
     MODEL_FILE,
     drop_old_checkpoints,
-    require_absent,
-    whole_folder,
+    is_run,
     write_json,
     write_rows,
     write_table,
@@ -131,13 +133,13 @@ def train_tissue_independent(
         If input, labels or settings make no sense, before any training; or if the output exists.
     """
     settings = settings or RunSettings()
-    out_path = Path(out_path)
-    require_absent(out_path / FOLDER, overwrite=settings.overwrite)
+    out_path, target = Path(out_path), Path(out_path) / FOLDER
+    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
     job = _prepare(Path(input_counts), out_path, settings, progress)
     folds = make_folds(job.labels.codes_C, job.labels.classes, settings.split)
-    with whole_folder(out_path / FOLDER, overwrite=settings.overwrite) as folder:
+    with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
         results = [_run_fold(job, fold, number, folder, progress) for number, fold in enumerate(folds)]
-        summary = _summarise(job, results, out_path / FOLDER)
+        summary = _summarise(job, results, target)
         _write_summary(folder, summary, results)
     return summary
 
@@ -150,7 +152,7 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     labels = labels_of(
         obs, settings.label_column, metadata or input_counts, min_cells=settings.split.min_cells_per_class
     )
-    genes = _model_genes(store, settings.genes_to_use)
+    genes = _model_genes(store, settings.genes_to_use, progress)
     left_out = {"without a label": labels.n_unlabelled, "of classes that are too small": labels.n_rare}
     for reason, count in left_out.items():
         if count:
@@ -158,25 +160,22 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     return _Job(store, labels, genes, obs.index.to_numpy(), settings, torch.device("cpu"))
 
 
-def _model_genes(store: Store, genes_to_use: str | None) -> Sequence[str]:
-    """Give the genes of all sources, or those of a list that some source has."""
-    shared = [gene for gene in store.datasets[0].genes if all(gene in set(d.genes) for d in store.datasets[1:])]
+def _model_genes(store: Store, genes_to_use: str | None, progress: Progress) -> Sequence[str]:
+    """Give the genes that all sources have, or those of them that stand in a list, in the order of the first source."""
+    shared = set.intersection(*(set(dataset.genes) for dataset in store.datasets))
+    if not shared:
+        raise DataError("the sources share no gene", where=store.path, way_out="convert them apart")
+    in_order = [gene for gene in store.datasets[0].genes if gene in shared]
     if genes_to_use is None:
-        if not shared:
-            raise DataError("the sources share no gene", where=store.path, way_out="convert them apart")
-        return shared
+        return in_order
     path = Path(genes_to_use)
-    if not path.is_file():
-        raise MissingInputError("there is no such genes file", where=path, way_out="check --genes_to_use")
-    wanted = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
-    genes = [gene for gene in shared if gene in wanted]
-    if not genes:
-        raise DataError(
-            "none of these genes is in the counts",
-            where=path,
-            way_out=mismatch_advice(sorted(wanted), shared),
-        )
-    return genes
+    wanted = set(read_genes(path, "--genes_to_use"))
+    if not wanted & shared:
+        advice = mismatch_advice(sorted(wanted), in_order)
+        raise DataError("none of these genes is in the counts", where=path, way_out=advice)
+    if wanted - shared:
+        progress.say(f"{len(wanted - shared):,} of the {len(wanted):,} genes to use are not in the counts")
+    return [gene for gene in in_order if gene in wanted]
 
 
 def _run_fold(job: _Job, fold: Fold, number: int, folder: Path, progress: Progress) -> FoldResult:
@@ -184,7 +183,7 @@ def _run_fold(job: _Job, fold: Fold, number: int, folder: Path, progress: Progre
     target = folder / fold.name
     target.mkdir()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.settings.training.seed + number)
+        torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
         network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
         trained = _train_fold(job, fold, network, target, progress)
     judged = fold.held_out if len(fold.held_out) else fold.selection
@@ -305,7 +304,7 @@ def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult])
     losses = pd.DataFrame([(name, metrics.mean_loss) for name, metrics in by_fold], columns=["fold", "loss"])
     write_table(folder / "fold_eval_acc.csv", accuracy)
     write_table(folder / "fold_eval_losses.csv", losses)
-    write_json(folder / "metrics.json", summary.to_json())
+    write_json(folder / METRICS_FILE, summary.to_json())
     logs = {result.fold.name: pd.DataFrame([asdict(record) for record in result.training.log]) for result in results}
     judged = summary.held_out or summary.final.metrics
     write_report(folder / "report.html", summary.to_json(), judged, logs)

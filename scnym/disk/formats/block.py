@@ -11,6 +11,9 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, examples
 
+READING_FAULTS = (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError)
+"""What h5py, anndata and loompy raise on files that are damaged or made by hand."""
+
 
 @dataclass(frozen=True, slots=True)
 class CellBlock:

@@ -6,15 +6,18 @@ pandas parses. Only when it stumbles is the file read again, line by line, to sa
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, MissingInputError
+from scnym.base.errors import DataError, FormatError, ScnymError
+from scnym.disk.annotations import separator_of
+from scnym.disk.features import read_genes
 from scnym.disk.formats.block import CellBlock, require_unique
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ ID_COLUMN = "__cell_id__"
 SURPLUS_COLUMN = "__surplus__"
 """Catches the field after the last gene: pandas drops it silently where it opens a chunk."""
 ENCODING = "utf-8-sig"
+TEXT_FAULTS = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error)
+"""What reading a text table raises when it is no text, or cut off."""
 PARSER_COPIES = 4
 """Times a block stands in memory while pandas parses it: bytes, tokens, columns, matrix."""
 
@@ -52,12 +57,17 @@ class DelimitedSource:
 
     def __init__(self, path: Path, genes_path: str | None = None) -> None:
         self.path = path
-        self._separator = "\t" if ".tsv" in path.name.lower() or ".txt" in path.name.lower() else ","
+        self._separator = separator_of(path)
         self._has_names = genes_path is None
-        genes = self._header_genes() if genes_path is None else _gene_list(Path(genes_path))
-        require_unique(genes, "gene", path, "give every column a name of its own")
-        self.var = pd.DataFrame(index=pd.Index(genes))
-        self._check_first_line()
+        try:
+            genes = self._header_genes() if genes_path is None else read_genes(Path(genes_path), "--input_genes")
+            require_unique(genes, "gene", path, "give every column a name of its own")
+            self.var = pd.DataFrame(index=pd.Index(genes))
+            self._check_first_line()
+        except TEXT_FAULTS as damage:
+            if isinstance(damage, ScnymError):
+                raise
+            self._refuse_damage(damage)
 
     def blocks(self, max_elements: int) -> Iterator[CellBlock]:
         """Yield all cells in order, at most `max_elements` numbers at a time, one cell at least."""
@@ -69,8 +79,8 @@ class DelimitedSource:
                     block = self._block(frame)
                     self._require_new_ids(block.obs.index, seen)
                     yield block
-        except (ValueError, pd.errors.ParserError, EOFError, OSError) as fault:
-            if isinstance(fault, (DataError, FormatError)):
+        except (ValueError, pd.errors.ParserError, *TEXT_FAULTS) as fault:
+            if isinstance(fault, ScnymError):
                 raise
             self._explain(fault)
 
@@ -95,8 +105,8 @@ class DelimitedSource:
         ids = frame.pop(ID_COLUMN) if self._has_names else pd.Series([f"cell_{i}" for i in frame.index])
         surplus = frame.pop(SURPLUS_COLUMN)
         values_CG = frame.to_numpy()
-        whole = not surplus.notna().any() and not ids.hasnans and np.isfinite(values_CG).all()
-        if not whole or (values_CG < 0).any():
+        well_named = ids.notna().all() and (ids.str.strip() != "").all()
+        if surplus.notna().any() or not well_named or not (np.isfinite(values_CG) & (values_CG >= 0)).all():
             raise ValueError("a line with a fault")
         return CellBlock(sparse.csr_matrix(values_CG), pd.DataFrame(index=pd.Index(ids, dtype=object, name=None)))
 
@@ -110,7 +120,14 @@ class DelimitedSource:
                 way_out="the first line holds an id column's name, then the gene names; "
                 "give --input_genes if the table has no header",
             )
-        return header[1:]
+        genes = [name.strip() for name in header[1:]]
+        if not any(map(_fault_of, genes)):
+            raise FormatError(
+                "the first line holds numbers where gene names belong",
+                where=f"{self.path}, line 1",
+                way_out="give --input_genes if the table has no header",
+            )
+        return genes
 
     def _check_first_line(self) -> None:
         """Find a header that is one field short before pandas takes it for something else."""
@@ -126,7 +143,7 @@ class DelimitedSource:
             raise FormatError(
                 f"{len(fields)} fields where {wanted} were expected",
                 where=f"{self.path}, line {line}",
-                way_out="give every line one field per column of the header"
+                way_out="give every line one field per column of the header, which begins with the ids' column"
                 if self._has_names
                 else "give every line one number per gene of --input_genes",
             )
@@ -142,13 +159,18 @@ class DelimitedSource:
         """Raise the error that names line, column and value of the first fault in the file."""
         try:
             self._explain_lines()
-        except (OSError, EOFError, UnicodeDecodeError) as damage:
-            raise FormatError(
-                f"the file is damaged ({damage})", where=self.path, way_out="copy or write it again"
-            ) from damage
+        except TEXT_FAULTS as damage:
+            if isinstance(damage, ScnymError):
+                raise
+            self._refuse_damage(damage)
         raise FormatError(
             f"the table cannot be read ({fault})", where=self.path, way_out="check that it is plain text"
         ) from fault
+
+    def _refuse_damage(self, damage: Exception) -> NoReturn:
+        raise FormatError(
+            f"the file is damaged, or not text in UTF-8 ({damage})", where=self.path, way_out="copy or write it again"
+        ) from damage
 
     def _explain_lines(self) -> None:
         with self._lines() as text:
@@ -162,7 +184,7 @@ class DelimitedSource:
                     self._check_values(fields[int(self._has_names) :], reader.line_num)
 
     def _check_id(self, cell: str, line: int) -> None:
-        if self._has_names and not cell:
+        if self._has_names and not cell.strip():
             raise DataError("the cell has no id", where=f"{self.path}, line {line}", way_out="give it one")
 
     def _check_values(self, fields: list[str], line: int) -> None:
@@ -191,9 +213,3 @@ def _fault_of(text: str) -> str:
     if math.isinf(value):
         return "is infinite"
     return "is negative" if value < 0 else ""
-
-
-def _gene_list(path: Path) -> list[str]:
-    if not path.is_file():
-        raise MissingInputError("there is no such genes file", where=path, way_out="check --input_genes")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

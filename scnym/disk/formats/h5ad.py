@@ -1,6 +1,7 @@
 """AnnData files (h5ad): counts from X, raw or a layer, stored as CSR or dense."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +11,8 @@ import pandas as pd
 from anndata.io import read_elem
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, examples
-from scnym.disk.formats.block import CellBlock, require_unique
+from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.disk.formats.block import READING_FAULTS, CellBlock, require_unique
 
 
 class H5adSource:
@@ -35,16 +36,11 @@ class H5adSource:
     def __init__(self, path: Path, layer: str | None = None) -> None:
         self.path = path
         self._counts_key = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
-        try:
-            with h5py.File(path) as file:
-                self._check_layer(file)
-                self.obs = self._frame(file, "obs")
-                self.var = self._frame(file, "raw/var" if layer == "raw" else "var")
-                self._check_shape(file)
-        except (OSError, KeyError) as fault:
-            raise FormatError(
-                f"the file is damaged or not an h5ad ({fault})", where=path, way_out="copy or write it again"
-            ) from fault
+        with self._opened() as file:
+            self._check_layer(file)
+            self.obs = self._frame(file, "obs")
+            self.var = self._frame(file, "raw/var" if layer == "raw" else "var")
+            self._check_shape(file)
         self.n_cells = len(self.obs)
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
         require_unique(self.var.index, "gene", path, way_out.format("var"))
@@ -52,17 +48,22 @@ class H5adSource:
 
     def blocks(self, max_elements: int) -> Iterator[CellBlock]:
         """Yield all cells in order, at most `max_elements` stored values at a time, one cell at least."""
-        with h5py.File(self.path) as file:
+        with self._opened() as file:
             counts: Any = file[self._counts_key]
             is_dense = isinstance(counts, h5py.Dataset)
-            try:
-                yield from (self._dense_blocks if is_dense else self._csr_blocks)(counts, max_elements)
-            except OSError as fault:
-                raise FormatError(
-                    f"the counts cannot be read ({fault})",
-                    where=self.path,
-                    way_out="copy or write the file again",
-                ) from fault
+            yield from (self._dense_blocks if is_dense else self._csr_blocks)(counts, max_elements)
+
+    @contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        try:
+            with h5py.File(self.path) as file:
+                yield file
+        except READING_FAULTS as fault:
+            if isinstance(fault, ScnymError):
+                raise
+            raise FormatError(
+                f"the file is damaged or not an h5ad ({fault})", where=self.path, way_out="copy or write it again"
+            ) from fault
 
     def _csr_blocks(self, group: h5py.Group, max_elements: int) -> Iterator[CellBlock]:
         data, indices = cast("h5py.Dataset", group["data"]), cast("h5py.Dataset", group["indices"])
@@ -75,7 +76,7 @@ class H5adSource:
             low, high = int(indptr[start]), int(indptr[stop])
             genes = indices[low:high]
             self._check_indices(genes, start)
-            parts = (data[low:high], genes, indptr[start : stop + 1] - low)
+            parts = (self._numbers(data[low:high]), genes, indptr[start : stop + 1] - low)
             counts = sparse.csr_matrix(parts, shape=(stop - start, len(self.var)))
             yield CellBlock(counts, self.obs.iloc[start:stop])
             start = stop
@@ -85,17 +86,28 @@ class H5adSource:
         rows = max(1, max_elements // max(1, n_genes))
         for start in range(0, n_cells, rows):
             stop = min(start + rows, n_cells)
-            yield CellBlock(sparse.csr_matrix(counts[start:stop]), self.obs.iloc[start:stop])
+            yield CellBlock(sparse.csr_matrix(self._numbers(counts[start:stop])), self.obs.iloc[start:stop])
+
+    def _numbers(self, values: np.ndarray) -> np.ndarray:
+        """Give values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats."""
+        if values.dtype.kind not in "biuf":
+            raise FormatError(
+                f"{self._counts_key} holds {values.dtype}, not numbers", where=self.path, way_out="store counts there"
+            )
+        if values.dtype.kind == "b":
+            return values.astype(np.uint8)
+        is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
+        return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False)
 
     def _check_layer(self, file: h5py.File) -> None:
-        if self._counts_key in file or self._counts_key == "X":
+        if self._counts_key in file and file[self._counts_key].attrs.get("encoding-type") not in {"null", "dict"}:
             return
         layers = file.get("layers")
         known = [*(layers if isinstance(layers, h5py.Group) else []), *(["raw"] if "raw" in file else [])]
         raise DataError(
-            f"there is no {self._counts_key}",
+            f"there are no counts in {self._counts_key}",
             where=self.path,
-            way_out=f"give --layer one of {examples(known)}" if known else "leave out --layer to read X",
+            way_out=f"give --layer one of {examples(known)}" if known else "store the counts in X",
         )
 
     def _frame(self, file: h5py.File, key: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Loom files: genes x cells on disk, turned round block by block. Read through loompy."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, examples
-from scnym.disk.formats.block import CellBlock, require_unique
+from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.disk.formats.block import READING_FAULTS, CellBlock, require_unique
 
 GENE_ATTRIBUTES = ("Gene", "var_names", "gene", "genes", "GeneName", "gene_name", "Accession")
 CELL_ATTRIBUTES = ("CellID", "obs_names", "cell_id", "CellId", "cell_names", "Barcode", "barcode")
@@ -29,38 +30,42 @@ class LoomSource:
     def __init__(self, path: Path, layer: str | None = None) -> None:
         self.path = path
         self._layer = layer or ""
-        with self._open() as loom:
+        with self._opened() as loom:
             if self._layer not in loom.layers:
+                named = [name for name in loom.layers.keys() if name]  # noqa: SIM118 - not a mapping
                 raise DataError(
                     f"there is no layer {layer!r}",
                     where=path,
-                    way_out=f"the layers are {examples(loom.layers)}",
+                    way_out=f"give --layer one of {examples(named)}" if named else "leave out --layer",
                 )
-            self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", loom.shape[0])
-            self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", loom.shape[1])
-        self.n_cells = len(self.obs)
+            n_genes, n_cells = map(int, loom.shape)
+            self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", n_genes)
+            self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", n_cells)
+        self.n_cells = n_cells
         require_unique(self.var.index, "gene", path, "make the gene names unique first")
         require_unique(self.obs.index, "cell", path, "make the cell ids unique first")
 
     def blocks(self, max_elements: int) -> Iterator[CellBlock]:
         """Yield all cells in order, at most `max_elements` values at a time, one cell at least."""
         cells = max(1, max_elements // max(1, len(self.var)))
-        with self._open() as loom:
+        with self._opened() as loom:
             for start in range(0, self.n_cells, cells):
                 stop = min(start + cells, self.n_cells)
                 counts_GC = loom.layers[self._layer][:, start:stop]
                 yield CellBlock(sparse.csr_matrix(counts_GC.T), self.obs.iloc[start:stop])
 
-    def _open(self) -> Any:
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
         import loompy
 
         try:
-            return loompy.connect(str(self.path), mode="r", validate=False)
-        except (OSError, KeyError, ValueError, AttributeError) as fault:
+            with loompy.connect(str(self.path), mode="r", validate=False) as loom:
+                yield loom
+        except READING_FAULTS as fault:
+            if isinstance(fault, ScnymError):
+                raise
             raise FormatError(
-                f"the file is damaged or not a loom ({fault})",
-                where=self.path,
-                way_out="copy or write it again",
+                f"the file is damaged or not a loom ({fault})", where=self.path, way_out="copy or write it again"
             ) from fault
 
     def _frame(self, attributes: Any, name_keys: tuple[str, ...], noun: str, length: int) -> pd.DataFrame:
@@ -72,6 +77,12 @@ class LoomSource:
                 way_out=f"name one of them {' or '.join(name_keys[:2])}",
             )
         names = attributes[key] if key else [f"cell_{i}" for i in range(length)]
+        if len(names) != length:
+            raise FormatError(
+                f"{key} names {len(names):,} {noun}s, but the matrix has {length:,}",
+                where=self.path,
+                way_out="write the file again",
+            )
         columns = {k: np.asarray(attributes[k]) for k in attributes.keys() if k != key}  # noqa: SIM118 - not a mapping
         plain = {k: v for k, v in columns.items() if v.size == length and v.dtype.names is None}
         flat = {k: v.reshape(length) for k, v in plain.items()}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from scnym.base.errors import FormatError, MissingInputError
+from scnym.base.errors import FormatError, MissingInputError, SettingsError
 from scnym.base.settings import ConvertSettings
 from scnym.disk.formats.block import Source
 from scnym.disk.formats.delimited import SUFFIXES as DELIMITED_SUFFIXES
@@ -27,9 +27,15 @@ def open_source(path: Path, settings: ConvertSettings) -> Source:
     """
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check the path")
+    if (path / "zarr.json").is_file():
+        raise FormatError("a store already", where=path, way_out="give it to --input_counts as it is")
     if path.is_file() and h5py.is_hdf5(path):
+        if settings.input_genes is not None:
+            raise SettingsError("this format names its genes", where=path, way_out="leave out --input_genes")
         return _open_hdf5(path, settings.layer)
     if path.is_file() and path.name.lower().endswith(DELIMITED_SUFFIXES):
+        if settings.layer is not None:
+            raise SettingsError("a text table has no layers", where=path, way_out="leave out --layer")
         return DelimitedSource(path, settings.input_genes)
     if path.suffix.lower() in {".h5ad", ".loom", ".h5"}:
         raise FormatError("the file is damaged: it is not HDF5", where=path, way_out="copy or write it again")
