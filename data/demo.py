@@ -1,6 +1,6 @@
 """The main job on real cells: train, cross-validate, label cells the model has not seen, and say how well it went.
 
-Run by ``make demo``. Everything is written to ``demo_out``.
+Run by ``make demo``. Everything is written to the folder given, or ``demo_out``.
 """
 
 import os
@@ -23,7 +23,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 
 ROOT = Path(__file__).parent.parent
-OUT = ROOT / "demo_out"
+OUT = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "demo_out"
 CONSOLE = Console(highlight=False, soft_wrap=True)
 FACS_TO_COARSE = {"CD19+ B": "B", "CD56+ NK": "NK", "CD14+ Monocyte": "CD14+", "CD34+": "CD34+"}
 PBMC3K_TO_COARSE = {
@@ -90,6 +90,18 @@ def recovered_counts(adata: anndata.AnnData) -> tuple[np.ndarray, float]:
     return counts, float(np.abs(exact - counts).max())
 
 
+def larger_sets() -> Path | None:
+    """Give the folder of larger sets, if there is one; SCNYM_DATA names it, and nothing in SCNYM_DATA means none."""
+    given = os.environ.get("SCNYM_DATA")
+    folder = Path(given) if given else ROOT.parent / "shared" / "data"
+    needed = [folder / "pbmc_facs" / "pbmc_facs.h5ad", folder / "pbmc3k" / "pbmc3k.h5ad"]
+    if given != "" and all(path.is_file() for path in needed):
+        return folder
+    if given:
+        sys.exit(f"SCNYM_DATA={given}: there is no pbmc_facs/pbmc_facs.h5ad and pbmc3k/pbmc3k.h5ad in it")
+    return None
+
+
 def run(*arguments: str) -> None:
     """Run a scnym command as a user would, showing it first."""
     program = Path(sysconfig.get_path("scripts")) / "scnym"
@@ -115,12 +127,11 @@ def agreement(predictions: pd.DataFrame, demo: Demo) -> str:
 def main() -> None:
     """Prepare, train, label, compare."""
     started = time.monotonic()
-    given = os.environ.get("SCNYM_DATA")
-    folder = Path(given) if given else ROOT.parent / "shared" / "data"
     shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
-    demo = facs_to_pbmc3k(folder) if (folder / "pbmc_facs").is_dir() else pbmc68k_in_two()
-    out, label = str(OUT.relative_to(ROOT)), demo.label_column
+    OUT.mkdir(parents=True)
+    folder = larger_sets()
+    demo = pbmc68k_in_two() if folder is None else facs_to_pbmc3k(folder)
+    out, label = shown(OUT), demo.label_column
     run(
         "train_tissue_independent", "--input_counts", shown(demo.train), "--lower_group", label, "--out_path", out,
         *demo.extra,

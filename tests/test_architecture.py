@@ -41,9 +41,10 @@ def imports_of(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module}
-            found |= {f"{node.module}.{a.name}" for a in node.names if is_module(f"{node.module}.{a.name}")}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(path.relative_to(ROOT).parts[: -node.level]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            found |= {module} | {f"{module}.{a.name}" for a in node.names if is_module(f"{module}.{a.name}")}
     return {name for name in found if name.split(".")[0] in {"scnym", "cli"}}
 
 
@@ -60,10 +61,16 @@ def test_a_module_imports_only_modules_listed_above_it(path: Path):
         assert other.split(".") < own, f"{name_of(path)} imports {other}, which is listed below it"
 
 
-def test_the_layering_rule_sees_imports_inside_functions(tmp_path: Path):
-    source = tmp_path / "x.py"
-    source.write_text("def f():\n    from scnym.runs.training import train_tissue_independent\n")
-    assert imports_of(source) == {"scnym.runs.training"}
+def test_the_layering_rule_sees_relative_imports_and_those_inside_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    source = tmp_path / "scnym" / "disk" / "x.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(
+        "def f():\n    from scnym.runs.training import a\n    from .store import b\n    from ..feed import c\n"
+    )
+    assert imports_of(source) == {"scnym.runs.training", "scnym.disk.store", "scnym.feed"}
 
 
 def test_the_package_list_is_the_folders():

@@ -131,6 +131,15 @@ def test_results_come_as_json_when_asked_for(cells: Path, tmp_path: Path):
     assert json.loads(CliRunner().invoke(app, [*map(str, arguments)]).stdout)["coverage"]["share"] == 1.0
 
 
+def broken_store(cells: Path, target: Path) -> Path:
+    """A store that was copied in part."""
+    import shutil
+
+    scnym("convert", cells, target)
+    shutil.rmtree(target / "dataset_0" / "X" / "data" / "c")
+    return target
+
+
 BASE = ["train_tissue_independent", "--input_counts", "{cells}", "--out_path", "{out}", *QUICK]
 PREDICT = ["predict_cell_types", "--input_counts", "{cells}", "--out_path", "{out}", "--model_path"]
 MISTAKES = {
@@ -143,6 +152,17 @@ MISTAKES = {
     "unknown config key": ([*BASE, "-c", "{bad_key}"], "unknown key 'n_epoch'", "did you mean n_epochs?"),
     "bad config value": ([*BASE, "-c", "{bad_value}"], "key n_epochs"),
     "unknown option": ([*BASE, "--n_epoch", "3"], "--n_epoch"),
+    "negative seed": ([*BASE, "--seed", "-1"], "--seed: -1 is not possible"),
+    "huge seed": ([*BASE, "--seed", "4294967296"], "--seed: 4294967296 is not possible"),
+    "huge width": ([*BASE, "--n_hidden", "99999999999"], "--n_hidden"),
+    "diverging": ([*BASE, "--weight_decay", "1e30"], "--weight_decay: 1e+30 is not possible"),
+    "options without a command": (["--input_counts", "{cells}"], "no command", "train_tissue_independent"),
+    "genes that are no text": ([*BASE, "--genes_to_use", "{cells}"], "not text in UTF-8"),
+    "config that names itself": ([*BASE, "-c", "{self_config}"], "cannot name another"),
+    "config with a tag": ([*BASE, "-c", "{tagged}"], "neither YAML nor JSON"),
+    "config nested too deep": ([*BASE, "-c", "{nested}"], "neither YAML nor JSON"),
+    "text as weights": ([*PREDICT, "{text_pkl}"], "not a file of plain weights"),
+    "store without a chunk": ([*BASE, "--input_counts", "{broken}"], "chunks of dataset_0/X/data are missing"),
     "bad number": ([*BASE, "--n_epochs", "many"], "'--n_epochs'", "valid integer"),
     "impossible number": ([*BASE, "--n_hidden", "0"], "--n_hidden: 0 is not possible"),
     "bad balance": ([*BASE, "--class_balance", "even"], "natural, seed, uniform, or power:A"),
@@ -170,6 +190,11 @@ def test_a_mistake_gives_one_line_and_exit_code_2_and_leaves_nothing_half_writte
         "bad_yaml": write_text(tmp_path / "bad.yaml", "a: [1"),
         "bad_key": write_text(tmp_path / "key.yaml", "n_epoch: 3\n"),
         "bad_value": write_text(tmp_path / "value.yaml", "n_epochs: many\n"),
+        "self_config": write_text(tmp_path / "self.yaml", "config: self.yaml\n"),
+        "tagged": write_text(tmp_path / "tagged.yaml", "n_epochs: !!python/object/apply:os.getpid []\n"),
+        "nested": write_text(tmp_path / "nested.yaml", "a: " + "[" * 3000),
+        "text_pkl": write_text(tmp_path / "text.pkl", "hello"),
+        "broken": broken_store(cells, tmp_path / "broken.zarr"),
         "negative": write_text(tmp_path / "negative.csv", "id,a,b\nx,1,2\ny,1,-1\n"),
         "nan": write_text(tmp_path / "nan.csv", "id,a,b\nx,nan,2\n"),
         "ragged": write_text(tmp_path / "ragged.csv", "id,a,b\nx,1\n"),

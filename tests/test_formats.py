@@ -1,6 +1,9 @@
 """What goes into a store comes out of it; what cannot go in is refused with place and way out."""
 
+import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -164,6 +167,168 @@ def test_the_full_library_comes_from_a_column_when_only_a_gene_panel_is_in_the_f
         convert([path], tmp_path / "c.zarr", ConvertSettings(library_size_column="n_counts"))
 
 
+def test_values_of_one_gene_that_stand_twice_are_summed_without_overflow(tmp_path: Path):
+    adata = telling_adata(3, 3)
+    parts = (np.array([200, 200, 1, 7], np.uint8), np.array([1, 1, 0, 2]), np.array([0, 3, 3, 4]))
+    adata.X = sparse.csr_matrix(parts, shape=(3, 3))
+    store = Store(convert([write_h5ad(tmp_path / "cells.h5ad", adata)], tmp_path / "cells.zarr"))
+    np.testing.assert_array_equal(counts_in(store), [[1, 400, 0], [0, 0, 0], [0, 0, 7]])
+    assert list(store.obs["n_counts"]) == [401, 0, 7]
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", ">i4", "<i8", "<u2", "bool"])
+@pytest.mark.parametrize("form", ["dense", "csr"])
+def test_counts_of_every_dtype_are_read(dtype: str, form: str, tmp_path: Path):
+    counts = (telling_counts(20, 6) > 0) if dtype == "bool" else telling_counts(20, 6)
+    path = write_h5ad(tmp_path / "cells.h5ad", telling_adata(20, 6))
+    matrix = sparse.csr_matrix(counts)
+    with h5py.File(path, "a") as file:
+        if form == "dense":
+            del file["X"]
+            file["X"] = counts.astype(dtype)
+            file["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        else:
+            del file["X/data"]
+            file["X/data"] = matrix.data.astype(dtype)
+    np.testing.assert_array_equal(counts_in(Store(convert([path], tmp_path / "cells.zarr"))), counts)
+
+
+def test_columns_with_our_names_or_a_slash_step_aside(tmp_path: Path):
+    adata = telling_adata()
+    for name in ("n_counts", "n_counts_input", "source", "a_b"):
+        adata.obs[name] = [f"{name} {k}" for k in range(40)]
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    with h5py.File(path, "a") as file:
+        columns: Any = file["obs"].attrs["column-order"]
+        file["obs"].attrs["column-order"] = [*columns, "a/b"]
+        file.create_group("obs/a").create_dataset("b", data=np.arange(40))
+        file["obs/a/b"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    store = Store(convert([path], tmp_path / "cells.zarr"))
+    for name, expected in (
+        ("n_counts_input", "n_counts_input 3"),
+        ("n_counts_input_", "n_counts 3"),
+        ("source_input", "source 3"),
+        ("a_b", "a_b 3"),
+        ("a_b_", 3),
+    ):
+        assert store.obs[name].iloc[3] == expected, name
+
+
+def every_array(store: Path) -> list[Path]:
+    return sorted(path for path in store.rglob("c") if path.is_dir())
+
+
+def test_a_store_with_any_array_lost_is_refused(tmp_path: Path):
+    adata = telling_adata()
+    adata.obs["all_zero"] = 0
+    source = write_h5ad(tmp_path / "cells.h5ad", adata)
+    target = convert([source], tmp_path / "cells.zarr")
+    assert len(every_array(target)) >= 8
+    for chunks in every_array(target):
+        aside = tmp_path / "aside"
+        chunks.rename(aside)
+        with pytest.raises(FormatError, match=rf"chunks of {chunks.parent.relative_to(target)} are missing"):
+            Store(target)
+        aside.rename(chunks)
+    np.testing.assert_array_equal(counts_in(Store(target)), telling_counts())
+
+
+def test_a_store_with_a_damaged_chunk_is_refused_when_it_is_read(tmp_path: Path):
+    target = convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+    for name in ("data", "indices"):
+        (chunk,) = [p for p in (target / "dataset_0" / "X" / name / "c").rglob("*") if p.is_file()]
+        content = chunk.read_bytes()
+        chunk.write_bytes(content[:-30])
+        with pytest.raises(FormatError, match="cannot be read"):
+            Store(target).datasets[0].read_rows(np.arange(3))
+        chunk.write_bytes(content)
+
+
+def with_attributes(path: Path, **changes: object) -> Path:
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"] = {**document["attributes"], **changes}
+    (path / "zarr.json").write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format_version": 99}, "format 99, newer"),
+        ({"format_version": "x"}, "description is damaged"),
+        ({"sources": []}, "description is damaged"),
+        ({"sources": "x"}, "description is damaged"),
+        ({"sources": [{"dataset": "../../x"}]}, "description is damaged"),
+        ({"encoding-type": "anndata"}, "not a scnym store"),
+    ],
+)
+def test_a_store_that_describes_itself_wrongly_is_refused(changes: dict, words: str, tmp_path: Path):
+    target = convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+    with pytest.raises(FormatError, match=words):
+        Store(with_attributes(target, **changes))
+
+
+def test_what_is_no_store_is_no_store(tmp_path: Path):
+    with pytest.raises(MissingInputError):
+        Store(tmp_path / "none.zarr")
+    with pytest.raises(FormatError, match="not a Zarr store"):
+        Store(tmp_path)
+    target = convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+    with pytest.raises(FormatError, match="a store already"):
+        convert([target], tmp_path / "again.zarr")
+
+
+def test_the_same_cell_id_in_two_inputs_is_refused(tmp_path: Path):
+    paths = [write_h5ad(tmp_path / "a.h5ad"), write_csv(tmp_path / "b.csv", telling_adata(5))]
+    with pytest.raises(DataError, match=r"b\.csv: 5 cell ids stand in an earlier input too"):
+        convert(paths, tmp_path / "cells.zarr")
+    assert not (tmp_path / "cells.zarr").exists()
+
+
+def test_only_a_store_is_ever_replaced_and_never_with_its_own_input(tmp_path: Path):
+    source, precious = write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "mine.zarr" / "precious.txt"
+    precious.parent.mkdir()
+    precious.write_text("x")
+    with pytest.raises(OutputExistsError, match="something else stands there"):
+        convert([source], precious.parent, ConvertSettings(overwrite=True))
+    assert precious.read_text() == "x"
+    target = convert([source], tmp_path / "cells.zarr")
+    inside = target / "cells.h5ad"
+    source.rename(inside)
+    with pytest.raises(SettingsError, match="lies inside"):
+        convert([inside], target, ConvertSettings(overwrite=True))
+    assert inside.exists()
+
+
+def test_a_conversion_that_was_killed_leaves_nothing_after_the_next_one(tmp_path: Path):
+    source = write_h5ad(tmp_path / "cells.h5ad")
+    left = tmp_path / ".cells.zarr.partial" / "dataset_0.parts"
+    left.mkdir(parents=True)
+    write_text(left / "part_000000.values.npy", "half")
+    convert([source], tmp_path / "cells.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad", "cells.zarr"]
+
+
+def test_two_conversions_to_one_target_do_not_spoil_it(tmp_path: Path):
+    from scnym.disk.aside import aside
+
+    source, target = write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "cells.zarr"
+    with aside(target, overwrite=False, is_replaceable=lambda _: True) as folder:
+        (folder / "x").write_text("work of the first")
+        with pytest.raises(OutputExistsError, match="another process is writing it"):
+            convert([source], target)
+        assert (folder / "x").read_text() == "work of the first"
+    assert (target / "x").exists()
+
+
+def test_options_that_a_format_has_no_use_for_are_refused(tmp_path: Path):
+    genes = write_text(tmp_path / "genes.txt", "a\n")
+    with pytest.raises(SettingsError, match="leave out --input_genes"):
+        convert([write_h5ad(tmp_path / "a.h5ad")], tmp_path / "a.zarr", ConvertSettings(input_genes=str(genes)))
+    with pytest.raises(SettingsError, match="leave out --layer"):
+        convert([write_csv(tmp_path / "a.csv")], tmp_path / "a.zarr", ConvertSettings(layer="raw"))
+
+
 def truncated(path: Path) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -195,6 +360,36 @@ def csc_h5ad(path: Path) -> Path:
 def foreign_hdf5(path: Path) -> Path:
     with h5py.File(path, "w") as file:
         file["X"] = np.ones(3)
+    return path
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def complex_h5ad(path: Path) -> Path:
+    write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        data = np.asarray(file["X/data"]).astype(complex)
+        del file["X/data"]
+        file["X/data"] = data
+    return path
+
+
+def h5ad_without(path: Path, key: str) -> Path:
+    write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        del file[key]
+    return path
+
+
+def loom_short_of_ids(path: Path) -> Path:
+    write_loom(path)
+    with h5py.File(path, "a") as file:
+        ids = list(np.asarray(file["col_attrs/CellID"])[:2])
+        del file["col_attrs/CellID"]
+        file["col_attrs/CellID"] = ids
     return path
 
 
@@ -234,6 +429,18 @@ FAULTS = {
     "negative in a loom": (lambda d: write_loom(d / "x.loom", with_value(-1)), DataError, "cell cell 7, gene gene 3"),
     "gene twice in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_twice("var")), DataError, "gene names 'gene 1'"),
     "cell twice in an h5ad": (lambda d: write_h5ad(d / "x.h5ad", with_twice("obs")), DataError, "cell names 'cell 1'"),
+    "UTF-16": (lambda d: written(d / "x.csv", (HEADER + "c,1,2\n").encode("utf-16")), FormatError, "not text in UTF-8"),
+    "Latin-1": (lambda d: written(d / "x.csv", "id,gène\nc,1\n".encode("latin-1")), FormatError, "not text in UTF-8"),
+    "gzip named csv": (lambda d: written(d / "x.csv", gzip.compress(b"id,a\nc,1\n")), FormatError, "not text in UTF-8"),
+    "csv named gz": (lambda d: written(d / "x.csv.gz", b"id,a\nc,1\n"), FormatError, "the file is damaged"),
+    "numbers as header": (lambda d: write_text(d / "x.csv", "1,2,3\n4,5,6\n"), FormatError, "numbers where gene names"),
+    "blank id": (lambda d: write_text(d / "x.csv", HEADER + "  ,1,2\n"), DataError, "line 2: the cell has no id"),
+    "value too large": (lambda d: write_text(d / "x.csv", HEADER + "c,1e300,2\n"), DataError, "cell c, gene a"),
+    "complex numbers": (lambda d: complex_h5ad(d / "x.h5ad"), FormatError, "not numbers"),
+    "no X": (lambda d: h5ad_without(d / "x.h5ad", "X"), DataError, "there are no counts in X"),
+    "no indptr": (lambda d: h5ad_without(d / "x.h5ad", "X/indptr"), FormatError, "the file is damaged"),
+    "no var": (lambda d: h5ad_without(d / "x.h5ad", "var"), FormatError, "neither h5ad nor loom"),
+    "loom with too few ids": (lambda d: loom_short_of_ids(d / "x.loom"), FormatError, "CellID names 2 cells"),
     "gene twice in a loom": (lambda d: write_loom(d / "x.loom", with_twice("var")), DataError, "gene names 'gene 1'"),
 }
 
@@ -272,7 +479,7 @@ def test_a_fault_while_overwriting_leaves_the_old_store_as_it_was(tmp_path: Path
 
 
 def test_the_targets_name_and_the_inputs_are_checked_first(tmp_path: Path):
-    with pytest.raises(SettingsError, match=r"cells\.zarr"):
+    with pytest.raises(SettingsError, match=r"write .*cells\.out\.zarr"):
         convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.out")
     with pytest.raises(ScnymError, match="no input"):
         convert([], tmp_path / "cells.zarr")

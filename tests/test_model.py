@@ -270,11 +270,22 @@ def test_a_file_that_is_no_sound_model_is_refused(tmp_path: Path):
         "description is damaged  ": "{",
         "do not fit": damaged(card, genes=card["genes"][:-1]),
         "do not fit ": damaged(card, classes=[*card["classes"], "one more"]),
+        "description is damaged   ": damaged(card, classes=["a", "a", "b"]),
+        "description is damaged    ": damaged(card, temperature=1e999),
     }
     for words, document in documents.items():
         save_file(weights, path, metadata=None if document is None else {"scnym": document})
         with pytest.raises(FormatError, match=words.strip()):
             Snapshot.load(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path):
+    network = make_network()
+    with torch.no_grad():
+        network.first.weight[0, 0] = float("nan")
+    (tmp_path / "model.safetensors").write_bytes(Snapshot(make_card(network), network).to_bytes())
+    with pytest.raises(FormatError, match="not finite"):
+        Snapshot.load(tmp_path / "model.safetensors")
 
 
 class Bomb:

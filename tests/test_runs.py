@@ -1,6 +1,9 @@
 """Whole runs: the output tree, no leaks, the same bytes twice, and labels for new cells."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from scipy import sparse
 
 import scnym.runs.training
 from scnym import (
+    ConvertSettings,
     NetworkSettings,
     PredictSettings,
     RunSettings,
@@ -135,8 +139,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished: 
     train(finished / "cells.h5ad", tmp_path / "other", quick(**seeded))
 
     def contents(out: Path) -> dict[str, bytes]:
-        timed = ("_log.csv", "report.html")
-        files = [path for path in out.rglob("*") if path.is_file() and not path.name.endswith(timed)]
+        files = [path for path in out.rglob("*") if path.is_file() and not path.name.endswith("_log.csv")]
         return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
     first = contents(finished / "out" / "tissue_independent")
@@ -287,8 +290,6 @@ def test_genes_in_another_order_and_unknown_ones_change_nothing(finished: Path, 
 
 
 def test_missing_genes_count_as_zero_and_lower_the_coverage(finished: Path, tmp_path: Path):
-    from scnym import ConvertSettings
-
     adata = clustered_adata(50, seed=7)
     adata.obs["n"] = np.asarray(adata.X.sum(axis=1)).ravel()  # type: ignore[union-attr]
     zeroed = adata.copy()
@@ -366,3 +367,117 @@ def test_a_store_may_be_given_in_place_of_a_file(finished: Path, tmp_path: Path)
     model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
     assert predict(store, model, tmp_path / "out").n_cells == Store(store).n_cells
     assert not (tmp_path / "out" / "cache").exists()
+
+
+def test_a_batch_size_of_two_and_an_odd_number_of_cells_train(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(61))
+    for batch_size in (2, 53):  # 54 training cells: one is left over after a batch of 53
+        settings = quick(
+            stream=StreamSettings(batch_size=batch_size),
+            split=SplitSettings(n_folds=0),
+            training=TrainSettings(n_epochs=1),
+        )
+        train(path, tmp_path / f"out{batch_size}", settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["$x_$", "$\\foo{$", "../../x", "a/b", "<script>alert(1)</script>", "=cmd()", "é" * 300]
+)
+def test_class_names_of_any_kind_go_through_a_whole_run(name: str, tmp_path: Path):
+    adata = clustered_adata(120)
+    adata.obs["cell_type"] = adata.obs["cell_type"].astype(str).replace("type 1", name)
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    summary = train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=2), training=TrainSettings(n_epochs=1)))
+    assert name in pd.read_csv(summary.folder / "celltype_label.csv")["cell_type"].tolist()
+    assert "<script>" not in (summary.folder / "report.html").read_text()
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"cache", "tissue_independent"}
+
+
+def test_work_that_is_interrupted_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scnym.runs.training, "_write_summary", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(path, tmp_path / "out", quick())
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["cache"]
+    train(path, tmp_path / "out", quick())
+
+
+def test_only_a_run_is_ever_replaced(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
+    precious = tmp_path / "out" / "tissue_independent" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("x")
+    with pytest.raises(OutputExistsError, match="something else stands there"):
+        train(path, tmp_path / "out", quick(overwrite=True))
+    assert precious.read_text() == "x"
+
+
+def test_editing_the_genes_file_converts_again(tmp_path: Path):
+    counts = np.asarray(clustered_adata(90, 6).X.todense()).astype(int)  # type: ignore[union-attr]
+    table = write_text(tmp_path / "cells.csv", "\n".join(",".join(map(str, row)) for row in counts) + "\n")
+    labels = pd.DataFrame(
+        {"id": [f"cell_{k}" for k in range(90)], "cell_type": clustered_adata(90, 6).obs["cell_type"]}
+    )
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    genes = write_text(tmp_path / "genes.txt", "\n".join("abcdef"))
+    settings = quick(
+        training_metadata=str(tmp_path / "labels.csv"),
+        split=SplitSettings(n_folds=0),
+        training=TrainSettings(n_epochs=1),
+        convert=ConvertSettings(input_genes=str(genes)),
+    )
+    first = Snapshot.load(train(table, tmp_path / "out", settings).model_path)
+    write_text(genes, "\n".join("fedcbaX"[:6]) + "\n\n")
+    again = train(table, tmp_path / "out", RunSettings(**{**vars(settings), "overwrite": True}))
+    assert first.card.genes == tuple("abcdef")
+    assert Snapshot.load(again.model_path).card.genes == tuple("fedcba")
+
+
+def test_bare_weights_keep_the_library_size_they_were_trained_with(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
+    genes = write_text(tmp_path / "genes.txt", "\n".join(f"gene {k}" for k in range(60)))
+    network = NetworkSettings(n_hidden=16, normalize_to=1e6, residual=False, n_layers=2, shortcut=False)
+    run = train(path, tmp_path / "out", quick(network=network, split=SplitSettings(n_folds=0))).folder
+    weights = run / "all_data" / "00_best_model_weights.pkl"
+    bare = Snapshot.load(weights, genes).card.network
+    assert (bare.normalize_to, bare.residual, bare.n_layers, bare.shortcut) == (1e6, False, 2, False)
+
+
+def test_numbers_as_labels_stay_as_they_are_written(tmp_path: Path):
+    adata = clustered_adata(120)
+    numbers = [float(name[-1]) for name in adata.obs["cell_type"]]
+    adata.obs["cell_type"] = [np.nan, *numbers[1:]]
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    summary = train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=0), training=TrainSettings(n_epochs=1)))
+    assert summary.labels.classes == ("0", "1", "2")
+    assert summary.labels.n_unlabelled == 1
+
+
+def test_a_column_that_scnym_writes_is_no_label(tmp_path: Path):
+    adata = clustered_adata(120)
+    adata.obs["source"] = adata.obs["cell_type"]
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    with pytest.raises(DataError, match="source_input"):
+        train(path, tmp_path / "out", quick(label_column="source"))
+    with pytest.raises(DataError, match=r"no class .* has 1,000 cells; give --min_cells_per_class"):
+        train(path, tmp_path / "out", quick(split=SplitSettings(min_cells_per_class=1000)))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_the_demo_runs_on_the_cells_inside_scanpy(tmp_path: Path):
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, root / "data" / "demo.py", tmp_path / "demo"],
+        env={**os.environ, "SCNYM_DATA": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "to within 0.082 of one count" in done.stdout
+    accuracy = float(done.stdout.rpartition("accuracy ")[0].rpartition("accuracy ")[2].split()[0])
+    assert accuracy > 0.7
+    assert (tmp_path / "demo" / "predictions" / "predictions.csv").is_file()

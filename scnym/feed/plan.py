@@ -117,6 +117,7 @@ class BalancedPlan(BatchPlan):
     ) -> None:
         self.batch_size = batch_size
         self._window_rows = window_rows
+        self._block_rows = block_rows
         self._seed = seed
         counts_K = np.bincount(codes_C[codes_C >= 0])
         if counts_K.sum() < 2:
@@ -142,12 +143,19 @@ class BalancedPlan(BatchPlan):
         position_K = first_K.copy()
         for number in range(n_windows):
             due_K = first_K + (number + 1) * self.draws_K // n_windows
-            last = number == n_windows - 1
-            end_K = due_K if last else np.clip(self._piece_ends(due_K), position_K, first_K + self.draws_K)
+            end_K = due_K if number == n_windows - 1 else self._rounded(due_K, position_K, first_K + self.draws_K)
             stretches = zip(self._walks, position_K, end_K, strict=True)
             rows = np.concatenate([walk.rows(int(start), int(stop)) for walk, start, stop in stretches])
             position_K = end_K
             yield Window(_keyed(self._seed, _ORDER_IN_WINDOW, epoch, number).permutation(rows))
+
+    def _rounded(self, due_K: np.ndarray, position_K: np.ndarray, limit_K: np.ndarray) -> np.ndarray:
+        """Give whole pieces where the window keeps its size to an eighth, else the exact positions."""
+        if len(due_K) * self._block_rows <= self._window_rows:
+            end_K = np.clip(self._piece_ends(due_K), position_K, limit_K)
+            if abs(int(end_K.sum() - due_K.sum())) <= self._window_rows // 8:
+                return end_K
+        return np.maximum(due_K, position_K)
 
     def _piece_ends(self, due_K: np.ndarray) -> np.ndarray:
         """Round each class's position to an end of a piece, some up and some down, so that windows keep their size."""

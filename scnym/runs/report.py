@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TEMPLATE = "report.html"
 DPI = 130
+LONGEST_NAME = 40
+"""Characters of a class's name that a figure shows."""
 
 
 def write_report(path: Path, summary: dict[str, Any], judged: Metrics, logs: dict[str, pd.DataFrame]) -> None:
@@ -50,13 +52,14 @@ def confusion_figure(judged: Metrics, classes: list[str]) -> "Figure":
 
     cells_KK = judged.confusion_KK
     shares_KK = cells_KK / np.maximum(cells_KK.sum(axis=1, keepdims=True), 1)
-    side = 2.5 + 0.42 * len(classes)
+    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in classes]
+    side = 1.5 + 0.42 * len(classes) + 0.09 * max(map(len, names))  # inches: cells, and the longest name
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares_KK, cmap="Blues", vmin=0, vmax=1)
     # A dollar sign in a class's name is a dollar sign, not the start of a formula.
-    axes.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
-    axes.set_yticks(range(len(classes)), classes, parse_math=False)
+    axes.set_xticks(range(len(classes)), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(classes)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in np.argwhere(cells_KK):
