@@ -5,6 +5,7 @@ donor, on the coarse types T, B, NK and CD14+. The rivals read ln(CP10k+1), unsc
 the held-out part; scnym sets a tenth of these aside for selection. Writes ``results/accuracy.md``.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch loads
 
 import anndata
 import numpy as np
@@ -26,17 +29,10 @@ import scnym
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("SCNYM_DATA", ROOT.parent / "shared" / "data"))
+RESULTS = ROOT / "benchmarks" / "results"
 SEEDS = (0, 1, 2)
 LABEL = "cell_type"
-FACS_TO_COARSE = {"CD19+ B": "B", "CD56+ NK": "NK", "CD14+ Monocyte": "CD14+", "CD34+": "CD34+"}
-PBMC3K_TO_COARSE = {
-    "Naive CD4 T": "T",
-    "Memory CD4 T": "T",
-    "CD8 T": "T",
-    "B": "B",
-    "NK": "NK",
-    "CD14+ Mono": "CD14+",
-}
+COARSE_TYPES: dict[str, dict[str, str]] = json.loads((ROOT / "data" / "coarse_types.json").read_text())
 RIVALS: dict[str, Callable[[], LogisticRegression | NearestCentroid]] = {
     "logistic regression, C=1": lambda: LogisticRegression(C=1.0, max_iter=2000),
     "nearest centroid": NearestCentroid,
@@ -102,8 +98,8 @@ def scores(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float, floa
 
 def transfer_scores(cells: pd.Index, predicted: np.ndarray) -> tuple[float, float, float]:
     """Compare coarse types on the cells of pbmc3k that have one; any other prediction is wrong."""
-    truth = anndata.read_h5ad(PBMC3K).obs[LABEL].astype(object).map(PBMC3K_TO_COARSE).dropna()
-    coarse = pd.Series([FACS_TO_COARSE.get(name, "T") for name in predicted], index=cells).loc[truth.index]
+    truth = anndata.read_h5ad(PBMC3K).obs[LABEL].astype(object).map(COARSE_TYPES["pbmc3k"]).dropna()
+    coarse = pd.Series([COARSE_TYPES["pbmc_facs"][name] for name in predicted], index=cells).loc[truth.index]
     balanced = np.mean([(coarse[truth == name] == name).mean() for name in truth.unique()])
     macro_f1 = f1_score(truth, coarse, labels=sorted(truth.unique()), average="macro")
     return float((coarse == truth).mean()), float(macro_f1), float(balanced)
@@ -171,7 +167,8 @@ def main() -> None:
         f"## Inside a data set: pbmc_facs, 5-fold cross-validation, mean over folds\n\n{markdown(inside)}\n\n"
         f"## Between donors: pbmc_facs -> pbmc3k, four coarse types\n\n{markdown(between)}\n"
     )
-    (ROOT / "benchmarks" / "results" / "accuracy.md").write_text(text)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "accuracy.md").write_text(text)
     sys.stdout.write(text)
 
 

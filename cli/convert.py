@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .raw_input import convert_settings
 
 
 def convert(
@@ -33,12 +34,8 @@ def convert(
     from .reporting import make_progress
     from .tables import print_store
 
-    settings = scnym.ConvertSettings(
-        max_memory_bytes=scnym.parse_bytes(max_memory),
-        layer=layer,
-        library_size_column=library_size,
-        input_genes=input_genes,
-        overwrite=overwrite,
+    settings = convert_settings(
+        input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory, overwrite=overwrite
     )
     finished = scnym.convert(inputs, store, settings, progress=make_progress())
     print_store(scnym.open_store(finished), as_json=json)

@@ -3,6 +3,7 @@
 from scnym.base.settings import PredictSettings
 
 from . import options
+from .raw_input import convert_settings
 
 _DEFAULT = PredictSettings()
 
@@ -40,11 +41,8 @@ def predict_cell_types(
         out_path,
         scnym.PredictSettings(min_gene_coverage=min_gene_coverage),
         training_gene_names=training_gene_names,
-        convert_settings=scnym.ConvertSettings(
-            max_memory_bytes=scnym.parse_bytes(max_memory),
-            layer=layer,
-            library_size_column=library_size,
-            input_genes=input_genes,
+        convert_settings=convert_settings(
+            input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory
         ),
         overwrite=overwrite,
         progress=make_progress(),

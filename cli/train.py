@@ -4,6 +4,7 @@ from scnym.base.settings import NetworkSettings, RunSettings, SplitSettings, Str
 
 from . import options
 from .options import Switch
+from .raw_input import convert_settings
 
 _RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
 _NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
@@ -63,11 +64,8 @@ def train_tissue_independent(
         training_metadata=None if training_metadata is None else str(training_metadata),
         genes_to_use=None if genes_to_use is None else str(genes_to_use),
         overwrite=overwrite,
-        convert=scnym.ConvertSettings(
-            max_memory_bytes=scnym.parse_bytes(max_memory),
-            layer=layer,
-            library_size_column=library_size,
-            input_genes=input_genes,
+        convert=convert_settings(
+            input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory
         ),
         split=scnym.SplitSettings(n_folds=n_folds, min_cells_per_class=min_cells_per_class, seed=seed),
         stream=scnym.StreamSettings(

@@ -3,6 +3,7 @@
 Run by ``make demo``. Everything is written to the folder given, or ``demo_out``.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,15 +26,7 @@ from sklearn.model_selection import train_test_split
 ROOT = Path(__file__).parent.parent
 OUT = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "demo_out"
 CONSOLE = Console(highlight=False, soft_wrap=True)
-FACS_TO_COARSE = {"CD19+ B": "B", "CD56+ NK": "NK", "CD14+ Monocyte": "CD14+", "CD34+": "CD34+"}
-PBMC3K_TO_COARSE = {
-    "Naive CD4 T": "T",
-    "Memory CD4 T": "T",
-    "CD8 T": "T",
-    "B": "B",
-    "NK": "NK",
-    "CD14+ Mono": "CD14+",
-}
+COARSE_TYPES: dict[str, dict[str, str]] = json.loads((ROOT / "data" / "coarse_types.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -57,9 +50,8 @@ def facs_to_pbmc3k(folder: Path) -> Demo:
     train = OUT / "pbmc_facs_train.h5ad"
     facs[facs.obs["split"] == "train"].copy().write_h5ad(train)
     new = folder / "pbmc3k" / "pbmc3k.h5ad"
-    truth = anndata.read_h5ad(new, backed="r").obs["cell_type"].astype(object).map(PBMC3K_TO_COARSE)
-    kinds = facs.obs["cell_type"].unique()
-    return Demo(train, "cell_type", new, truth, {kind: FACS_TO_COARSE.get(kind, "T") for kind in kinds})
+    truth = anndata.read_h5ad(new, backed="r").obs["cell_type"].astype(object).map(COARSE_TYPES["pbmc3k"])
+    return Demo(train, "cell_type", new, truth, COARSE_TYPES["pbmc_facs"])
 
 
 def pbmc68k_in_two() -> Demo:

@@ -270,6 +270,24 @@ def test_the_installed_script_runs_from_another_folder_and_is_plain_when_piped(c
 
 
 @pytest.mark.slow
+def test_the_first_run_in_the_readme_works_as_it_stands(tmp_path: Path):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    block = readme.partition("## Your own cells")[2].split("```")[1]
+    assert block.count("scnym ") == 3
+    write_h5ad(tmp_path / "labelled.h5ad", clustered_adata(120))
+    write_h5ad(tmp_path / "new.h5ad", clustered_adata(50, seed=3))
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", block], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "cell_id,cell_type,confidence" in done.stdout
+    assert len(pd.read_csv(tmp_path / "run" / "predictions" / "predictions.csv")) == 50
+    assert (tmp_path / "run" / "tissue_independent" / "report.html").is_file()
+
+
+@pytest.mark.slow
 def test_the_wheel_holds_the_command_line_inside_the_package(tmp_path: Path):
     root = Path(__file__).parent.parent
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, root]
