@@ -170,6 +170,7 @@ ClassBalance = Annotated[
     typer.Option(
         "--class_balance",
         help="How often classes are drawn: natural, seed, uniform or power:A (0 to 1).",
+        show_default=settings.StreamSettings().class_balance,
         rich_help_panel=TRAINING,
     ),
 ]
