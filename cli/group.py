@@ -25,6 +25,8 @@ class ScnymGroup(TyperGroup):
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Bring the command to the front before Typer reads the line."""
+        if ctx.resilient_parsing:  # the shell asks for completions
+            return super().parse_args(ctx, args)
         return super().parse_args(ctx, self._rearranged(args))
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:

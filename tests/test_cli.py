@@ -255,6 +255,15 @@ def test_help_names_every_command(flag: str):
         assert "scnym" in scnym(name, flag)
 
 
+def test_completion_finds_commands_after_options():
+    import typer
+
+    command = typer.main.get_command(app)
+    context = command.make_context("scnym", ["--input_counts", "x"], resilient_parsing=True)
+    names = [item.value for item in command.shell_complete(context, "tr")]
+    assert "train_tissue_independent" in names
+
+
 def test_the_version_is_printed():
     assert scnym("--version").startswith("scnym ")
 

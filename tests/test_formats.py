@@ -321,6 +321,51 @@ def test_two_conversions_to_one_target_do_not_spoil_it(tmp_path: Path):
     assert (target / "x").exists()
 
 
+def test_what_was_put_at_the_target_meanwhile_is_kept_and_so_is_the_finished_work(tmp_path: Path):
+    from scnym.disk.aside import aside
+
+    target = tmp_path / "out"
+
+    def work_while_another_writes() -> None:
+        with aside(target, overwrite=False, is_replaceable=lambda _: True) as folder:
+            write_text(folder / "done", "x")
+            target.mkdir()
+            write_text(target / "precious", "x")
+
+    with pytest.raises(OutputExistsError, match=r"finished work is in .*\.out\.partial"):
+        work_while_another_writes()
+    assert (target / "precious").exists()
+    assert (tmp_path / ".out.partial" / "done").exists()
+
+
+def test_a_target_that_is_a_link_stays_one_however_often_it_is_overwritten(tmp_path: Path):
+    from scnym.disk.aside import aside
+
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real")
+    for content in ("first", "second"):
+        with aside(link, overwrite=True, is_replaceable=lambda _: True) as folder:
+            write_text(folder / "x", content)
+        assert link.is_symlink()
+        assert (link / "x").read_text() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_genes_may_be_named_by_numbers(tmp_path: Path):
+    path = write_text(tmp_path / "entrez.csv", "cell,1,2,9\na,0,3,1\nb,1,1,0\n")
+    assert Store(convert([path], tmp_path / "cells.zarr")).datasets[0].genes == ("1", "2", "9")
+
+
+def test_a_sum_too_large_to_be_kept_is_refused(tmp_path: Path):
+    adata = telling_adata(1, 2)
+    parts = (np.array([2**32 - 1, 4, 1]), np.array([0, 0, 1]), np.array([0, 3]))
+    adata.X = sparse.csr_matrix(parts, shape=(1, 2))
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    with pytest.raises(DataError, match=r"cell cell 0, gene gene 0: value 4\.29497e\+09 is above 4,294,967,295"):
+        convert([path], tmp_path / "cells.zarr")
+
+
 def test_options_that_a_format_has_no_use_for_are_refused(tmp_path: Path):
     genes = write_text(tmp_path / "genes.txt", "a\n")
     with pytest.raises(SettingsError, match="leave out --input_genes"):
@@ -433,10 +478,10 @@ FAULTS = {
     "Latin-1": (lambda d: written(d / "x.csv", "id,gène\nc,1\n".encode("latin-1")), FormatError, "not text in UTF-8"),
     "gzip named csv": (lambda d: written(d / "x.csv", gzip.compress(b"id,a\nc,1\n")), FormatError, "not text in UTF-8"),
     "csv named gz": (lambda d: written(d / "x.csv.gz", b"id,a\nc,1\n"), FormatError, "the file is damaged"),
-    "numbers as header": (lambda d: write_text(d / "x.csv", "1,2,3\n4,5,6\n"), FormatError, "numbers where gene names"),
+    "numbers as header": (lambda d: write_text(d / "x.csv", "1,0,3\n4,5,6\n"), FormatError, "numbers where gene names"),
     "blank id": (lambda d: write_text(d / "x.csv", HEADER + "  ,1,2\n"), DataError, "line 2: the cell has no id"),
     "value too large": (lambda d: write_text(d / "x.csv", HEADER + "c,1e300,2\n"), DataError, "cell c, gene a"),
-    "complex numbers": (lambda d: complex_h5ad(d / "x.h5ad"), FormatError, "not numbers"),
+    "complex numbers": (lambda d: complex_h5ad(d / "x.h5ad"), FormatError, "not as numbers"),
     "no X": (lambda d: h5ad_without(d / "x.h5ad", "X"), DataError, "there are no counts in X"),
     "no indptr": (lambda d: h5ad_without(d / "x.h5ad", "X/indptr"), FormatError, "the file is damaged"),
     "no var": (lambda d: h5ad_without(d / "x.h5ad", "var"), FormatError, "neither h5ad nor loom"),

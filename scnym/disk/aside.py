@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from scnym.base.errors import OutputExistsError
@@ -31,17 +32,24 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
     OutputExistsError
         If the target exists and may not be replaced, or another process is writing it.
     """
-    require_replaceable(target, overwrite=overwrite, is_replaceable=is_replaceable)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    with _locked(partial, target):
-        _empty(partial)
+    target = target.resolve()  # a link keeps pointing where it did
+    check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
+    check()
+    folder = target.with_name(f".{target.name}.partial")
+    with _locked(folder, target):
+        _empty(folder)
         try:
-            yield partial
+            yield folder
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        _publish(partial, target)
+        try:
+            check()
+        except OutputExistsError as fault:
+            raise OutputExistsError(
+                "something was put there meanwhile", where=target, way_out=f"the finished work is in {folder}: move it"
+            ) from fault
+        _publish(folder, target)
 
 
 def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:
@@ -65,15 +73,21 @@ def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callab
 
 
 @contextmanager
-def _locked(partial: Path, target: Path) -> Iterator[None]:
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as fault:
+def _locked(folder: Path, target: Path) -> Iterator[None]:
+    """Make a folder and hold it alone; the folder that was locked must still be the one of that name."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            os.close(handle)
+            raise OutputExistsError(
+                "another process is writing it", where=target, way_out="wait for it, or choose another place"
+            ) from fault
+        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+            break
         os.close(handle)
-        raise OutputExistsError(
-            "another process is writing it", where=target, way_out="wait for it, or choose another place"
-        ) from fault
     try:
         yield
     finally:
@@ -88,11 +102,11 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-def _publish(partial: Path, target: Path) -> None:
+def _publish(folder: Path, target: Path) -> None:
     """Give the finished folder its name; what stood there goes away only then."""
     replaced = target.with_name(f".{target.name}.replaced")
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
-    partial.rename(target)
+    folder.rename(target)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -40,24 +40,29 @@ class ValueCensus:
         Raises
         ------
         DataError
-            If a value is NaN, infinite, negative or too large; names the cell and the gene.
+            If a value is NaN, infinite or negative; names the cell and the gene.
         """
         values = counts_CG.data
         if not len(values):
             return
-        low, high = values.min(), values.max()
-        if not (low >= 0 and np.isfinite(high)):
+        if not (values.min() >= 0 and np.isfinite(values.max())):
             faulty = ~(np.isfinite(values) & (values >= 0))
             self._refuse(counts_CG, cells, faulty, "is negative or not a finite number")
+
+    def add(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
+        """Take in a block that has passed the check, in canonical order.
+
+        Raises
+        ------
+        DataError
+            If a value is too large to be kept exactly; names the cell and the gene.
+        """
+        values = counts_CG.data
+        high = float(values.max(initial=0))
         if high > LARGEST_COUNT:
             self._refuse(
                 counts_CG, cells, values > LARGEST_COUNT, f"is above {LARGEST_COUNT:,}, the largest that is kept"
             )
-
-    def add(self, counts_CG: sparse.csr_matrix) -> None:
-        """Take in a block that has passed the check, in canonical order."""
-        values = counts_CG.data
-        high = float(values.max(initial=0))
         self.max_value = max(self.max_value, high)
         if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
             self.integral = False

@@ -173,7 +173,7 @@ def _cut(
         for block in source.blocks(block_elements):
             census.check(block.counts_CG, block.obs.index)
             counts_CG = canonical(block.counts_CG)
-            census.add(counts_CG)
+            census.add(counts_CG, block.obs.index)
             parts.add(counts_CG, integral=census.integral)
             totals.append(np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel())
             frames.append(block.obs)

@@ -110,7 +110,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
 
 def _label(value: object) -> str | None:
     """Give a label as text; None where there is none. A whole number is written without a decimal point."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value is pd.NA or value is pd.NaT or value != value:  # noqa: PLR0124 - NaN is not itself
         return None
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     return text if text.strip() else None

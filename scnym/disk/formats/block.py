@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, examples
+from scnym.base.errors import DataError, FormatError, examples
 
 READING_FAULTS = (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError)
 """What h5py, anndata and loompy raise on files that are damaged or made by hand."""
@@ -62,3 +63,21 @@ def require_unique(names: Iterable[str], noun: str, path: Path, way_out: str) ->
         raise DataError(f"duplicate {noun} names {examples(repeated)}", where=path, way_out=way_out)
     if "" in counted:
         raise DataError(f"a {noun} has an empty name", where=path, way_out=f"name every {noun}")
+
+
+def numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    """Give values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats.
+
+    Raises
+    ------
+    FormatError
+        If they are no real numbers.
+    """
+    if values.dtype.kind not in "biuf":
+        raise FormatError(
+            f"the counts are stored as {values.dtype}, not as numbers", where=path, way_out="store counts"
+        )
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
+    return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False)

@@ -121,7 +121,7 @@ class DelimitedSource:
                 "give --input_genes if the table has no header",
             )
         genes = [name.strip() for name in header[1:]]
-        if not any(map(_fault_of, genes)):
+        if not any(map(_fault_of, genes)) and not all(name.isdecimal() and int(name) > 0 for name in genes):
             raise FormatError(
                 "the first line holds numbers where gene names belong",
                 where=f"{self.path}, line 1",

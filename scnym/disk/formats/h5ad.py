@@ -12,7 +12,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
-from scnym.disk.formats.block import READING_FAULTS, CellBlock, require_unique
+from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
 
 
 class H5adSource:
@@ -76,7 +76,7 @@ class H5adSource:
             low, high = int(indptr[start]), int(indptr[stop])
             genes = indices[low:high]
             self._check_indices(genes, start)
-            parts = (self._numbers(data[low:high]), genes, indptr[start : stop + 1] - low)
+            parts = (numbers(data[low:high], self.path), genes, indptr[start : stop + 1] - low)
             counts = sparse.csr_matrix(parts, shape=(stop - start, len(self.var)))
             yield CellBlock(counts, self.obs.iloc[start:stop])
             start = stop
@@ -86,18 +86,7 @@ class H5adSource:
         rows = max(1, max_elements // max(1, n_genes))
         for start in range(0, n_cells, rows):
             stop = min(start + rows, n_cells)
-            yield CellBlock(sparse.csr_matrix(self._numbers(counts[start:stop])), self.obs.iloc[start:stop])
-
-    def _numbers(self, values: np.ndarray) -> np.ndarray:
-        """Give values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats."""
-        if values.dtype.kind not in "biuf":
-            raise FormatError(
-                f"{self._counts_key} holds {values.dtype}, not numbers", where=self.path, way_out="store counts there"
-            )
-        if values.dtype.kind == "b":
-            return values.astype(np.uint8)
-        is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
-        return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False)
+            yield CellBlock(sparse.csr_matrix(numbers(counts[start:stop], self.path)), self.obs.iloc[start:stop])
 
     def _check_layer(self, file: h5py.File) -> None:
         if self._counts_key in file and file[self._counts_key].attrs.get("encoding-type") not in {"null", "dict"}:

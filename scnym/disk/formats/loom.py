@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
-from scnym.disk.formats.block import READING_FAULTS, CellBlock, require_unique
+from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
 
 GENE_ATTRIBUTES = ("Gene", "var_names", "gene", "genes", "GeneName", "gene_name", "Accession")
 CELL_ATTRIBUTES = ("CellID", "obs_names", "cell_id", "CellId", "cell_names", "Barcode", "barcode")
@@ -51,7 +51,7 @@ class LoomSource:
         with self._opened() as loom:
             for start in range(0, self.n_cells, cells):
                 stop = min(start + cells, self.n_cells)
-                counts_GC = loom.layers[self._layer][:, start:stop]
+                counts_GC = numbers(loom.layers[self._layer][:, start:stop], self.path)
                 yield CellBlock(sparse.csr_matrix(counts_GC.T), self.obs.iloc[start:stop])
 
     @contextmanager
