@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -101,14 +102,15 @@ def test_importing_and_asking_for_help_load_nothing_heavy(statement: str):
     assert done.returncode == 0, done.stderr
 
 
-def commands() -> dict[str, object]:
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+def commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
 
 
 def test_the_options_of_every_command_are_frozen():
     options = {
         name: " ".join(
-            sorted(p.opts[0] for p in command.params if p.param_type_name == "option" and p.opts[0] != "--help")  # type: ignore[attr-defined]
+            sorted(p.opts[0] for p in command.params if p.param_type_name == "option" and p.opts[0] != "--help")
         )
         for name, command in commands().items()
     }
@@ -118,9 +120,9 @@ def test_the_options_of_every_command_are_frozen():
 def test_every_command_has_help_with_an_example_and_a_line_in_the_readme():
     readme = (ROOT / "README.md").read_text()
     for name, command in commands().items():
-        assert f"scnym {name}" in (command.help or ""), name  # type: ignore[attr-defined]
+        assert f"scnym {name}" in (command.help or ""), name
         assert f"scnym {name}" in readme, name
-        for parameter in command.params:  # type: ignore[attr-defined]
+        for parameter in command.params:
             assert parameter.help, f"{name} {parameter.name}"
 
 

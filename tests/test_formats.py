@@ -109,7 +109,7 @@ def test_dense_h5ad_and_unsorted_rows_with_stored_zeros_are_put_in_order(tmp_pat
 def test_a_layer_and_raw_are_read_when_asked_for(tmp_path: Path):
     adata = telling_adata()
     adata.raw = adata.copy()
-    adata.layers["counts"] = adata.X.copy()  # type: ignore[union-attr]
+    adata.layers["counts"] = dense(adata)
     adata = adata[:, :5].copy()
     adata.X = -dense(adata)
     path = write_h5ad(tmp_path / "cells.h5ad", adata)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import clustered_adata, write_csv, write_h5ad, write_loom, write_text
+from helpers import clustered_adata, dense, write_csv, write_h5ad, write_loom, write_text
 from scipy import sparse
 
 import scnym.runs.training
@@ -261,7 +261,7 @@ def test_existing_output_is_refused_and_untouched_and_a_failed_overwrite_keeps_i
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cache", "tissue_independent"]
 
 
-def predictions_for(adata: anndata.AnnData, finished: Path, folder: Path, **changes) -> tuple[pd.DataFrame, object]:
+def predictions_for(adata: anndata.AnnData, finished: Path, folder: Path, **changes) -> tuple[pd.DataFrame, Any]:
     folder.mkdir(exist_ok=True)
     model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
     summary = predict(write_h5ad(folder / "new.h5ad", adata), model, folder / "out", PredictSettings(**changes))
@@ -283,7 +283,7 @@ def test_new_cells_are_labelled_by_id_with_confidence_and_coverage(finished: Pat
 def test_genes_in_another_order_and_unknown_ones_change_nothing(finished: Path, tmp_path: Path):
     adata = clustered_adata(50, seed=7)
     expected, _ = predictions_for(adata, finished, tmp_path / "a")
-    adata.obs["n"] = np.asarray(adata.X.sum(axis=1)).ravel()  # type: ignore[union-attr]
+    adata.obs["n"] = dense(adata).sum(axis=1)
     shuffled = adata[:, np.random.default_rng(0).permutation(60)].copy()
     found, _ = predictions_for(shuffled, finished, tmp_path / "b")
     pd.testing.assert_frame_equal(found, expected, atol=1e-5)
@@ -291,9 +291,9 @@ def test_genes_in_another_order_and_unknown_ones_change_nothing(finished: Path, 
 
 def test_missing_genes_count_as_zero_and_lower_the_coverage(finished: Path, tmp_path: Path):
     adata = clustered_adata(50, seed=7)
-    adata.obs["n"] = np.asarray(adata.X.sum(axis=1)).ravel()  # type: ignore[union-attr]
+    adata.obs["n"] = dense(adata).sum(axis=1)
     zeroed = adata.copy()
-    zeroed.X = sparse.csr_matrix(np.where(np.arange(60) < 45, adata.X.toarray(), 0))  # type: ignore[union-attr]
+    zeroed.X = sparse.csr_matrix(np.where(np.arange(60) < 45, dense(adata), 0))
     model = finished / "out" / "tissue_independent" / "all_data" / "model.safetensors"
     tables = []
     for name, cells in (("zeroed", zeroed), ("missing", adata[:, :45].copy())):
@@ -326,7 +326,7 @@ def test_one_cell_and_cells_without_counts_get_finite_labels(finished: Path, tmp
     empty.X = sparse.csr_matrix(np.zeros((3, 60), np.float32))
     table, summary = predictions_for(empty, finished, tmp_path / "none")
     assert np.isfinite(table["confidence"]).all()
-    assert summary.n_empty_cells == 3  # type: ignore[attr-defined]
+    assert summary.n_empty_cells == 3
 
 
 @pytest.mark.parametrize("write", [write_csv, write_loom])
@@ -418,7 +418,7 @@ def test_only_a_run_is_ever_replaced(tmp_path: Path):
 
 
 def test_editing_the_genes_file_converts_again(tmp_path: Path):
-    counts = np.asarray(clustered_adata(90, 6).X.todense()).astype(int)  # type: ignore[union-attr]
+    counts = dense(clustered_adata(90, 6)).astype(int)
     table = write_text(tmp_path / "cells.csv", "\n".join(",".join(map(str, row)) for row in counts) + "\n")
     labels = pd.DataFrame(
         {"id": [f"cell_{k}" for k in range(90)], "cell_type": clustered_adata(90, 6).obs["cell_type"]}

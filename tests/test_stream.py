@@ -1,6 +1,7 @@
 """Batches hold the right numbers of the right cells, whatever the genes, windows, layout and workers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,9 +210,9 @@ def test_the_memory_cap_shrinks_windows_and_refuses_what_cannot_fit(tmp_path: Pa
 def test_an_abandoned_epoch_leaves_no_thread_behind(store: Store):
     import threading
 
-    batches = iter(training_stream(store, np.zeros(40, int), store.datasets[0].genes, SMALL))
+    batches: Any = iter(training_stream(store, np.zeros(40, int), store.datasets[0].genes, SMALL))
     next(batches)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
 
 
