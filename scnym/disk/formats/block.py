@@ -26,8 +26,20 @@ class CellBlock:
     """Annotations, one row per cell; the index holds the cell ids."""
 
 
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Some values of a source, with their places, in any order. N stored values."""
+
+    cells_N: np.ndarray
+    """Row of each value, from 0, a whole-number dtype."""
+    genes_N: np.ndarray
+    """Column of each value, from 0, a whole-number dtype."""
+    values_N: np.ndarray
+    """The values as they stand in the file; zeros may be left out."""
+
+
 class Source(Protocol):
-    """A raw file, opened and checked as far as that is possible without reading the counts."""
+    """A raw file that holds its values cell by cell, opened and checked as far as possible without reading them."""
 
     @property
     def path(self) -> Path:
@@ -44,8 +56,44 @@ class Source(Protocol):
         """Number of cells; None where only reading the file would tell."""
         ...
 
-    def blocks(self, max_elements: int) -> Iterator[CellBlock]:
-        """Yield all cells in order, at most `max_elements` stored values at a time, one cell at least."""
+    @property
+    def has_cell_ids(self) -> bool:
+        """Whether the cells' ids stand in the file; otherwise they are made up, ``cell_0`` and so on."""
+        ...
+
+    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
+        """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one cell at least.
+
+        Where one block ends does not depend on `first_cell` if that is where a block ended before.
+        """
+        ...
+
+
+class ScatteredSource(Protocol):
+    """A raw file whose values do not stand cell by cell: genes x cells, column by column, or in any order."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """One row per gene; the index holds the gene names."""
+        ...
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """One row per cell; the index holds the cell ids."""
+        ...
+
+    @property
+    def has_cell_ids(self) -> bool:
+        """Whether the cells' ids stand in the file."""
+        ...
+
+    def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
+        """Yield all values, at most `max_elements` at a time; slabs before `first_slab` are not parsed again."""
         ...
 
 

@@ -58,7 +58,7 @@ class DelimitedSource:
     def __init__(self, path: Path, genes_path: str | None = None) -> None:
         self.path = path
         self._separator = separator_of(path)
-        self._has_names = genes_path is None
+        self._has_names = self.has_cell_ids = genes_path is None
         try:
             genes = self._header_genes() if genes_path is None else read_genes(Path(genes_path), "--input_genes")
             require_unique(genes, "gene", path, "give every column a name of its own")
@@ -69,12 +69,12 @@ class DelimitedSource:
                 raise
             self._refuse_damage(damage)
 
-    def blocks(self, max_elements: int) -> Iterator[CellBlock]:
-        """Yield all cells in order, at most `max_elements` numbers at a time, one cell at least."""
+    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
+        """Yield the cells from `first_cell` on, in order, at most `max_elements` numbers at a time, one at least."""
         rows = max(1, max_elements // (PARSER_COPIES * max(1, len(self.var))))
         seen: set[str] = set()
         try:
-            with self._frames(rows) as frames:
+            with self._frames(rows, first_cell) as frames:
                 for frame in frames:
                     block = self._block(frame)
                     self._require_new_ids(block.obs.index, seen)
@@ -84,14 +84,14 @@ class DelimitedSource:
                 raise
             self._explain(fault)
 
-    def _frames(self, rows: int) -> "TextFileReader":
+    def _frames(self, rows: int, first_cell: int) -> "TextFileReader":
         genes = list(self.var.index)
         names = [*([ID_COLUMN] if self._has_names else []), *genes, SURPLUS_COLUMN]
         return pd.read_csv(
             self.path,
             sep=self._separator,
             header=None,
-            skiprows=int(self._has_names),
+            skiprows=int(self._has_names) + first_cell,
             names=names,
             index_col=False,
             dtype={ID_COLUMN: str, **dict.fromkeys(genes, np.float64), SURPLUS_COLUMN: str},

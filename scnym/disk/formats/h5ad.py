@@ -33,6 +33,8 @@ class H5adSource:
         If cell or gene names stand twice, or the layer is not there.
     """
 
+    has_cell_ids = True
+
     def __init__(self, path: Path, layer: str | None = None) -> None:
         self.path = path
         self._counts_key = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
@@ -46,12 +48,12 @@ class H5adSource:
         require_unique(self.var.index, "gene", path, way_out.format("var"))
         require_unique(self.obs.index, "cell", path, way_out.format("obs"))
 
-    def blocks(self, max_elements: int) -> Iterator[CellBlock]:
-        """Yield all cells in order, at most `max_elements` stored values at a time, one cell at least."""
+    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
+        """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
         with self._opened() as file:
             counts: Any = file[self._counts_key]
             is_dense = isinstance(counts, h5py.Dataset)
-            yield from (self._dense_blocks if is_dense else self._csr_blocks)(counts, max_elements)
+            yield from (self._dense_blocks if is_dense else self._csr_blocks)(counts, max_elements, first_cell)
 
     @contextmanager
     def _opened(self) -> Iterator[h5py.File]:
@@ -65,11 +67,11 @@ class H5adSource:
                 f"the file is damaged or not an h5ad ({fault})", where=self.path, way_out="copy or write it again"
             ) from fault
 
-    def _csr_blocks(self, group: h5py.Group, max_elements: int) -> Iterator[CellBlock]:
+    def _csr_blocks(self, group: h5py.Group, max_elements: int, start: int) -> Iterator[CellBlock]:
         data, indices = cast("h5py.Dataset", group["data"]), cast("h5py.Dataset", group["indices"])
         indptr = np.asarray(group["indptr"], dtype=np.int64)
         self._check_indptr(indptr, len(data), len(indices))
-        n_cells, start = len(indptr) - 1, 0
+        n_cells = len(indptr) - 1
         while start < n_cells:
             stop = int(np.searchsorted(indptr, indptr[start] + max_elements, side="right")) - 1
             stop = min(max(stop, start + 1), n_cells)
@@ -81,10 +83,10 @@ class H5adSource:
             yield CellBlock(counts, self.obs.iloc[start:stop])
             start = stop
 
-    def _dense_blocks(self, counts: h5py.Dataset, max_elements: int) -> Iterator[CellBlock]:
+    def _dense_blocks(self, counts: h5py.Dataset, max_elements: int, first_cell: int) -> Iterator[CellBlock]:
         n_cells, n_genes = counts.shape
         rows = max(1, max_elements // max(1, n_genes))
-        for start in range(0, n_cells, rows):
+        for start in range(first_cell, n_cells, rows):
             stop = min(start + rows, n_cells)
             yield CellBlock(sparse.csr_matrix(numbers(counts[start:stop], self.path)), self.obs.iloc[start:stop])
 

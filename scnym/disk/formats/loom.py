@@ -41,15 +41,16 @@ class LoomSource:
             n_genes, n_cells = map(int, loom.shape)
             self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", n_genes)
             self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", n_cells)
+            self.has_cell_ids = any(key in loom.ca for key in CELL_ATTRIBUTES)
         self.n_cells = n_cells
         require_unique(self.var.index, "gene", path, "make the gene names unique first")
         require_unique(self.obs.index, "cell", path, "make the cell ids unique first")
 
-    def blocks(self, max_elements: int) -> Iterator[CellBlock]:
-        """Yield all cells in order, at most `max_elements` values at a time, one cell at least."""
+    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
+        """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
         cells = max(1, max_elements // max(1, len(self.var)))
         with self._opened() as loom:
-            for start in range(0, self.n_cells, cells):
+            for start in range(first_cell, self.n_cells, cells):
                 stop = min(start + cells, self.n_cells)
                 counts_GC = numbers(loom.layers[self._layer][:, start:stop], self.path)
                 yield CellBlock(sparse.csr_matrix(counts_GC.T), self.obs.iloc[start:stop])
