@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from zarr.core.sync import sync
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, Scale
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.encode import rust_codecs
 
 JOIN_GAP_ROWS = 32
@@ -41,17 +41,20 @@ class SourceEntry(BaseModel):
     """What a store says of one of its sources."""
 
     dataset: str = Field(pattern=r"^dataset_\d+$")
+    sample: str
     file: str
     sha256: str
     n_cells: int
     n_genes: int
     scale: Scale
+    cluster_by: str | None = None
 
 
 class Manifest(BaseModel):
     """What a store says of itself."""
 
     format_version: int
+    cell_names: CellNames
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
 
 
@@ -78,9 +81,14 @@ class Dataset:
         self.__init__(**state)
 
     @cached_property
+    def var(self) -> pd.DataFrame:
+        """One row per gene; the index holds the gene names."""
+        return cast("pd.DataFrame", read_elem(self._group["var"]))
+
+    @cached_property
     def genes(self) -> tuple[str, ...]:
         """Gene names, in the order of the columns."""
-        return tuple(cast("pd.DataFrame", read_elem(self._group["var"])).index)
+        return tuple(self.var.index)
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -90,7 +98,7 @@ class Dataset:
     @cached_property
     def n_counts_C(self) -> np.ndarray:
         """Library size of every cell, float64, shape (C,)."""
-        return self.obs[N_COUNTS].to_numpy(dtype=np.float64)
+        return np.asarray(read_elem(self._group[f"obs/{N_COUNTS}"]), dtype=np.float64)
 
     @cached_property
     def indptr_C1(self) -> np.ndarray:
@@ -227,7 +235,8 @@ class Store:
                 way_out="update scnym",
             )
         try:
-            self.sources = Manifest.model_validate(attributes).sources
+            manifest = Manifest.model_validate(attributes)
+            self.sources, self.cell_names = manifest.sources, manifest.cell_names
             _require_whole(root, self.path)
         except (ValidationError, OSError, KeyError, TypeError) as fault:
             raise FormatError(
@@ -237,8 +246,14 @@ class Store:
 
     @cached_property
     def obs(self) -> pd.DataFrame:
-        """Annotations of all cells, datasets one after the other."""
-        return pd.concat([dataset.obs for dataset in self.datasets])
+        """Annotations of all cells, datasets one after the other; the index names every cell once."""
+        frames = [dataset.obs for dataset in self.datasets]
+        if self.cell_names == "sample:id":
+            frames = [
+                frame.set_axis([f"{source.sample}:{cell}" for cell in frame.index])
+                for frame, source in zip(frames, self.sources, strict=True)
+            ]
+        return pd.concat(frames)
 
     @property
     def n_cells(self) -> int:
