@@ -283,14 +283,12 @@ class _DatasetJob:
         position_C = np.empty_like(order_C)
         position_C[order_C] = np.arange(len(order_C))
         arranger = RowArranger(self._work / "grouped", len(order_C), n_genes)
-        lengths = parts.row_lengths()
         first_cell = 0
         with self.progress.task(f"group by {self.settings.cluster_by}", total=len(order_C), unit="cells") as task:
             for number, part in enumerate(parts):
                 stop = first_cell + len(part.row_lengths_C)
                 if number >= arranger.n_slabs:
-                    rows = np.repeat(position_C[first_cell:stop], lengths[first_cell:stop])
-                    arranger.add(rows, part.indices_N, part.values_N)
+                    arranger.add_rows(position_C[first_cell:stop], part.row_lengths_C, part.indices_N, part.values_N)
                 first_cell = stop
                 task.advance(len(part.row_lengths_C))
         for counts_CG in arranger.blocks(self._max_elements):
