@@ -1,7 +1,7 @@
 """Arrays written to Zarr shard by shard, through the Rust codec pipeline, in bounded memory.
 
-Every chunk carries a checksum (CRC-32C), which costs nothing that could be measured: a damaged chunk is found when it
-is read, and is known to be that one.
+Every chunk carries a checksum (CRC-32C), which costs nothing that could be measured: of a damaged shard, all but the
+damaged chunks are known to be whole (`scnym.disk.verify`).
 """
 
 import hashlib
