@@ -40,6 +40,8 @@ class _Runs:
     @classmethod
     def joined(cls, pieces: Sequence["_Runs"]) -> "_Runs":
         """Put pieces one behind the other."""
+        if not pieces:
+            return cls(np.empty(0, ROW_DTYPE), np.empty(0, END_DTYPE), np.empty(0, np.uint16), np.empty(0, np.uint8))
         names = ("rows_R", "lengths_R", "genes_N", "values_N")
         return cls(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))
 

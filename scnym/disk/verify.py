@@ -63,6 +63,22 @@ class VerifyReport:
         rows = {(lost.dataset, row) for lost in self.lost for row in range(lost.first, lost.last + 1)}
         return len(rows)
 
+    def require_whole(self) -> None:
+        """Refuse a store with a fault.
+
+        Raises
+        ------
+        FormatError
+            Says how much is lost.
+        """
+        if self.faults:
+            raise FormatError(
+                f"{len(self.faults):,} of {self.n_files:,} files are missing or have changed; "
+                f"{self.n_lost_cells:,} of {self.n_cells:,} cells are lost",
+                where=self.store,
+                way_out="copy the store again, or convert the source again",
+            )
+
 
 def verify(path: str | Path, *, progress: Progress = SILENT) -> VerifyReport:
     """Hash every file of a store and compare with what was noted when it was finished.
