@@ -146,12 +146,12 @@ class SeenNames:
         if not names:
             return None
         hashes = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
-        repeated = pd.Index(hashes).duplicated()
-        for run in self._runs:
-            repeated |= run[np.minimum(np.searchsorted(run, hashes), len(run) - 1)] == hashes
-        if repeated.any():
+        own = np.sort(hashes)
+        before = [own[run[np.minimum(np.searchsorted(run, own), len(run) - 1)] == own] for run in self._runs]
+        if (own[1:] == own[:-1]).any() or any(map(len, before)):
+            repeated = pd.Index(hashes).duplicated() | np.isin(hashes, np.concatenate([own[:0], *before]))
             return int(repeated.argmax())
-        self._runs.append(np.sort(hashes))
+        self._runs.append(own)
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
             self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]))]
         return None

@@ -32,7 +32,7 @@ SAMPLE_CHUNK = 2**20
 SAMPLE_CHUNKS = 8
 SAMPLE_NAMES = 2000
 SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
-QUOTED_ID = re.compile(rb'"((?:[^"]|"")*)"(.*)', re.DOTALL)
+QUOTED = re.compile(rb'"(?:[^"]|"")*("|$)')
 
 
 def open_delimited(
@@ -155,22 +155,24 @@ class TextTable:
     def _cut(self, texts: list[bytes], first: int) -> Lines:
         if not self.has_names:
             return Lines(first, [f"cell_{first + k}" for k in range(len(texts))], texts, texts)
-        found, numbers = zip(*map(self._cut_line, texts), strict=True)
-        ids = [id_.decode() for id_ in found]
+        ends = [text.find(self._separator) for text in texts]
+        is_quoted = any(text.startswith(b'"') for text in texts)
+        if is_quoted or -1 in ends:
+            ends = [self._end_of_id(text) for text in texts]
+        ids = [text[:end].decode() for text, end in zip(texts, ends, strict=True)]
+        numbers = [text[end + 1 :] for text, end in zip(texts, ends, strict=True)]
+        if is_quoted:
+            ids = [id_[1:-1].replace('""', '"') if id_.startswith('"') else id_ for id_ in ids]
         blank = next((k for k, id_ in enumerate(ids) if not id_ or id_.isspace()), None)
         if blank is not None:
             raise DataError("the line has no id in front", where=self.place(first + blank), way_out="give it one")
-        return Lines(first, ids, texts, list(numbers))
+        return Lines(first, ids, texts, numbers)
 
-    def _cut_line(self, line: bytes) -> tuple[bytes, bytes]:
-        """Split a line into its id, without quotes, and its numbers."""
-        if not line.startswith(b'"'):
-            id_, _, numbers = line.partition(self._separator)
-            return id_, numbers
-        quoted = QUOTED_ID.match(line)
-        if quoted is None or quoted[2][:1] != self._separator:
-            return line, b""  # found to be at fault as soon as its numbers are wanted
-        return quoted[1].replace(b'""', b'"'), quoted[2][1:]
+    def _end_of_id(self, line: bytes) -> int:
+        """Find the separator behind an id; where there is none, the line's end, so that it lacks numbers."""
+        quoted = QUOTED.match(line)
+        end = quoted.end() if quoted else line.find(self._separator)
+        return end if line[end : end + 1] == self._separator else len(line)
 
     def _fields(self, line: bytes, row: int) -> list[str]:
         try:
