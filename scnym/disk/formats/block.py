@@ -163,6 +163,21 @@ def names_or_ids(symbols: Sequence[str], ids: Sequence[str]) -> list[str]:
     return [symbol if symbol and times[symbol] == 1 else id_ for symbol, id_ in zip(symbols, ids, strict=True)]
 
 
+def require_indptr(indptr: np.ndarray, n_rows: int, lengths: Sequence[int], place: str) -> None:
+    """Refuse row pointers that do not fit the rows, or the arrays of values and positions they point into.
+
+    Raises
+    ------
+    FormatError
+        Names the place.
+    """
+    sound = len(indptr) == n_rows + 1 and indptr[0] == 0 and all(indptr[-1] == length for length in lengths)
+    if not sound or np.any(np.diff(indptr) < 0):
+        raise FormatError(
+            f"indptr does not match {n_rows:,} rows and {lengths[0]:,} values", where=place, way_out="write it again"
+        )
+
+
 def row_spans(indptr: np.ndarray, max_elements: int, first_row: int = 0) -> Iterator[tuple[int, int]]:
     """Cut the rows of a CSR matrix into stretches of at most `max_elements` values, one row at least.
 
