@@ -43,6 +43,8 @@ def read_table(path: Path, way_out: str) -> pd.DataFrame:
 
 def _with_row_names(path: Path, table: pd.DataFrame, separator: str) -> pd.DataFrame:
     """Read a table again whose lines have one field more than its header, as R writes row names."""
+    if not len(table):
+        return table
     first = pd.read_csv(path, sep=separator, dtype=str, header=None, skiprows=1, nrows=1)
     if first.shape[1] != table.shape[1] + 1:
         return table

@@ -39,7 +39,7 @@ from scnym.disk.arrange import RowArranger
 from scnym.disk.aside import RESULT, require_replaceable, resumable
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical
-from scnym.disk.encode import write_csr
+from scnym.disk.encode import rust_codecs, write_csr
 from scnym.disk.formats.block import ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import AnySource, is_store, open_source
@@ -233,6 +233,7 @@ class _DatasetJob:
             "sha256": content_hash,
             "n_cells": len(obs),
             "n_genes": len(source.var),
+            "has_cell_ids": source.has_cell_ids,
             "scale": scale,
             "cluster_by": self.settings.cluster_by,
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object)),
@@ -283,14 +284,12 @@ class _DatasetJob:
         position_C = np.empty_like(order_C)
         position_C[order_C] = np.arange(len(order_C))
         arranger = RowArranger(self._work / "grouped", len(order_C), n_genes)
-        lengths = parts.row_lengths()
         first_cell = 0
         with self.progress.task(f"group by {self.settings.cluster_by}", total=len(order_C), unit="cells") as task:
             for number, part in enumerate(parts):
                 stop = first_cell + len(part.row_lengths_C)
                 if number >= arranger.n_slabs:
-                    rows = np.repeat(position_C[first_cell:stop], lengths[first_cell:stop])
-                    arranger.add(rows, part.indices_N, part.values_N)
+                    arranger.add_rows(position_C[first_cell:stop], part.row_lengths_C, part.indices_N, part.values_N)
                 first_cell = stop
                 task.advance(len(part.row_lengths_C))
         for counts_CG in arranger.blocks(self._max_elements):
@@ -334,7 +333,7 @@ def _seal(
             "sources": entries,
         }
     )
-    with warnings.catch_warnings():
+    with rust_codecs(), warnings.catch_warnings():
         # Zarr 3 warns that consolidated metadata is not in the specification yet; readers that ignore it lose nothing.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(root.store)

@@ -46,6 +46,8 @@ class SourceEntry(BaseModel):
     sha256: str
     n_cells: int
     n_genes: int
+    has_cell_ids: bool
+    """Whether the cells' ids are those of the source; otherwise they were made up."""
     scale: Scale
     cluster_by: str | None = None
 
@@ -94,6 +96,18 @@ class Dataset:
     def obs(self) -> pd.DataFrame:
         """Annotations; the index holds the cell ids."""
         return cast("pd.DataFrame", read_elem(self._group["obs"]))
+
+    @property
+    def cell_ids(self) -> list[str]:
+        """Ids of the cells, as their source has them."""
+        frame = cast("zarr.Group", self._group["obs"])
+        ids: Any = read_elem(frame[str(frame.attrs["_index"])])  # type: ignore[arg-type] - a column, not a group
+        return [str(cell) for cell in ids]
+
+    @property
+    def values_dtype(self) -> np.dtype:
+        """How the counts are stored."""
+        return self._array("data").dtype
 
     @cached_property
     def n_counts_C(self) -> np.ndarray:
@@ -221,7 +235,8 @@ class Store:
         if not self.path.exists():
             raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
         try:
-            root = zarr.open_group(self.path, mode="r")
+            with rust_codecs():
+                root = zarr.open_group(self.path, mode="r")
             attributes = dict(root.attrs)
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
@@ -237,7 +252,8 @@ class Store:
         try:
             manifest = Manifest.model_validate(attributes)
             self.sources, self.cell_names = manifest.sources, manifest.cell_names
-            _require_whole(root, self.path)
+            with rust_codecs():
+                _require_whole(root, self.path)
         except (ValidationError, OSError, KeyError, TypeError) as fault:
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
@@ -247,13 +263,15 @@ class Store:
     @cached_property
     def obs(self) -> pd.DataFrame:
         """Annotations of all cells, datasets one after the other; the index names every cell once."""
-        frames = [dataset.obs for dataset in self.datasets]
-        if self.cell_names == "sample:id":
-            frames = [
-                frame.set_axis([f"{source.sample}:{cell}" for cell in frame.index])
-                for frame, source in zip(frames, self.sources, strict=True)
-            ]
-        return pd.concat(frames)
+        return pd.concat([dataset.obs for dataset in self.datasets]).set_axis(self.cell_ids)
+
+    @cached_property
+    def cell_ids(self) -> pd.Index:
+        """Name of every cell, each once: its id, with the sample's name before it where samples share ids."""
+        named = zip(self.datasets, self.sources, strict=True)
+        if self.cell_names == "id":
+            return pd.Index([cell for dataset, _ in named for cell in dataset.cell_ids], dtype=object)
+        return pd.Index([f"{source.sample}:{cell}" for dataset, source in named for cell in dataset.cell_ids])
 
     @property
     def n_cells(self) -> int:

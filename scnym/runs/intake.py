@@ -63,7 +63,12 @@ def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:
     """Give the store's obs, with the columns of a metadata table joined by cell id."""
     if metadata is None:
         return store.obs
-    return join_annotations(store.obs, read_annotations(metadata), metadata)
+    table = read_annotations(metadata)
+    joined = [
+        join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
+        for dataset, source in zip(store.datasets, store.sources, strict=True)
+    ]
+    return pd.concat(joined).set_axis(store.cell_ids)
 
 
 def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0) -> CellLabels:

@@ -39,6 +39,6 @@ class TurnedSource:
         arranger = RowArranger(self._folder, self.n_cells, len(self.var))
         with self._progress.task(f"turn {self.path.name}", total=None, unit="values") as task:
             for slab in self._source.slabs(max_elements, arranger.n_slabs):
-                arranger.add(slab.cells_N, slab.genes_N, slab.values_N)
+                arranger.add_values(slab.cells_N, slab.genes_N, slab.values_N)
                 task.advance(len(slab.values_N))
         return arranger
