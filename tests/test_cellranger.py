@@ -105,7 +105,7 @@ def read(source: Any, max_elements: int = 10**6) -> np.ndarray:
     return counts
 
 
-@pytest.mark.filterwarnings("default")  # scanpy's own
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
 @pytest.mark.parametrize("types", [GENES_ONLY, WITH_PROTEINS], ids=["genes only", "with proteins"])
 @pytest.mark.parametrize("form", ["folder of version 3", "folder of version 2", "h5"])
 def test_values_and_annotations_are_those_that_scanpy_reads(form: str, types: list[str], tmp_path: Path):

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, SettingsError
+from scnym.base.progress import SILENT
 from scnym.disk.formats.axes import genes_by_cells_reason
 from scnym.disk.formats.block import SeenNames
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 from scnym.disk.formats.delimited import CellsByGenesTable, GenesByCellsTable, open_delimited
+from scnym.disk.formats.turned import TurnedSource
 
 ENSEMBL = [f"ENSG{k:011d}" for k in range(12)]
 BARCODES = [f"{''.join('ACGT'[(k >> 2 * j) & 3] for j in range(8))}ACGTACGT-1" for k in range(40)]
@@ -316,6 +318,14 @@ def test_memory_does_not_grow_with_the_table(form: str, tmp_path: Path):
     assert n_parts > 20
     known_cells = 16 * n_lines if form == "3 genes" else 0
     assert grown < 64 * max_elements + known_cells + 4 * 10**6
+
+
+@pytest.mark.parametrize("max_elements", [1, 10**6])
+def test_genes_that_no_cell_has_go_through_a_conversion(max_elements: int, tmp_path: Path):
+    counts = np.where(np.arange(12) % 3 == 0, telling_counts(), 0)
+    source: Any = open_delimited(write_text(tmp_path / "x.csv", table_of(counts.T, ENSEMBL, BARCODES)))
+    blocks = list(TurnedSource(source, tmp_path / "turned", SILENT).blocks(max_elements))
+    np.testing.assert_array_equal(np.vstack([block.counts_CG.toarray() for block in blocks]), counts)
 
 
 def test_sparse_blocks_are_sound(tmp_path: Path):

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, examples
+from scnym.base.schema import value_dtype
 
 READING_FAULTS = (
     OSError,
@@ -219,3 +220,11 @@ def numbers(values: np.ndarray, path: Path) -> np.ndarray:
         return values.astype(np.uint8)
     is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
     return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False)
+
+
+def smallest(values_N: np.ndarray) -> np.ndarray:
+    """Give whole numbers in the smallest dtype that holds them, for they may go through files."""
+    high = float(values_N.max(initial=0))
+    if values_N.dtype.kind not in "iu" or values_N.min(initial=0) < 0 or high >= 2**32:
+        return values_N
+    return values_N.astype(value_dtype(high, integral=True), copy=False)

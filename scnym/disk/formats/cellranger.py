@@ -16,7 +16,6 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, MissingInputError, ScnymError, examples
-from scnym.base.schema import value_dtype
 from scnym.disk.formats.block import (
     READING_FAULTS,
     CellBlock,
@@ -26,6 +25,7 @@ from scnym.disk.formats.block import (
     require_indptr,
     require_unique,
     row_spans,
+    smallest,
 )
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 
@@ -146,7 +146,7 @@ class CellRangerFolder:
                 self._refuse_entry(first_entry, at, f"there is no {noun} {places_N[at]:g}, but 1 to {limit:,}")
         genes_N = self._features.gene_of_F[entries_3N[0].astype(np.int32) - 1]
         cells_N = entries_3N[1].astype(np.int32) - 1
-        values_N = _smallest(entries_3N[2])
+        values_N = smallest(entries_3N[2])
         if self.left_out is None:
             return Slab(cells_N, genes_N, values_N)
         return Slab(cells_N[genes_N >= 0], genes_N[genes_N >= 0], values_N[genes_N >= 0])
@@ -351,10 +351,3 @@ def _are_places(places_N: np.ndarray, limit: int) -> bool:
     """Whether all are whole numbers from 1 to a limit."""
     is_whole = places_N.dtype.kind == "i" or np.array_equal(places_N, np.floor(places_N))
     return is_whole and places_N.min() >= 1 and places_N.max() <= limit
-
-
-def _smallest(values_N: np.ndarray) -> np.ndarray:
-    """Give whole numbers in the smallest dtype that holds them: they may go through files."""
-    if values_N.dtype.kind != "i":
-        return values_N
-    return values_N.astype(value_dtype(float(values_N.max(initial=0)), integral=True))

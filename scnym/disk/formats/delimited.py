@@ -23,7 +23,7 @@ from scnym.base.settings import Orientation
 from scnym.disk.annotations import separator_of
 from scnym.disk.features import read_genes
 from scnym.disk.formats.axes import genes_by_cells_reason
-from scnym.disk.formats.block import CellBlock, ScatteredSource, SeenNames, Slab, Source, require_unique
+from scnym.disk.formats.block import CellBlock, ScatteredSource, SeenNames, Slab, Source, require_unique, smallest
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -304,7 +304,7 @@ class GenesByCellsTable:
             values = self._table.values(lines)
             kept = np.flatnonzero(values)
             genes_N, cells_N = np.divmod(kept, len(self.obs))
-            yield Slab(cells_N, genes_N + lines.first, values[kept])
+            yield Slab(cells_N, genes_N + lines.first, smallest(values[kept]))
 
 
 def _listed_genes(genes_path: str) -> list[str]:
