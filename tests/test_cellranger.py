@@ -125,7 +125,7 @@ def test_values_and_annotations_are_those_that_scanpy_reads(form: str, types: li
         if column in adata.var:
             assert list(source.var[column]) == list(adata.var[column])
     assert list(source.var["gene_symbols"]) == list(adata.var_names)
-    assert source.left_out == (PROTEINS_OUT if types is WITH_PROTEINS else None)
+    assert source.remark == (PROTEINS_OUT if types is WITH_PROTEINS else None)
 
 
 def test_genes_that_share_a_symbol_are_named_by_their_ids(tmp_path: Path):

@@ -162,9 +162,7 @@ def test_tables_are_read_as_r_writes_them(form: str, tmp_path: Path):
     source: Any = open_delimited(path)
     np.testing.assert_array_equal(read(source), telling_counts())
     assert cells_of(source) == BARCODES
-    assert source.orientation_reason == (
-        "read as genes x cells, since its first column names genes, such as ENSG00000000000"
-    )
+    assert source.remark == ("read as genes x cells, since its first column names genes, such as ENSG00000000000")
 
 
 def test_content_decides_whether_a_table_is_gzipped_and_what_parts_its_fields(tmp_path: Path):

@@ -72,6 +72,11 @@ class Source(Protocol):
         ...
 
     @property
+    def remark(self) -> str | None:
+        """How the file was understood, where the user should know: one sentence."""
+        ...
+
+    @property
     def has_cell_ids(self) -> bool:
         """Whether the cells' ids stand in the file; otherwise they are made up, ``cell_0`` and so on."""
         ...
@@ -101,6 +106,11 @@ class ScatteredSource(Protocol):
     @property
     def obs(self) -> pd.DataFrame:
         """One row per cell; the index holds the cell ids."""
+        ...
+
+    @property
+    def remark(self) -> str | None:
+        """How the file was understood, where the user should know: one sentence."""
         ...
 
     @property

@@ -70,7 +70,7 @@ class Features:
 
     def __init__(self, table: pd.DataFrame, path: Path) -> None:
         is_gene = np.ones(len(table), bool)
-        self.left_out: str | None = None
+        self.remark: str | None = None
         """What is left out, to be said to the user; None if nothing is."""
         if FEATURE_TYPES in table:
             is_gene = (table[FEATURE_TYPES] == GENE_EXPRESSION).to_numpy()
@@ -83,7 +83,7 @@ class Features:
                 )
             if others:
                 kinds = ", ".join(f"{times:,} of {kind}" for kind, times in others.items())
-                self.left_out = f"features that are no genes are left out: {kinds}"
+                self.remark = f"features that are no genes are left out: {kinds}"
         genes = table[is_gene]
         names = names_or_ids(list(genes[GENE_SYMBOLS]), _ids_across_genomes(genes))
         require_unique(names, "gene", path, "give every gene an id of its own")
@@ -91,6 +91,7 @@ class Features:
         self.gene_of_F = np.where(is_gene, np.cumsum(is_gene) - 1, -1).astype(np.int32)
         """Place of each feature among the genes, -1 if it is none, shape (F,)."""
         self.n_features = len(table)
+        self.are_all_genes = bool(is_gene.all())
 
 
 class CellRangerFolder:
@@ -112,7 +113,7 @@ class CellRangerFolder:
         self.path = path
         self._matrix = _companion(path, MATRIX)
         self._features = Features(_features_in(_companion(path, FEATURES)), path)
-        self.left_out = self._features.left_out
+        self.remark = self._features.remark
         barcodes = [fields[0] for fields in _fields_of_lines(_companion(path, BARCODES))]
         require_unique(barcodes, "cell", path, "give every cell a barcode of its own")
         self.obs = pd.DataFrame(index=pd.Index(barcodes, dtype=object))
@@ -147,7 +148,7 @@ class CellRangerFolder:
         genes_N = self._features.gene_of_F[entries_3N[0].astype(np.int32) - 1]
         cells_N = entries_3N[1].astype(np.int32) - 1
         values_N = smallest(entries_3N[2])
-        if self.left_out is None:
+        if self._features.are_all_genes:
             return Slab(cells_N, genes_N, values_N)
         return Slab(cells_N[genes_N >= 0], genes_N[genes_N >= 0], values_N[genes_N >= 0])
 
@@ -214,7 +215,7 @@ class CellRangerFile:
             )
         self._n_features = list(map(len, tables))
         self._features = Features(pd.concat(tables, ignore_index=True), path)
-        self.left_out = self._features.left_out
+        self.remark = self._features.remark
         require_unique(barcodes[0], "cell", path, "give every cell a barcode of its own")
         self.obs = pd.DataFrame(index=pd.Index(barcodes[0], dtype=object))
         self.var = self._features.var
@@ -231,7 +232,7 @@ class CellRangerFile:
                     for name, n_features, indptr in zip(self._groups, self._n_features, indptrs, strict=True)
                 ]
                 counts_CF = genomes[0] if len(genomes) == 1 else sparse.hstack(genomes, format="csr")
-                counts_CG = counts_CF if self.left_out is None else counts_CF[:, is_gene_F]
+                counts_CG = counts_CF if self._features.are_all_genes else counts_CF[:, is_gene_F]
                 yield CellBlock(sparse.csr_matrix(counts_CG), self.obs.iloc[start:stop])
 
     def _rows(self, group: Any, n_features: int, indptr: np.ndarray) -> sparse.csr_matrix:

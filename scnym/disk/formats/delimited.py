@@ -239,7 +239,7 @@ class CellsByGenesTable:
 
     n_cells = None
     obs = None
-    orientation_reason = None
+    remark = None
 
     def __init__(self, table: TextTable) -> None:
         self._table = table
@@ -281,7 +281,7 @@ class GenesByCellsTable:
 
     has_cell_ids = True
 
-    def __init__(self, table: TextTable, orientation_reason: str | None = None) -> None:
+    def __init__(self, table: TextTable, remark: str | None = None) -> None:
         if not table.has_names:
             raise SettingsError(
                 "a table without names is read as cells x genes",
@@ -290,7 +290,7 @@ class GenesByCellsTable:
             )
         self._table = table
         self.path = table.path
-        self.orientation_reason = orientation_reason
+        self.remark = remark
         """Why the table was taken for genes x cells, to be said to the user; None if that was given."""
         require_unique(table.columns, "cell", self.path, "give every column a name of its own")
         genes = [gene.strip() for lines in table.batches(SAMPLE_CHUNK) for gene in lines.ids]
@@ -328,8 +328,3 @@ def _fault_of(text: str) -> str:
     if math.isinf(value):
         return "is infinite"
     return "is negative" if value < 0 else ""
-
-
-def DelimitedSource(path: Path, genes_path: str | None = None) -> Source | ScatteredSource:
-    """Open a text table by the name that callers know from before it could lie either way round."""
-    return open_delimited(path, genes_path=genes_path)

@@ -163,7 +163,7 @@ class AnnDataFile:
 class CellByCell:
     """CSR or dense counts, read in bounded blocks of cells."""
 
-    has_cell_ids = True
+    has_cell_ids, remark = True, None
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
@@ -200,7 +200,7 @@ class CellByCell:
 class GeneByGene:
     """CSC counts, read in slabs of values."""
 
-    has_cell_ids = True
+    has_cell_ids, remark = True, None
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file

@@ -30,6 +30,8 @@ class LoomSource:
         If it names no genes, or gene or cell names stand twice.
     """
 
+    remark = None
+
     def __init__(self, path: Path, layer: str | None = None) -> None:
         self.path = path
         self._layer = layer or ""
