@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import write_text
 from scipy import sparse
@@ -74,6 +76,33 @@ def write_wide_csv(path: Path, *, by_gene: bool = False) -> Path:
     return path
 
 
+def write_10x_h5(path: Path) -> Path:
+    matrix, text = counts(), {"barcodes": [f"c{k}" for k in range(N_CELLS)]}
+    text |= {f"features/{name}": [f"g{k}" for k in range(N_GENES)] for name in ("id", "name")}
+    text["features/feature_type"] = ["Gene Expression"] * N_GENES
+    with h5py.File(path, "w") as file:
+        for name, values in text.items():
+            file[f"matrix/{name}"] = np.array(values, dtype="S")
+        file["matrix/shape"] = [N_GENES, N_CELLS]
+        for name in ("data", "indices", "indptr"):
+            file[f"matrix/{name}"] = getattr(matrix, name).astype(np.int32)
+    return path
+
+
+def write_10x_folder(path: Path) -> Path:
+    """10 million entries in an order of no use: 130 MB of text."""
+    path.mkdir()
+    matrix = counts()[: N_CELLS // 3].tocoo()
+    order = np.random.default_rng(1).permutation(matrix.nnz)
+    entries = np.column_stack([matrix.col[order] + 1, matrix.row[order] + 1, matrix.data[order].astype(int)])
+    write_text(path / "genes.tsv", "".join(f"id{k}\tg{k}\n" for k in range(N_GENES)))
+    write_text(path / "barcodes.tsv", "".join(f"c{k}\n" for k in range(N_CELLS // 3)))
+    head = f"%%MatrixMarket matrix coordinate integer general\n{N_GENES} {N_CELLS // 3} {len(entries)}\n"
+    with write_text(path / "matrix.mtx", head).open("a") as file:
+        pd.DataFrame(entries).to_csv(file, sep=" ", header=False, index=False)
+    return path
+
+
 INPUTS: dict[str, Any] = {
     "csr h5ad": lambda d: write_anndata(d / "a.h5ad", counts()),
     "csc h5ad": lambda d: write_anndata(d / "a.h5ad", counts(sparse.csc_matrix)),
@@ -81,6 +110,8 @@ INPUTS: dict[str, Any] = {
     "zarr": lambda d: write_anndata(d / "a.zarr", counts()),
     "loom": lambda d: write_loom(d / "a.loom"),
     "csv": lambda d: write_wide_csv(d / "a.csv"),
+    "10x h5": lambda d: write_10x_h5(d / "a.h5"),
+    "10x folder": lambda d: write_10x_folder(d / "a"),
     "csv by gene": lambda d: write_wide_csv(d / "a.csv", by_gene=True),
 }
 
