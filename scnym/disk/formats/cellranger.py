@@ -114,7 +114,7 @@ class CellRangerFolder:
         self._matrix = _companion(path, MATRIX)
         self._features = Features(_features_in(_companion(path, FEATURES)), path)
         self.remark = self._features.remark
-        barcodes = [fields[0] for fields in _fields_of_lines(_companion(path, BARCODES))]
+        barcodes = [line.partition("\t")[0] for line in _lines_of(_companion(path, BARCODES))]
         require_unique(barcodes, "cell", path, "give every cell a barcode of its own")
         self.obs = pd.DataFrame(index=pd.Index(barcodes, dtype=object))
         self.var = self._features.var
@@ -298,17 +298,16 @@ def _strings(dataset: Any) -> list[str]:
 
 def _features_in(path: Path) -> pd.DataFrame:
     """Read features.tsv: id, symbol, type; or genes.tsv: id, symbol."""
-    lines = _fields_of_lines(path)
+    lines = [line.split("\t") for line in _lines_of(path)]
     width = min(map(len, lines), default=0)
     columns = (GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES)[:width]
     table = pd.DataFrame({name: [fields[k] for fields in lines] for k, name in enumerate(columns)}, dtype=object)
     return table if GENE_SYMBOLS in table else table.assign(**{GENE_SYMBOLS: table[GENE_IDS] if width else []})
 
 
-def _fields_of_lines(path: Path) -> list[list[str]]:
+def _lines_of(path: Path) -> list[str]:
     with opened(path) as file:
-        lines = file.read().decode().splitlines()
-    return [line.split("\t") for line in lines if line.strip()]
+        return [line for line in file.read().decode().splitlines() if line.strip()]
 
 
 def _ids_across_genomes(genes: pd.DataFrame) -> Sequence[str]:
