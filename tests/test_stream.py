@@ -216,20 +216,6 @@ def test_an_abandoned_epoch_leaves_no_thread_behind(store: Store):
     assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
 
 
-def test_requests_of_bounded_size_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store = make_store(tmp_path, clustered_adata(500, 60))
-    wanted = np.sort(np.random.default_rng(0).choice(500, 60, replace=False))
-    whole = store.datasets[0].read_rows(wanted)
-    monkeypatch.setattr("scnym.disk.store.REQUEST_ELEMENTS", 50)
-    pieces = store.datasets[0].read_rows(wanted)
-    indptr = store.datasets[0].indptr_C1
-    for runs, _ in store.datasets[0]._requests(wanted):
-        last_row = int(np.diff(indptr).max())
-        assert sum(int(indptr[stop] - indptr[first]) for first, stop in runs) <= 50 + 33 * last_row
-    for name in ("indptr_C1", "indices_N", "values_N"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
-
-
 def test_coverage_counts_the_models_genes_and_says_why_few_match():
     found = map_genes(["a", "b", "c"], ["c", "x", "a", "y"])
     np.testing.assert_array_equal(found.table_S, [2, -1, 0])

@@ -15,7 +15,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from scnym.base.errors import SettingsError
 from scnym.base.settings import StreamSettings
-from scnym.disk.store import CsrRows, Dataset, Store
+from scnym.disk.rows import CsrRows
+from scnym.disk.store import Dataset, Store
 from scnym.feed.genes import GeneMap, map_genes
 from scnym.feed.kernel import count_kept, fill_csr, fill_dense, library_factors
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, Window
