@@ -129,7 +129,7 @@ def test_proportional_schemes_draw_as_many_cells_as_there_are(counts, exponent):
 @given(n=st.integers(2, 2000), batch_size=st.integers(2, 300))
 def test_batches_are_even_so_none_is_left_with_a_single_cell(n, batch_size):
     plan = make_plan(np.zeros(n, int), "natural", batch_size=batch_size, window_rows=4096)
-    sizes = plan.batch_sizes()
+    sizes = np.diff(plan.batch_bounds())
     assert sizes.sum() == n
     assert sizes.max() <= max(batch_size, 3)
     assert sizes.max() - sizes.min() <= 1

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import scnym.feed.stream
 from scnym import Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import ScnymError, SettingsError
+from scnym.disk.store import Dataset
 from scnym.feed.genes import map_genes, mismatch_advice
 from scnym.feed.plan import InOrderPlan
 
@@ -127,13 +128,13 @@ def test_values_of_every_size_and_dtype_are_normalised_alike(tmp_path: Path, lay
 
 def test_rows_outside_the_mask_are_never_read(store: Store, monkeypatch: pytest.MonkeyPatch):
     read: list[np.ndarray] = []
-    original = scnym.feed.stream._DecodedWindow.__init__
+    original = Dataset.read_rows
 
-    def spy(self, rows_W, *rest):
-        read.append(rows_W)
-        original(self, rows_W, *rest)
+    def spy(self, rows_C, *rest):
+        read.append(rows_C)
+        return original(self, rows_C, *rest)
 
-    monkeypatch.setattr(scnym.feed.stream._DecodedWindow, "__init__", spy)
+    monkeypatch.setattr(Dataset, "read_rows", spy)
     codes = np.where(np.arange(40) % 3 == 0, -1, np.arange(40) % 2)
     stream = training_stream(store, codes, store.datasets[0].genes, SMALL)
     rows = np.concatenate([batch.rows for _ in range(3) for batch in stream])
@@ -199,7 +200,7 @@ def test_the_memory_cap_shrinks_windows_and_refuses_what_cannot_fit(tmp_path: Pa
     store = make_store(tmp_path, clustered_adata(2000, 60))
     genes = store.datasets[0].genes
     tight = StreamSettings(batch_size=64, memory_bytes=10**7)
-    assert scnym.feed.stream._window_rows(store, 30_000, tight) < 16_384
+    assert scnym.feed.stream._window_size(store, 30_000, tight, "dense")[1] < 16_384
     with pytest.raises(SettingsError, match="--stream_memory"):
         in_order_stream(store, np.arange(2000), [f"g{k}" for k in range(50_000)], tight)
     rows, x = all_of(in_order_stream(store, np.arange(2000), genes, tight))
