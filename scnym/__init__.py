@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from scnym.disk.ingest import convert
     from scnym.disk.store import Store, open_store
+    from scnym.feed.genes import gene_list
     from scnym.feed.stream import Batch, StreamDataset, in_order_stream, training_stream
     from scnym.model.snapshot import Snapshot
     from scnym.runs.prediction import PredictionSummary, predict
@@ -40,6 +41,7 @@ _HOMES = {
     "TrainSettings": "scnym.base.settings:TrainSettings",
     "UserError": "scnym.base.errors:UserError",
     "convert": "scnym.disk.ingest:convert",
+    "gene_list": "scnym.feed.genes:gene_list",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
     "open_store": "scnym.disk.store:open_store",
     "parse_bytes": "scnym.base.settings:parse_bytes",
@@ -65,6 +67,7 @@ __all__ = [
     "TrainSettings",
     "UserError",
     "convert",
+    "gene_list",
     "in_order_stream",
     "open_store",
     "parse_bytes",

@@ -16,7 +16,6 @@ import scnym.feed.stream
 from scnym import Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import ScnymError, SettingsError
 from scnym.disk.store import Dataset
-from scnym.feed.genes import map_genes, mismatch_advice
 from scnym.feed.plan import InOrderPlan
 
 
@@ -215,14 +214,3 @@ def test_an_abandoned_epoch_leaves_no_thread_behind(store: Store):
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
-
-
-def test_coverage_counts_the_models_genes_and_says_why_few_match():
-    found = map_genes(["a", "b", "c"], ["c", "x", "a", "y"])
-    np.testing.assert_array_equal(found.table_S, [2, -1, 0])
-    assert found.coverage == 0.5
-    ensembl = ["ENSG00000187634", "ENSG00000188976"]
-    assert "the data names genes by Ensembl id, the model by symbol" in mismatch_advice(ensembl, ["SAMD11", "NOC2L"])
-    assert "upper and lower case" in mismatch_advice(["Cd3e"], ["CD3E"])
-    assert "version suffix" in mismatch_advice([f"{gene}.7" for gene in ensembl], ensembl)
-    assert "check the species" in mismatch_advice(["sox10"], ["CD3E"])

@@ -131,9 +131,20 @@ class Dataset:
         except FormatError as fault:
             raise FormatError(fault.what, where=f"{self.path}/{self.name}", way_out=fault.way_out) from fault
 
-    def n_decoded(self, rows_C: np.ndarray) -> int:
-        """Count the stored values that `read_rows` decodes, in whole chunks, to give these rows."""
-        return self._rows.n_decoded(rows_C)
+    def n_decoded(self, rows_C: np.ndarray, order_C: np.ndarray | None = None) -> int:
+        """Count the stored values that `read_rows` decodes, in whole chunks, to give some rows.
+
+        Parameters
+        ----------
+        rows_C
+            Row numbers, ascending, each once.
+        order_C
+            Count for a store whose rows stood in this order; None for the order in which they are.
+        """
+        if order_C is None:
+            return self._rows.n_decoded(rows_C)
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(self.indptr_C1)[order_C])])
+        return RowReader(indptr, self._array("indices"), self._array("data")).n_decoded(rows_C)
 
     @cached_property
     def _rows(self) -> RowReader:

@@ -22,6 +22,7 @@ ABSENT = -1
 EXACT, VERSION, CASE = "name", "name without version", "name in other case"
 GeneSet = Literal["inner", "outer"]
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?")
+_VERSIONED = re.compile(r"^(ENS[A-Z]*G\d{6,})\.\d+$")
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _text_columns(var: pd.DataFrame | None, model: pd.Series) -> list[tuple[str,
 
 def _unversioned(names: pd.Series) -> pd.Series:
     """Take the version from Ensembl ids, and leave all else as it is."""
-    return names.where(~names.str.fullmatch(_ENSEMBL, na=False), names.str.partition(".")[0])
+    return names.str.replace(_VERSIONED, r"\1", regex=True)
 
 
 def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:

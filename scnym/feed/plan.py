@@ -134,8 +134,15 @@ class BalancedPlan(BatchPlan):
         max_repeat: float | None = None,
     ) -> None:
         self.batch_size = batch_size
-        self._window_rows = window_rows
-        self._seed = seed
+        self._settings: dict[str, Any] = {
+            "class_balance": class_balance,
+            "batch_size": batch_size,
+            "window_rows": window_rows,
+            "block_rows": block_rows,
+            "seed": seed,
+            "max_repeat": max_repeat,
+        }
+        self._window_rows, self._block_rows, self._seed = window_rows, block_rows, seed
         codes_C = codes_C.astype(np.min_scalar_type(-max(1, int(codes_C.max(initial=0)))))
         if class_balance == "natural" and not _is_clustered(codes_C, block_rows, window_rows):
             codes_C = _one_class(codes_C)
@@ -145,9 +152,7 @@ class BalancedPlan(BatchPlan):
         pieces = find_pieces(codes_C, sizes_K, block_rows)
         self._walks = [_Walk(some, (seed, _ORDER_OF_PIECES, some.code)) for some in pieces]
         self.draws_K = draws_per_class(sizes_K[sizes_K > 0], class_balance, max_repeat)
-        self._block_rows = block_rows
         self._codes = codes_C
-        self._scheme = {"class_balance": class_balance, "max_repeat": max_repeat}
 
     @property
     def n_draws(self) -> int:
@@ -167,15 +172,11 @@ class BalancedPlan(BatchPlan):
 
     def identity(self) -> dict[str, Any]:
         """Give all that decides the order."""
-        return {
-            "plan": "balanced",
-            "batch_size": self.batch_size,
-            "window_rows": self._window_rows,
-            "block_rows": self._block_rows,
-            "seed": self._seed,
-            **self._scheme,
-            "cells": digest(self._codes),
-        }
+        return {"plan": "balanced", "cells": digest(self._codes), **self._settings}
+
+    def rearranged(self, order_C: np.ndarray) -> "BalancedPlan":
+        """Give the same plan for a store whose rows stand in another order."""
+        return BalancedPlan(self._codes[order_C], **self._settings)
 
     def _stretches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Give the positions in each class's stream between which every window of an epoch lies."""

@@ -116,6 +116,29 @@ class WindowReader:
             if ready is not None:
                 yield ready.result()
 
+    def amplification(self, rows_W: np.ndarray, order_C: np.ndarray | None = None) -> float:
+        """Give the values that are decoded for every value wanted, when some rows are read together.
+
+        Parameters
+        ----------
+        rows_W
+            Their numbers.
+        order_C
+            For a store whose rows stood in this order; None for the order in which they are.
+        """
+        n_wanted, n_decoded = 0, 0
+        for source, _, local in self._by_source(np.unique(rows_W)):
+            dataset, first = self._datasets[source], self._first_rows[source]
+            order = None if order_C is None else order_C[first : first + dataset.n_cells] - first
+            lengths_C = np.diff(dataset.indptr_C1)
+            n_wanted += int(lengths_C[local if order is None else order[local]].sum())
+            n_decoded += dataset.n_decoded(local, order)
+        return n_decoded / n_wanted if n_wanted else 1.0
+
+    def sources_of(self, rows_W: np.ndarray) -> np.ndarray:
+        """Give the source of every row."""
+        return np.searchsorted(self._first_rows, rows_W, side="right") - 1
+
     def _that_fit(self, rows_W: np.ndarray) -> list[np.ndarray]:
         """Cut rows, in order, into stretches of bounded size: a window that is too large is read in several goes."""
         bytes_W = np.empty(len(rows_W), np.int64)
@@ -145,7 +168,7 @@ class WindowReader:
 
     def _by_source(self, rows_W: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Give each source with where its rows are among these, and their numbers in it."""
-        sources_W = np.searchsorted(self._first_rows, rows_W, side="right") - 1
+        sources_W = self.sources_of(rows_W)
         for source in np.unique(sources_W).tolist():
             mine = np.flatnonzero(sources_W == source)
             yield source, mine, rows_W[mine] - self._first_rows[source]

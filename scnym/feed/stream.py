@@ -115,6 +115,25 @@ class StreamDataset(IterableDataset[Batch]):
         """Epoch that begins with a later batch than its first, and which."""
         self._given = (0, 0)
 
+    @cached_property
+    def read_amplification(self) -> float:
+        """Stored values that are decoded, in whole chunks, for every value wanted: those of the first window."""
+        return next((self._reader.amplification(window.rows_W) for window in self.plan.windows(0)), 1.0)
+
+    def amplification_if_clustered(self, groups_C: np.ndarray) -> float:
+        """Give what `read_amplification` would be in a store whose cells were grouped.
+
+        Parameters
+        ----------
+        groups_C
+            Group of every cell of the store, as a number.
+        """
+        if not isinstance(self.plan, BalancedPlan):
+            return self.read_amplification
+        order_C = np.lexsort((groups_C, self._reader.sources_of(np.arange(len(groups_C)))))
+        window = next(self.plan.rearranged(order_C).windows(0))
+        return self._reader.amplification(window.rows_W, order_C)
+
     def set_epoch(self, epoch: int) -> None:
         """Make `epoch` the next one to be streamed, from its first batch."""
         self._epochs_begun.fill_(epoch)
