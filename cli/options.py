@@ -194,6 +194,15 @@ ClassBalance = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+MaxRepeat = Annotated[
+    float | None,
+    typer.Option(
+        "--max_repeat",
+        help="Draws of a class in an epoch, at most, as a multiple of its cells.",
+        show_default="no bound",
+        rich_help_panel=TRAINING,
+    ),
+]
 InitDropout = Annotated[
     float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
 ]

@@ -33,6 +33,7 @@ def train_tissue_independent(
     weight_decay: options.WeightDecay = _TRAINING.weight_decay,
     balance_classes: options.BalanceClasses = None,
     class_balance: options.ClassBalance = None,
+    max_repeat: options.MaxRepeat = _STREAM.max_repeat,
     n_hidden: options.NHidden = _NETWORK.n_hidden,
     n_layers: options.NLayers = _NETWORK.n_layers,
     residual: options.Residual = _RESIDUAL,
@@ -71,6 +72,7 @@ def train_tissue_independent(
         stream=scnym.StreamSettings(
             batch_size=batch_size,
             class_balance=_balance(balance_classes, class_balance),
+            max_repeat=max_repeat,
             memory_bytes=scnym.parse_bytes(stream_memory),
             seed=seed,
         ),

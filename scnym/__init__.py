@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scnym.disk.ingest import convert
     from scnym.disk.store import Store, open_store
     from scnym.disk.verify import VerifyReport, verify
+    from scnym.feed.genes import gene_list
     from scnym.feed.stream import Batch, StreamDataset, in_order_stream, training_stream
     from scnym.model.snapshot import Snapshot
     from scnym.runs.export import export
@@ -46,6 +47,7 @@ _HOMES = {
     "VerifyReport": "scnym.disk.verify:VerifyReport",
     "convert": "scnym.disk.ingest:convert",
     "export": "scnym.runs.export:export",
+    "gene_list": "scnym.feed.genes:gene_list",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
     "inspect": "scnym.runs.inspection:inspect",
     "open_store": "scnym.disk.store:open_store",
@@ -76,6 +78,7 @@ __all__ = [
     "VerifyReport",
     "convert",
     "export",
+    "gene_list",
     "in_order_stream",
     "inspect",
     "open_store",

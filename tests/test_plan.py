@@ -1,5 +1,7 @@
 """The plan keeps its promises for any classes, any sizes, any seed."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import balance_exponent
+from scnym.feed.pieces import class_sizes, find_pieces
 from scnym.feed.plan import SEED_SCHEME_DRAWS, BalancedPlan, InOrderPlan, draws_per_class
 
 BALANCES = ["natural", "seed", "uniform", "power:0.5"]
@@ -75,6 +78,40 @@ def test_windows_keep_their_size_however_many_classes_there_are(n_classes, seed,
     assert max(windows) <= 512 * 1.75
 
 
+@settings(max_examples=60, deadline=None)
+@given(codes=codes_arrays, balance=st.sampled_from(BALANCES), share=st.floats(0, 1), clustered=st.booleans())
+def test_windows_from_a_draw_on_are_the_last_ones_of_the_epoch(codes, balance, share, clustered):
+    plan = make_plan(np.sort(codes) if clustered else codes, balance)
+    first_draw = int(share * plan.n_draws)
+    everything, rest = list(plan.windows(1)), list(plan.windows(1, first_draw=first_draw))
+    assert [window.first for window in rest] == [w.first for w in everything if w.first + len(w.rows_W) > first_draw]
+    for late, whole in zip(rest, everything[len(everything) - len(rest) :], strict=True):
+        np.testing.assert_array_equal(late.rows_W, whole.rows_W)
+
+
+@settings(max_examples=60, deadline=None)
+@given(codes=codes_arrays, block_rows=st.integers(1, 40))
+def test_pieces_hold_every_row_of_their_class_once_in_order(codes, block_rows):
+    sizes = class_sizes(codes)
+    np.testing.assert_array_equal(sizes, np.bincount(codes[codes >= 0]))
+    for pieces in find_pieces(codes, sizes, block_rows):
+        every = np.arange(len(pieces.blocks_P))
+        np.testing.assert_array_equal(pieces.rows(every), np.flatnonzero(codes == pieces.code))
+        np.testing.assert_array_equal(
+            pieces.rows(every[-1:]) // block_rows, np.full(pieces.lengths_P[-1], pieces.blocks_P[-1])
+        )
+
+
+def test_a_plan_of_many_cells_takes_a_few_bytes_for_each():
+    codes = np.repeat(np.arange(50), 20_000)
+    tracemalloc.start()
+    plan = make_plan(codes, "uniform", batch_size=256, window_rows=16_384, block_rows=64)
+    next(plan.windows(0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(codes)
+
+
 def test_each_epoch_has_a_new_order_and_the_same_seed_gives_the_same_one():
     codes = np.repeat([0, 1, 2], 100)
     orders = [rows_of(make_plan(codes), epoch) for epoch in range(3)]
@@ -91,6 +128,24 @@ def test_batches_mix_the_classes_of_a_clustered_store():
         assert len(np.unique(codes[batch])) >= 3
 
 
+def entropy(codes: np.ndarray) -> float:
+    shares = np.bincount(codes) / len(codes)
+    return float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
+
+
+@pytest.mark.parametrize(
+    "sizes", [100_000 / np.arange(1, 51), 60_000 * 0.85 ** np.arange(50) + 20], ids=["zipf", "steep"]
+)
+def test_batches_of_a_clustered_store_are_as_mixed_as_random_cells(sizes: np.ndarray):
+    codes = np.repeat(np.arange(50), sizes.astype(int))
+    plan = make_plan(codes, "natural", batch_size=256, window_rows=16_384, block_rows=64)
+    random = np.random.default_rng(0)
+    bounds = plan.batch_bounds()
+    streamed = [entropy(codes[batch]) for epoch in range(2) for batch in np.split(rows_of(plan, epoch), bounds[1:-1])]
+    at_random = [entropy(random.choice(codes, 256, replace=False)) for _ in range(len(streamed))]
+    assert np.mean(streamed) == pytest.approx(np.mean(at_random), rel=0.01)
+
+
 def test_natural_balance_reads_whole_blocks():
     codes = np.tile([0, 1, 2, 3], 64)
     for window in make_plan(codes, "natural", block_rows=16, window_rows=64).windows(0):
@@ -105,6 +160,33 @@ def test_the_schemes_give_the_draws_that_their_names_promise():
     np.testing.assert_array_equal(draws_per_class(counts, "uniform"), [1000, 1000, 1000])
     np.testing.assert_array_equal(draws_per_class(counts, "power:0.5"), [375, 750, 1875])
     np.testing.assert_array_equal(draws_per_class(counts, "seed"), [128, 128, 128])
+
+
+@given(
+    counts=st.lists(st.integers(1, 10**4), min_size=1, max_size=40),
+    balance=st.sampled_from(BALANCES),
+    most=st.floats(1, 50),
+)
+def test_no_class_gives_more_than_the_greatest_multiple_of_its_cells(counts, balance, most):
+    counts = np.array(counts)
+    bounded, free = draws_per_class(counts, balance, most), draws_per_class(counts, balance)
+    assert (bounded <= most * counts).all()
+    assert (bounded >= 1).all()
+    np.testing.assert_array_equal(bounded[free <= most * counts], free[free <= most * counts])
+
+
+def test_without_repeats_no_cell_is_drawn_twice_in_any_epoch():
+    plan = BalancedPlan(
+        np.repeat([0, 1, 2], [10, 300, 700]),
+        class_balance="uniform",
+        max_repeat=1,
+        batch_size=16,
+        window_rows=64,
+        block_rows=8,
+        seed=0,
+    )
+    np.testing.assert_array_equal(plan.draws_K, [10, 300, 336])
+    assert np.bincount(rows_of(plan, 0)).max() == 1
 
 
 def test_the_seed_scheme_never_lets_a_small_class_cut_the_others_for_good():
@@ -129,7 +211,7 @@ def test_proportional_schemes_draw_as_many_cells_as_there_are(counts, exponent):
 @given(n=st.integers(2, 2000), batch_size=st.integers(2, 300))
 def test_batches_are_even_so_none_is_left_with_a_single_cell(n, batch_size):
     plan = make_plan(np.zeros(n, int), "natural", batch_size=batch_size, window_rows=4096)
-    sizes = plan.batch_sizes()
+    sizes = np.diff(plan.batch_bounds())
     assert sizes.sum() == n
     assert sizes.max() <= max(batch_size, 3)
     assert sizes.max() - sizes.min() <= 1
@@ -140,6 +222,7 @@ def test_a_plan_in_order_gives_every_row_once_in_order():
     rows = np.array([3, 5, 8, 13, 21, 34])
     plan = InOrderPlan(rows, batch_size=4, window_rows=4)
     np.testing.assert_array_equal(np.concatenate([w.rows_W for w in plan.windows(0)]), rows)
+    assert [window.first for window in plan.windows(0, first_draw=4)] == [4]
     assert plan.n_batches == 2
     assert InOrderPlan(rows[:0], batch_size=4, window_rows=4).n_batches == 0
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 import scnym.feed.stream
 from scnym import Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import ScnymError, SettingsError
-from scnym.feed.genes import map_genes, mismatch_advice
+from scnym.disk.store import Dataset
 from scnym.feed.plan import InOrderPlan
 
 
@@ -127,13 +127,13 @@ def test_values_of_every_size_and_dtype_are_normalised_alike(tmp_path: Path, lay
 
 def test_rows_outside_the_mask_are_never_read(store: Store, monkeypatch: pytest.MonkeyPatch):
     read: list[np.ndarray] = []
-    original = scnym.feed.stream._DecodedWindow.__init__
+    original = Dataset.read_rows
 
-    def spy(self, rows_W, *rest):
-        read.append(rows_W)
-        original(self, rows_W, *rest)
+    def spy(self, rows_C, *rest):
+        read.append(rows_C)
+        return original(self, rows_C, *rest)
 
-    monkeypatch.setattr(scnym.feed.stream._DecodedWindow, "__init__", spy)
+    monkeypatch.setattr(Dataset, "read_rows", spy)
     codes = np.where(np.arange(40) % 3 == 0, -1, np.arange(40) % 2)
     stream = training_stream(store, codes, store.datasets[0].genes, SMALL)
     rows = np.concatenate([batch.rows for _ in range(3) for batch in stream])
@@ -199,7 +199,7 @@ def test_the_memory_cap_shrinks_windows_and_refuses_what_cannot_fit(tmp_path: Pa
     store = make_store(tmp_path, clustered_adata(2000, 60))
     genes = store.datasets[0].genes
     tight = StreamSettings(batch_size=64, memory_bytes=10**7)
-    assert scnym.feed.stream._window_rows(store, 30_000, tight) < 16_384
+    assert scnym.feed.stream._window_size(store, 30_000, tight, "dense")[1] < 16_384
     with pytest.raises(SettingsError, match="--stream_memory"):
         in_order_stream(store, np.arange(2000), [f"g{k}" for k in range(50_000)], tight)
     rows, x = all_of(in_order_stream(store, np.arange(2000), genes, tight))
@@ -214,28 +214,3 @@ def test_an_abandoned_epoch_leaves_no_thread_behind(store: Store):
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
-
-
-def test_requests_of_bounded_size_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store = make_store(tmp_path, clustered_adata(500, 60))
-    wanted = np.sort(np.random.default_rng(0).choice(500, 60, replace=False))
-    whole = store.datasets[0].read_rows(wanted)
-    monkeypatch.setattr("scnym.disk.store.REQUEST_ELEMENTS", 50)
-    pieces = store.datasets[0].read_rows(wanted)
-    indptr = store.datasets[0].indptr_C1
-    for runs, _ in store.datasets[0]._requests(wanted):
-        last_row = int(np.diff(indptr).max())
-        assert sum(int(indptr[stop] - indptr[first]) for first, stop in runs) <= 50 + 33 * last_row
-    for name in ("indptr_C1", "indices_N", "values_N"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
-
-
-def test_coverage_counts_the_models_genes_and_says_why_few_match():
-    found = map_genes(["a", "b", "c"], ["c", "x", "a", "y"])
-    np.testing.assert_array_equal(found.table_S, [2, -1, 0])
-    assert found.coverage == 0.5
-    ensembl = ["ENSG00000187634", "ENSG00000188976"]
-    assert "the data names genes by Ensembl id, the model by symbol" in mismatch_advice(ensembl, ["SAMD11", "NOC2L"])
-    assert "upper and lower case" in mismatch_advice(["Cd3e"], ["CD3E"])
-    assert "version suffix" in mismatch_advice([f"{gene}.7" for gene in ensembl], ensembl)
-    assert "check the species" in mismatch_advice(["sox10"], ["CD3E"])

@@ -83,6 +83,8 @@ class StreamSettings:
     """Cells per batch."""
     class_balance: str = "natural"
     """How often each class is drawn: natural, seed, uniform, or power:A."""
+    max_repeat: float | None = None
+    """Most draws of a class in an epoch, as a multiple of its cells; None for no bound."""
     block_rows: int = 64
     """Rows per aligned block, the unit of reading, in rows."""
     window_rows: int = 16_384
@@ -94,6 +96,7 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        _require(self.max_repeat is None or self.max_repeat >= 1, "max_repeat", self.max_repeat, "1 or more")
         _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
         _require(self.window_rows >= 1, "window_rows", self.window_rows, "1 or more")
         _seed(self.seed)

@@ -3,10 +3,7 @@
 C cells, G genes, N stored values.
 """
 
-import asyncio
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,25 +13,11 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 from pydantic import BaseModel, Field, ValidationError
-from zarr.core.sync import sync
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.encode import rust_codecs
-
-JOIN_GAP_ROWS = 32
-"""Rows not wanted that are read all the same, because a chunk holds about 64 rows and is decoded whole."""
-REQUEST_ELEMENTS = 2**22
-"""Most stored values decoded by one request before the wanted rows are picked out."""
-
-
-@dataclass(frozen=True, slots=True)
-class CsrRows:
-    """Rows of a count matrix. C rows, N stored values."""
-
-    indptr_C1: np.ndarray
-    indices_N: np.ndarray
-    values_N: np.ndarray
+from scnym.disk.rows import CsrRows, Empty, RowReader
 
 
 class SourceEntry(BaseModel):
@@ -134,13 +117,15 @@ class Dataset:
         """Memory of one decoded value with its gene, in bytes."""
         return self._array("data").dtype.itemsize + self._array("indices").dtype.itemsize
 
-    def read_rows(self, rows_C: np.ndarray) -> CsrRows:
+    def read_rows(self, rows_C: np.ndarray, empty: Empty = np.empty) -> CsrRows:
         """Read some rows.
 
         Parameters
         ----------
         rows_C
             Row numbers, ascending, each once, shape (C,).
+        empty
+            Gives the memory into which they are decoded.
 
         Raises
         ------
@@ -155,50 +140,29 @@ class Dataset:
                 where=self.path,
                 way_out='use DataLoader(..., multiprocessing_context="spawn")',
             )
-        pieces = [self._read_request(runs, rows) for runs, rows in self._requests(rows_C)]
-        lengths = np.diff(self.indptr_C1)[rows_C]
-        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        if not pieces:
-            return CsrRows(indptr, np.empty(0, np.uint16), np.empty(0, np.uint8))
-        indices, values = (_joined([piece[k] for piece in pieces]) for k in (0, 1))
-        return CsrRows(indptr, indices, values)
-
-    def _requests(self, rows_C: np.ndarray) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
-        """Cut the wanted rows into requests of bounded size, each a list of runs (first, past the last row)."""
-        if not len(rows_C):
-            return
-        begins = self.indptr_C1[rows_C]
-        joined = np.flatnonzero(np.diff(rows_C) <= JOIN_GAP_ROWS) + 1
-        begins[joined] = self.indptr_C1[rows_C[joined - 1] + 1]
-        elements_read = np.cumsum(self.indptr_C1[rows_C + 1] - begins)
-        breaks = np.flatnonzero(np.diff(elements_read // REQUEST_ELEMENTS)) + 1
-        for rows in np.split(rows_C, breaks):
-            apart = np.flatnonzero(np.diff(rows) > JOIN_GAP_ROWS)
-            firsts, lasts = rows[[0, *(apart + 1)]], rows[[*apart, -1]]
-            yield list(zip(firsts.tolist(), (lasts + 1).tolist(), strict=True)), rows
-
-    def _read_request(self, runs: list[tuple[int, int]], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        slices = [slice(int(self.indptr_C1[a]), int(self.indptr_C1[b])) for a, b in runs]
         try:
-            indices, values = sync(_read_slices([self._array("indices"), self._array("data")], slices))
-        except (RuntimeError, ValueError, OSError) as fault:
-            raise FormatError(
-                f"counts of rows {runs[0][0]} to {runs[-1][1]} cannot be read ({fault})",
-                where=f"{self.path}/{self.name}",
-                way_out="convert the source again",
-            ) from fault
-        if sum(b - a for a, b in runs) == len(rows):
-            return indices, values
-        wanted = self._positions(runs, rows)
-        return indices[wanted], values[wanted]
+            return self._rows.read(rows_C, empty)
+        except FormatError as fault:
+            raise FormatError(fault.what, where=f"{self.path}/{self.name}", way_out=fault.way_out) from fault
 
-    def _positions(self, runs: list[tuple[int, int]], rows: np.ndarray) -> np.ndarray:
-        """Where the values of `rows` are among the values of all rows in `runs`."""
-        read_rows = np.concatenate([np.arange(a, b) for a, b in runs])
-        wanted = np.zeros(len(read_rows), bool)
-        wanted[np.searchsorted(read_rows, rows)] = True
-        lengths = np.diff(self.indptr_C1)[read_rows]
-        return np.repeat(wanted, lengths)
+    def n_decoded(self, rows_C: np.ndarray, order_C: np.ndarray | None = None) -> int:
+        """Count the stored values that `read_rows` decodes, in whole chunks, to give some rows.
+
+        Parameters
+        ----------
+        rows_C
+            Row numbers, ascending, each once.
+        order_C
+            Count for a store whose rows stood in this order; None for the order in which they are.
+        """
+        if order_C is None:
+            return self._rows.n_decoded(rows_C)
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(self.indptr_C1)[order_C])])
+        return RowReader(indptr, self._array("indices"), self._array("data")).n_decoded(rows_C)
+
+    @cached_property
+    def _rows(self) -> RowReader:
+        return RowReader(self.indptr_C1, self._array("indices"), self._array("data"))
 
     @cached_property
     def _group(self) -> zarr.Group:
@@ -258,7 +222,7 @@ class Store:
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
             ) from fault
-        self.datasets: Sequence[Dataset] = [Dataset(self.path, source.dataset) for source in self.sources]
+        self.datasets = [Dataset(self.path, source.dataset) for source in self.sources]
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -304,15 +268,3 @@ def _require_whole(root: zarr.Group, path: Path) -> None:
                 where=path,
                 way_out="copy the store again, or convert the source again",
             )
-
-
-async def _read_slices(arrays: Sequence[zarr.Array], slices: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the same slices of two arrays in one request; each comes back in one piece."""
-    reads = [array.async_array.getitem(part) for array in arrays for part in slices]
-    pieces = cast("list[np.ndarray]", await asyncio.gather(*reads))
-    half = len(slices)
-    return _joined(pieces[:half]), _joined(pieces[half:])
-
-
-def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -4,15 +4,25 @@ S genes of a source, G genes of a model.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from scnym.base.errors import examples
+from scnym.disk.store import Dataset
 
 ABSENT = -1
+EXACT, VERSION, CASE = "name", "name without version", "name in other case"
+GeneSet = Literal["inner", "outer"]
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?")
+_VERSIONED = re.compile(r"^(ENS[A-Z]*G\d{6,})\.\d+$")
 
 
 @dataclass(frozen=True)
@@ -23,27 +33,160 @@ class GeneMap:
     """Position among the model's genes, -1 for genes the model does not know; int32, shape (S,)."""
     present_G: np.ndarray
     """Whether the source measured the model's gene; bool, shape (G,)."""
+    matched_by: dict[str, int] = field(default_factory=dict)
+    """How many genes each rung of the ladder matched (see `map_genes`); rungs that matched none are left out."""
 
     @property
     def coverage(self) -> float:
         """Share of the model's genes that the source measured."""
         return float(self.present_G.mean()) if len(self.present_G) else 0.0
 
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the model knows every gene of the source."""
+        return bool((self.table_S != ABSENT).all())
 
-def map_genes(source_genes: Sequence[str], model_genes: Sequence[str]) -> GeneMap:
-    """Match genes by exact name."""
-    position = {gene: k for k, gene in enumerate(model_genes)}
-    table_S = np.fromiter((position.get(gene, ABSENT) for gene in source_genes), np.int32, len(source_genes))
+    @cached_property
+    def is_monotone(self) -> bool:
+        """Whether the genes that the model knows stand in its order, so that ascending rows stay ascending."""
+        return bool((np.diff(self.table_S[self.table_S != ABSENT]) > 0).all())
+
+
+def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tuple[str, ...]:
+    """Give the genes on which several sources stream as one.
+
+    Parameters
+    ----------
+    datasets
+        The sources.
+    genes
+        ``inner``: the genes that all sources have; ``outer``: those that any has; or the genes themselves. Genes are
+        the same here if their names are, to the letter: names that differ in a version suffix or in case are two genes
+        (`map_genes`, which is given one list of wanted genes, is more lenient).
+
+    Returns
+    -------
+    tuple of str
+        Where the sources agree on the order of the genes they share, in an order that suits all of them; else in the
+        order of the first source, followed by what the second has beside, and so on.
+    """
+    if not isinstance(genes, str):
+        return tuple(genes)
+    if genes == "outer":
+        return _merged([dataset.genes for dataset in datasets])
+    shared = set.intersection(*(set(dataset.genes) for dataset in datasets))
+    return tuple(gene for gene in datasets[0].genes if gene in shared)
+
+
+def _merged(orders: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    followers: TopologicalSorter[str] = TopologicalSorter()
+    for order in orders:
+        for gene in order:
+            followers.add(gene)
+        for before, after in pairwise(order):
+            followers.add(after, before)
+    try:
+        return tuple(followers.static_order())
+    except CycleError:
+        return tuple(dict.fromkeys(gene for order in orders for gene in order))
+
+
+def map_dataset(dataset: Dataset, model_genes: Sequence[str]) -> GeneMap:
+    """Match the genes of a source with those of a model; see `map_genes`."""
+    return map_genes(dataset.genes, model_genes, dataset.var)
+
+
+def map_genes(source_genes: Sequence[str], model_genes: Sequence[str], var: pd.DataFrame | None = None) -> GeneMap:
+    """Match genes by exact name; what is left by ever more lenient rungs of a ladder.
+
+    The rungs: the same name; the same Ensembl id but for its version; a text column of `var` that holds the model's
+    names (ids where the source is named by symbols, or the other way round), best column first; the same name but for
+    upper and lower case. A rung matches only genes that no rung before did, and only names that stand once on both
+    sides.
+
+    Parameters
+    ----------
+    source_genes
+        Names, shape (S,).
+    model_genes
+        Names that are wanted, shape (G,).
+    var
+        What else the source says of its genes, a row for each.
+    """
+    table_S = np.full(len(source_genes), ABSENT, np.int32)
     present_G = np.zeros(len(model_genes), bool)
-    present_G[table_S[table_S != ABSENT]] = True
-    return GeneMap(table_S, present_G)
+    matched_by: dict[str, int] = {}
+    for rung, keys_S, keys_G in _rungs(source_genes, model_genes, var):
+        n_matched = _match(table_S, present_G, keys_S, keys_G)
+        if n_matched:
+            matched_by[rung] = n_matched
+        if present_G.all():
+            break
+    return GeneMap(table_S, present_G, matched_by)
+
+
+def _rungs(
+    source_genes: Sequence[str], model_genes: Sequence[str], var: pd.DataFrame | None
+) -> Iterator[tuple[str, pd.Series, pd.Series]]:
+    """Give the ladder: the name of each rung, and the keys by which it compares source and model."""
+    source, model = (pd.Series(genes, dtype=object) for genes in (source_genes, model_genes))
+    yield EXACT, source, model
+    source, model = _unversioned(source), _unversioned(model)
+    yield VERSION, source, model
+    for name, ids in _text_columns(var, model):
+        yield f"var column {name!r}", ids, model
+    yield CASE, source.str.upper(), model.str.upper()
+
+
+def _match(table_S: np.ndarray, present_G: np.ndarray, keys_S: pd.Series, keys_G: pd.Series) -> int:
+    free_S = np.flatnonzero((table_S == ABSENT) & _once(keys_S))
+    free_G = np.flatnonzero(~present_G & _once(keys_G))
+    found = pd.Index(keys_G.iloc[free_G]).get_indexer(pd.Index(keys_S.iloc[free_S]))
+    matched = found >= 0
+    table_S[free_S[matched]] = free_G[found[matched]]
+    present_G[free_G[found[matched]]] = True
+    return int(matched.sum())
+
+
+def _once(keys: pd.Series) -> np.ndarray:
+    return ~keys.duplicated(keep=False).to_numpy() & keys.notna().to_numpy()
+
+
+def _text_columns(var: pd.DataFrame | None, model: pd.Series) -> list[tuple[str, pd.Series]]:
+    """Give the columns that hold names of the model, those with the most first."""
+    if var is None:
+        return []
+    wanted = pd.Index(model)
+    columns = {str(name): column.astype(object).reset_index(drop=True) for name, column in var.items()}
+    texts = {
+        name: _unversioned(column)
+        for name, column in columns.items()
+        if pd.api.types.infer_dtype(column, skipna=True) == "string"
+    }
+    n_held = {name: int(ids.isin(wanted).sum()) for name, ids in texts.items()}
+    return sorted(((name, ids) for name, ids in texts.items() if n_held[name]), key=lambda column: -n_held[column[0]])
+
+
+def _unversioned(names: pd.Series) -> pd.Series:
+    """Take the version from Ensembl ids, and leave all else as it is."""
+    return names.str.replace(_VERSIONED, r"\1", regex=True)
+
+
+def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
+    """Say by which rungs genes were matched; None where all had the same name."""
+    n_matched: Counter[str] = Counter()
+    for gene_map in gene_maps:
+        n_matched.update(gene_map.matched_by)
+    if not set(n_matched) - {EXACT}:
+        return None
+    return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())
 
 
 def mismatch_advice(source_genes: Sequence[str], model_genes: Sequence[str]) -> str:
     """Say why two gene lists share so little, and what to do."""
     theirs, ours = (_id_type(genes) for genes in (source_genes, model_genes))
     if theirs != ours:
-        return f"the data names genes by {theirs}, the model by {ours}; rename the data's genes"
+        return f"the data names genes by {theirs}, the model by {ours}; rename them, or give them a column of {ours}s"
     if len({gene.upper() for gene in source_genes} & {gene.upper() for gene in model_genes}) > 0:
         return "names differ in upper and lower case, as between human and mouse; check the species"
     unversioned = {gene.partition(".")[0] for gene in source_genes}

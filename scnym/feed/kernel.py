@@ -1,6 +1,8 @@
 """The fused kernels: gather rows, align genes, normalise, in one pass into a batch, dense or CSR.
 
 B cells of the batch, R rows to put into it, G genes of the model, S genes of the source, N stored values.
+
+Positions are unsigned inside: numba would else check each for being negative, which costs a fifth of the time.
 """
 
 import math
@@ -12,6 +14,10 @@ from scnym.feed.genes import ABSENT
 
 MEMO = 16
 """Counts below this are looked up per cell: nearly all counts are small, and a logarithm costs 20 times a look-up."""
+DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
+"""Its 64 windows of six bits are all different, so that they number the bits of a word (Leiserson et al. 1998)."""
+BIT_NUMBERS = np.empty(64, np.uint64)
+BIT_NUMBERS[((np.uint64(1) << np.arange(64, dtype=np.uint64)) * DE_BRUIJN) >> np.uint64(58)] = np.arange(64)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -19,7 +25,7 @@ def _normalised(value, factor, memo, is_log):  # noqa: ANN001, ANN202 - compiled
     if is_log:
         return math.log1p(math.expm1(value) * factor)
     if value < MEMO and value == int(value):
-        return memo[int(value)]
+        return memo[np.uintp(value)]
     return math.log1p(value * factor)
 
 
@@ -62,10 +68,10 @@ def fill_dense(
         factor = factors[row]
         for count in range(MEMO):
             memo[count] = math.log1p(count * factor)
-        for k in range(indptr[row], indptr[row + 1]):
+        for k in range(np.uintp(indptr[row]), np.uintp(indptr[row + 1])):
             gene = table_S[indices_N[k]]
             if gene != ABSENT:
-                out_B[gene] = _normalised(values_N[k], factor, memo, is_log)
+                out_B[np.uintp(gene)] = _normalised(values_N[k], factor, memo, is_log)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -80,7 +86,7 @@ def count_kept(
     """Write how many values of each row belong to genes of the model; arguments as in `fill_dense`."""
     for r in range(len(rows_R)):
         kept = 0
-        for k in range(indptr[rows_R[r]], indptr[rows_R[r] + 1]):
+        for k in range(np.uintp(indptr[rows_R[r]]), np.uintp(indptr[rows_R[r] + 1])):
             kept += table_S[indices_N[k]] != ABSENT
         lengths_B[at_R[r]] = kept
 
@@ -106,13 +112,42 @@ def fill_csr(
         factor = factors[row]
         for count in range(MEMO):
             memo[count] = math.log1p(count * factor)
-        at = out_indptr[at_R[r]]
-        for k in range(indptr[row], indptr[row + 1]):
+        at = np.uintp(out_indptr[at_R[r]])
+        for k in range(np.uintp(indptr[row]), np.uintp(indptr[row + 1])):
             gene = table_S[indices_N[k]]
             if gene != ABSENT:
                 out_indices[at] = gene
                 out_values[at] = _normalised(values_N[k], factor, memo, is_log)
-                at += 1
+                at += np.uintp(1)
+
+
+@numba.njit(nogil=True, cache=True)
+def sort_rows(
+    out_indptr: np.ndarray, out_indices: np.ndarray, out_values: np.ndarray, at_R: np.ndarray, n_genes: int
+) -> None:
+    """Bring the genes of some rows of a CSR batch into ascending order, each of which stands at most once in a row.
+
+    Genes are marked in a bit map, which is then read in order: 5 microseconds for 1,900 genes of 20,000.
+    """
+    values_G = np.empty(n_genes, np.float32)
+    marks = np.zeros((n_genes + 63) // 64, np.uint64)
+    for r in range(len(at_R)):
+        first, last = out_indptr[at_R[r]], out_indptr[at_R[r] + 1]
+        for k in range(first, last):
+            gene = np.uint64(out_indices[k])
+            values_G[gene] = out_values[k]
+            marks[gene >> np.uint64(6)] |= np.uint64(1) << (gene & np.uint64(63))
+        at = np.uintp(first)
+        for word in range(len(marks)):
+            bits = marks[word]
+            marks[word] = 0
+            while bits:
+                lowest = bits & (~bits + np.uint64(1))
+                gene = np.uint64(word * 64) + BIT_NUMBERS[(lowest * DE_BRUIJN) >> np.uint64(58)]
+                out_indices[at] = gene
+                out_values[at] = values_G[gene]
+                at += np.uintp(1)
+                bits ^= lowest
 
 
 def library_factors(n_counts_C: np.ndarray, normalize_to: float) -> np.ndarray:

@@ -5,22 +5,27 @@ walks its pieces in a keyed random order, again and again in new orders, as one 
 the next stretch of it. So no cell repeats before all others of its class have been drawn, a large class is covered
 across epochs, and the totals of every class are exact.
 
-C cells, K classes, W rows of a window.
+C cells, K classes, P pieces, W rows of a window.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scnym.base.errors import DataError
 from scnym.base.settings import balance_exponent
+from scnym.feed.pieces import Pieces, class_sizes, count_pieces, find_pieces
 
 SEED_SCHEME_DRAWS = 128
 """Least number of draws per class and epoch in the `seed` scheme."""
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it spread evenly over 0 to 1, whatever their number."""
+MAX_PIECES_PER_BLOCK = 1.25
+"""Up to so many classes in a block, on average, a store counts as clustered by class."""
 _ORDER_OF_PIECES, _ORDER_IN_WINDOW = 0, 1
 
 
@@ -28,6 +33,8 @@ _ORDER_OF_PIECES, _ORDER_IN_WINDOW = 0, 1
 class Window:
     """Rows that are read and shuffled together."""
 
+    first: int
+    """Draws of the epoch before this window."""
     rows_W: np.ndarray
     """Row numbers in the order in which they are dealt to batches; a row may stand twice."""
 
@@ -43,18 +50,21 @@ class BatchPlan(ABC):
         """Rows dealt in an epoch."""
 
     @abstractmethod
-    def windows(self, epoch: int) -> Iterator[Window]:
-        """Give the windows of an epoch, in order."""
+    def windows(self, epoch: int, *, first_draw: int = 0) -> Iterator[Window]:
+        """Give the windows of an epoch, in order, without those that end before `first_draw`."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Give all that decides the order, as plain values: two plans that agree in it are the same."""
 
     @property
     def n_batches(self) -> int:
         """Batches in an epoch; fewer where the last cell would be alone, which batch normalisation cannot train on."""
         return min(-(-self.n_draws // self.batch_size), max(1, self.n_draws // 2)) if self.n_draws else 0
 
-    def batch_sizes(self) -> np.ndarray:
-        """Cells in each batch of an epoch, as even as can be."""
-        bounds = np.arange(self.n_batches + 1) * self.n_draws // max(1, self.n_batches)
-        return np.diff(bounds)
+    def batch_bounds(self) -> np.ndarray:
+        """Draws of an epoch before each batch and after the last, shape (n_batches + 1,); sizes as even as can be."""
+        return np.arange(self.n_batches + 1) * self.n_draws // max(1, self.n_batches)
 
 
 class InOrderPlan(BatchPlan):
@@ -78,11 +88,16 @@ class InOrderPlan(BatchPlan):
         """Rows dealt in an epoch."""
         return len(self._rows)
 
-    def windows(self, epoch: int) -> Iterator[Window]:
+    def windows(self, epoch: int, *, first_draw: int = 0) -> Iterator[Window]:
         """Give the windows, the same in every epoch."""
         del epoch
-        for start in range(0, len(self._rows), self._window_rows):
-            yield Window(self._rows[start : start + self._window_rows])
+        skipped = first_draw - first_draw % self._window_rows
+        for first in range(skipped, len(self._rows), self._window_rows):
+            yield Window(first, self._rows[first : first + self._window_rows])
+
+    def identity(self) -> dict[str, Any]:
+        """Give all that decides the order."""
+        return {"plan": "in order", "batch_size": self.batch_size, "rows": digest(self._rows.astype(np.int64))}
 
 
 class BalancedPlan(BatchPlan):
@@ -98,6 +113,8 @@ class BalancedPlan(BatchPlan):
         Cells per batch, per window, per aligned block.
     seed
         Decides every order.
+    max_repeat
+        Most draws of a class in an epoch, as a multiple of its cells; None for no bound.
 
     Raises
     ------
@@ -114,40 +131,63 @@ class BalancedPlan(BatchPlan):
         window_rows: int,
         block_rows: int,
         seed: int,
+        max_repeat: float | None = None,
     ) -> None:
         self.batch_size = batch_size
-        self._window_rows = window_rows
-        self._block_rows = block_rows
-        self._seed = seed
-        counts_K = np.bincount(codes_C[codes_C >= 0])
-        if counts_K.sum() < 2:
+        self._settings: dict[str, Any] = {
+            "class_balance": class_balance,
+            "batch_size": batch_size,
+            "window_rows": window_rows,
+            "block_rows": block_rows,
+            "seed": seed,
+            "max_repeat": max_repeat,
+        }
+        self._window_rows, self._block_rows, self._seed = window_rows, block_rows, seed
+        codes_C = codes_C.astype(np.min_scalar_type(-max(1, int(codes_C.max(initial=0)))))
+        if class_balance == "natural" and not _is_clustered(codes_C, block_rows, window_rows):
+            codes_C = _one_class(codes_C)
+        sizes_K = class_sizes(codes_C)
+        if sizes_K.sum() < 2:
             raise DataError("fewer than two cells to train on", way_out="give more labelled cells")
-        # With natural balance the class does not matter, and whole blocks are read whatever classes they hold.
-        walked_C = np.where(codes_C >= 0, 0, -1) if class_balance == "natural" else codes_C
-        self._walks = [
-            _Walk(np.flatnonzero(walked_C == code), block_rows, (seed, _ORDER_OF_PIECES, int(code)))
-            for code in np.unique(walked_C[walked_C >= 0])
-        ]
-        sizes = np.array([walk.n_rows for walk in self._walks])
-        self.draws_K = draws_per_class(sizes, class_balance)
+        pieces = find_pieces(codes_C, sizes_K, block_rows)
+        self._walks = [_Walk(some, (seed, _ORDER_OF_PIECES, some.code)) for some in pieces]
+        self.draws_K = draws_per_class(sizes_K[sizes_K > 0], class_balance, max_repeat)
+        self._codes = codes_C
 
     @property
     def n_draws(self) -> int:
         """Rows dealt in an epoch."""
         return int(self.draws_K.sum())
 
-    def windows(self, epoch: int) -> Iterator[Window]:
+    def windows(self, epoch: int, *, first_draw: int = 0) -> Iterator[Window]:
         """Give the windows of an epoch: every class's share of each, to a block, and all of it in the last."""
+        first = 0
+        for number, (start_K, end_K) in enumerate(self._stretches(epoch)):
+            n_rows = int((end_K - start_K).sum())
+            if first + n_rows > first_draw:
+                stretches = zip(self._walks, start_K.tolist(), end_K.tolist(), strict=True)
+                rows = np.concatenate([walk.rows(start, stop) for walk, start, stop in stretches])
+                yield Window(first, _keyed(self._seed, _ORDER_IN_WINDOW, epoch, number).permutation(rows))
+            first += n_rows
+
+    def identity(self) -> dict[str, Any]:
+        """Give all that decides the order."""
+        return {"plan": "balanced", "cells": digest(self._codes), **self._settings}
+
+    def rearranged(self, order_C: np.ndarray) -> "BalancedPlan":
+        """Give the same plan for a store whose rows stand in another order."""
+        return BalancedPlan(self._codes[order_C], **self._settings)
+
+    def _stretches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give the positions in each class's stream between which every window of an epoch lies."""
         n_windows = -(-self.n_draws // self._window_rows)
         first_K = epoch * self.draws_K
         position_K = first_K.copy()
         for number in range(n_windows):
             due_K = first_K + (number + 1) * self.draws_K // n_windows
             end_K = due_K if number == n_windows - 1 else self._rounded(due_K, position_K, first_K + self.draws_K)
-            stretches = zip(self._walks, position_K, end_K, strict=True)
-            rows = np.concatenate([walk.rows(int(start), int(stop)) for walk, start, stop in stretches])
+            yield position_K, end_K
             position_K = end_K
-            yield Window(_keyed(self._seed, _ORDER_IN_WINDOW, epoch, number).permutation(rows))
 
     def _rounded(self, due_K: np.ndarray, position_K: np.ndarray, limit_K: np.ndarray) -> np.ndarray:
         """Give whole pieces where the window keeps its size to an eighth, else the exact positions."""
@@ -167,21 +207,20 @@ class BalancedPlan(BatchPlan):
 class _Walk:
     """The endless stream of one class's rows: its pieces in keyed orders, one order after the other."""
 
-    def __init__(self, rows: np.ndarray, block_rows: int, key: tuple[int, ...]) -> None:
+    def __init__(self, pieces: Pieces, key: tuple[int, ...]) -> None:
         self._key = key
-        breaks = np.flatnonzero(np.diff(rows // block_rows)) + 1
-        self._pieces = np.split(rows, breaks)
-        self.n_rows = len(rows)
+        self._pieces = pieces
+        self.n_rows = int(pieces.lengths_P.sum(dtype=np.int64))
         self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows at positions start to stop of the stream."""
         found = [np.empty(0, np.int64)]
         while start < stop:
-            cycle, offset = divmod(start, self.n_rows)
-            taken = self._cycle(cycle)[0][offset : offset + stop - start]
-            found.append(taken)
-            start += len(taken)
+            cycle, first = divmod(start, self.n_rows)
+            last = min(first + stop - start, self.n_rows)
+            found.append(self._rows_of_cycle(cycle, first, last))
+            start += last - first
         return np.concatenate(found)
 
     def end_of_piece(self, position: int, phase: float) -> int:
@@ -193,25 +232,54 @@ class _Walk:
         end = int(ends[number])
         return cycle * self.n_rows + (end if offset - start > phase * (end - start) else start)
 
+    def _rows_of_cycle(self, cycle: int, first: int, last: int) -> np.ndarray:
+        order_P, ends_P = self._cycle(cycle)
+        low, high = np.searchsorted(ends_P, first, side="right"), np.searchsorted(ends_P, last)
+        skipped = first - (int(ends_P[low - 1]) if low else 0)
+        return self._pieces.rows(order_P[low : high + 1])[skipped : skipped + last - first]
+
     def _cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give the rows of a cycle in order, and where its pieces end; the cycle before is kept, older ones are not."""
+        """Give the pieces of a cycle in order, and where they end; the cycle before is kept, older ones are not."""
         if cycle not in self._orders:
             self._orders = {k: order for k, order in self._orders.items() if k == cycle - 1}
             self._orders[cycle] = self._order_of_cycle(cycle)
         return self._orders[cycle]
 
     def _order_of_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        order = _keyed(*self._key, cycle).permutation(len(self._pieces))
-        pieces = [self._pieces[k] for k in order]
-        return np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces])
+        lengths_P = self._pieces.lengths_P
+        order_P = _keyed(*self._key, cycle).permutation(np.arange(len(lengths_P), dtype=np.uint32))
+        return order_P, np.cumsum(lengths_P[order_P], dtype=np.int64)
 
 
-def draws_per_class(counts_K: np.ndarray, class_balance: str) -> np.ndarray:
+def _is_clustered(codes_C: np.ndarray, block_rows: int, window_rows: int) -> bool:
+    """Whether nearly every block holds one class, and a window has room for a block of each.
+
+    Blocks of one class, drawn at random, would make windows in which some classes are too common: then each class is
+    walked by itself, as with any other balance. Where blocks are mixed, whole blocks are read, whatever they hold.
+    """
+    n_classes = int(codes_C.max(initial=-1)) + 1
+    n_mixed = count_pieces(_one_class(codes_C), 1, block_rows)
+    n_pure = count_pieces(codes_C, n_classes, block_rows)
+    return n_classes * block_rows <= window_rows and n_pure <= MAX_PIECES_PER_BLOCK * n_mixed
+
+
+def _one_class(codes_C: np.ndarray) -> np.ndarray:
+    """Give 0 for every row of a class, -1 for the others."""
+    return (codes_C >= 0).view(np.int8) - np.int8(1)
+
+
+def draws_per_class(counts_K: np.ndarray, class_balance: str, max_repeat: float | None = None) -> np.ndarray:
     """Draws of each class in an epoch, given the cells of each; shape (K,).
 
     `seed` draws max(128, smallest class) of every class, as the first release did. The others draw as many cells in
-    total as there are, each class in proportion to (its cells) ** A: A is 1 for natural, 0 for uniform.
+    total as there are, each class in proportion to (its cells) ** A: A is 1 for natural, 0 for uniform. A class that
+    would give more than `max_repeat` times its cells gives so many, and the others as many as before.
     """
+    draws_K = _unbounded_draws(counts_K, class_balance)
+    return draws_K if max_repeat is None else np.minimum(draws_K, (max_repeat * counts_K).astype(np.int64))
+
+
+def _unbounded_draws(counts_K: np.ndarray, class_balance: str) -> np.ndarray:
     exponent = balance_exponent(class_balance)
     if exponent is None:
         return np.full(len(counts_K), max(SEED_SCHEME_DRAWS, int(counts_K.min())))
@@ -221,6 +289,11 @@ def draws_per_class(counts_K: np.ndarray, class_balance: str) -> np.ndarray:
     missing = max(0, int(counts_K.sum() - draws_K.sum()))
     draws_K[np.argsort(draws_K - exact_K, kind="stable")[:missing]] += 1
     return draws_K
+
+
+def digest(numbers: np.ndarray) -> str:
+    """Name the content of an array."""
+    return hashlib.sha256(np.ascontiguousarray(numbers).data).hexdigest()
 
 
 def _keyed(*key: int) -> np.random.Generator:

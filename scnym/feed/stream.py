@@ -1,13 +1,14 @@
 """Batches from a store: windows are read ahead by one thread, and dealt as normalised batches.
 
-B cells of a batch, G genes, W cells of a window, R rows of one source in a batch.
+B cells of a batch, C cells of the store, G genes, S sources.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,18 +16,24 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from scnym.base.errors import SettingsError
 from scnym.base.settings import StreamSettings
-from scnym.disk.store import CsrRows, Dataset, Store
-from scnym.feed.genes import GeneMap, map_genes
-from scnym.feed.kernel import count_kept, fill_csr, fill_dense, library_factors
-from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, Window
+from scnym.disk.rows import REQUEST_ELEMENTS
+from scnym.disk.store import Store
+from scnym.feed.genes import map_dataset
+from scnym.feed.kernel import count_kept, fill_csr, fill_dense, sort_rows
+from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
+from scnym.feed.reader import ARENAS, DecodedRows, Stretch, WindowReader
+from scnym.feed.state import STATE_VERSION, StreamState, checked
 
 Layout = Literal["dense", "csr"]
 CPM = 1e6
 MAX_CSR_DENSITY = 0.2
 """Share of non-zero values above which dense products are faster than sparse ones."""
 MAX_WORKERS = 256
-WINDOW_COPIES = 6
-"""Windows in memory at once: one dealt from, one waiting, one being decoded, each up to 1.75 times its usual size."""
+INDEX_BYTES = 64
+"""Memory that a row of a window takes beside its values: its number, source, place, factor and the like."""
+WINDOW_MARGIN = 1.3
+"""Windows are planned so much smaller, in rows of mean length, than the memory for one: one that is larger all the
+same is read in two goes, which costs time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +41,25 @@ class Batch:
     """Cells ready for the network."""
 
     x: torch.Tensor
-    """ln(CPM+1) of the model's genes (or per another library size), float32, shape (B, G), dense or CSR."""
+    """ln(CPM+1) of the model's genes (or per another library size), float32, shape (B, G), dense or CSR.
+
+    Zero where a gene has no count, and also where the cell's source never measured it: `StreamDataset.measured_SG`
+    tells the two apart.
+    """
     labels: torch.Tensor
     """Class codes, -1 where there is none, int64, shape (B,)."""
     rows: np.ndarray
     """Row numbers in the store, shape (B,)."""
+    sources: np.ndarray
+    """Source of each cell, a row of `StreamDataset.measured_SG`; int64, shape (B,)."""
 
 
 class StreamDataset(IterableDataset[Batch]):
     """Streams batches; each pass over it is the next epoch, in a new order.
 
     Works alone, and in a ``DataLoader(stream, batch_size=None)``. A background thread reads ahead already; workers
-    of a DataLoader give the same batches in the same order, and must be spawned.
+    of a DataLoader give the same batches in the same order, and must be spawned. Each worker keeps only the rows of its
+    own batches, but decodes all chunks that hold any: workers speed up what is done with batches, not reading.
 
     Parameters
     ----------
@@ -63,6 +77,8 @@ class StreamDataset(IterableDataset[Batch]):
         Whether `Batch.x` is dense or CSR.
     reuse_buffer
         Give every dense batch in the same memory. Faster, but a batch is only good until the next one is asked for.
+    stretch_bytes
+        Most memory, in bytes, that rows decoded together may take; three times that is in use.
     """
 
     def __init__(
@@ -75,23 +91,92 @@ class StreamDataset(IterableDataset[Batch]):
         normalize_to: float = CPM,
         layout: Layout = "dense",
         reuse_buffer: bool = False,
+        stretch_bytes: int = StreamSettings.memory_bytes // ARENAS,
     ) -> None:
         self.plan = plan
         self.n_genes = len(genes)
-        self.gene_maps = [map_genes(dataset.genes, genes) for dataset in store.datasets]
-        self._datasets = store.datasets
-        self._first_rows = np.cumsum([0, *(dataset.n_cells for dataset in store.datasets)])
+        self.gene_maps = [map_dataset(dataset, genes) for dataset in store.datasets]
+        self.measured_SG = np.stack([gene_map.present_G for gene_map in self.gene_maps])
+        """Which of the model's genes each source measured; bool. A gene that is absent is not zero, but unknown."""
+        self._reader = WindowReader(store.datasets, self.gene_maps, normalize_to=normalize_to, max_bytes=stretch_bytes)
         self._labels_C = np.full(store.n_cells, -1) if labels_C is None else labels_C
-        self._normalize_to = normalize_to
         self._layout = layout
         self._reuse_buffer = reuse_buffer
         self._buffer_BG = np.empty((0, self.n_genes), np.float32)
+        self._identity = {
+            "store": store.content_hash,
+            "genes": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
+            "normalize_to": normalize_to,
+            "layout": layout,
+        }
         # Shared memory, because workers that do not persist would forget which epochs they have already given.
         self._epochs_begun = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self._resume_at = torch.tensor([-1, 0]).share_memory_()
+        """Epoch that begins with a later batch than its first, and which."""
+        self._given = (0, 0)
+
+    @cached_property
+    def read_amplification(self) -> float:
+        """Stored values that are decoded, in whole chunks, for every value wanted: those of the first window."""
+        return next((self._reader.amplification(window.rows_W) for window in self.plan.windows(0)), 1.0)
+
+    def amplification_if_clustered(self, groups_C: np.ndarray) -> float:
+        """Give what `read_amplification` would be in a store whose cells were grouped.
+
+        Parameters
+        ----------
+        groups_C
+            Group of every cell of the store, as a number.
+        """
+        if not isinstance(self.plan, BalancedPlan):
+            return self.read_amplification
+        order_C = np.lexsort((groups_C, self._reader.sources_of(np.arange(len(groups_C)))))
+        window = next(self.plan.rearranged(order_C).windows(0))
+        return self._reader.amplification(window.rows_W, order_C)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the next one to be streamed."""
+        """Make `epoch` the next one to be streamed, from its first batch."""
         self._epochs_begun.fill_(epoch)
+        self._resume_at[0] = -1
+        self._given = (epoch, 0)
+
+    def state_dict(self) -> StreamState:
+        """Say where the stream is, after the last batch that it gave in this process; see `state_after`.
+
+        Workers of a DataLoader give batches in processes of their own, ahead of the one that takes them: there, count
+        the batches taken, and ask `state_after`.
+        """
+        return self.state_after(*self._given)
+
+    def state_after(self, epoch: int, n_batches: int) -> StreamState:
+        """Give the state of a stream that has given the first `n_batches` of an epoch, and those of all before it."""
+        if n_batches >= self.plan.n_batches:
+            epoch, n_batches = epoch + 1, 0
+        return StreamState(version=STATE_VERSION, epoch=epoch, batch=n_batches, identity=self.identity)
+
+    def load_state_dict(self, state: StreamState) -> None:
+        """Go on where a stream was: the next pass gives the rest of that epoch, bit by bit as it would have been.
+
+        Windows whose batches have all been given are not read. In a DataLoader with any number of workers, load the
+        state before the loader is iterated, and give it to the stream in the main process.
+
+        Raises
+        ------
+        DataError
+            If the state is of another store, or of other genes, cells or labels.
+        SettingsError
+            If it is of a stream with other settings.
+        """
+        epoch, batch = checked(state, self.identity, n_batches=self.plan.n_batches)
+        self.set_epoch(epoch)
+        self._resume_at.copy_(torch.tensor([epoch, batch]))
+        self._given = (epoch, batch)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what is in the batches, and in which order, as plain values."""
+        labels = digest(self._labels_C.astype(np.int64, copy=False))
+        return {**self._identity, "labels": labels, **self.plan.identity()}
 
     def __len__(self) -> int:
         return self.plan.n_batches
@@ -101,135 +186,73 @@ class StreamDataset(IterableDataset[Batch]):
         number, n_workers = (worker.id, worker.num_workers) if worker else (0, 1)
         epoch = int(self._epochs_begun[number])
         self._epochs_begun[number] += 1
-        return self.epoch(epoch, worker=number, n_workers=n_workers)
+        first_batch = int(self._resume_at[1]) if epoch == int(self._resume_at[0]) else 0
+        return self.epoch(epoch, first_batch=first_batch, worker=number, n_workers=n_workers)
 
-    def epoch(self, epoch: int, *, worker: int = 0, n_workers: int = 1) -> Iterator[Batch]:
-        """Give the batches of one epoch; of several workers, each gives every n-th."""
-        sizes = iter(self.plan.batch_sizes())
-        number, size, pieces = 0, int(next(sizes, 0)), []
-        for window in self._windows(epoch):
+    def epoch(self, epoch: int, *, first_batch: int = 0, worker: int = 0, n_workers: int = 1) -> Iterator[Batch]:
+        """Give the batches of one epoch from `first_batch` on; of several workers, each gives every n-th."""
+        bounds = self.plan.batch_bounds()
+        numbers = iter(range(first_batch + worker, self.plan.n_batches, n_workers))
+        number, parts, filled = next(numbers, None), [], 0
+        for stretch in self._reader.stretches(self._wanted(epoch, bounds, first_batch + worker, n_workers)):
             dealt = 0
-            while dealt < window.n_rows:
-                filled = sum(len(piece) for piece in pieces)
-                taken = min(size - filled, window.n_rows - dealt)
-                pieces.append(window.piece(dealt, dealt + taken))
-                dealt += taken
-                if filled + taken == size:
-                    if number % n_workers == worker:
-                        yield self._batch(pieces, size)
-                    number, size, pieces = number + 1, int(next(sizes, 0)), []
+            while number is not None and dealt < len(stretch):
+                size = int(bounds[number + 1] - bounds[number])
+                taken = min(size - filled, len(stretch) - dealt)
+                parts.append(stretch.part(dealt, dealt + taken))
+                dealt, filled = dealt + taken, filled + taken
+                if filled == size:
+                    self._given = (epoch, number + 1)
+                    yield self._batch(parts)
+                    number, parts, filled = next(numbers, None), [], 0
 
-    def _batch(self, pieces: Sequence["_Piece"], size: int) -> Batch:
-        rows = np.concatenate([piece.rows for piece in pieces])
-        parts, at = [], 0
-        for piece in pieces:
-            parts += piece.parts(at)
-            at += len(piece)
-        x_BG = self._csr(parts, size) if self._layout == "csr" else self._dense(parts, size)
-        return Batch(x_BG, torch.from_numpy(self._labels_C[rows].astype(np.int64)), rows)
+    def _wanted(self, epoch: int, bounds: np.ndarray, first_batch: int, step: int) -> Iterator[np.ndarray]:
+        """Give the rows of every `step`-th batch of an epoch, in the order in which they are dealt, by windows."""
+        first_draw = int(bounds[min(first_batch, len(bounds) - 1)])
+        for window in self.plan.windows(epoch, first_draw=first_draw):
+            draws_W = np.arange(window.first, window.first + len(window.rows_W))
+            past_W = np.searchsorted(bounds, draws_W, side="right") - 1 - first_batch
+            rows_W = window.rows_W[(past_W >= 0) & (past_W % step == 0)]
+            if len(rows_W):
+                yield rows_W
 
-    def _dense(self, parts: Sequence["_Part"], size: int) -> torch.Tensor:
+    def _batch(self, parts: Sequence[Stretch]) -> Batch:
+        rows, sources = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_W", "sources_W"))
+        x_BG = self._csr(parts, len(rows)) if self._layout == "csr" else self._dense(parts, len(rows))
+        return Batch(x_BG, torch.from_numpy(self._labels_C[rows].astype(np.int64)), rows, sources)
+
+    def _dense(self, parts: Sequence[Stretch], size: int) -> torch.Tensor:
         if not self._reuse_buffer or len(self._buffer_BG) < size:
             self._buffer_BG = np.empty((size, self.n_genes), np.float32)
         x_BG = self._buffer_BG[:size]
-        for at, rows, decoded in parts:
+        for at, rows, decoded in _placed(parts):
             fill_dense(x_BG, at, rows, *decoded.matrix, *decoded.scaling)
         return torch.from_numpy(x_BG)
 
-    def _csr(self, parts: Sequence["_Part"], size: int) -> torch.Tensor:
-        lengths_B = np.empty(size, np.int64)
-        for at, rows, decoded in parts:
-            count_kept(lengths_B, at, rows, *decoded.matrix[:2], decoded.scaling[1])
+    def _csr(self, parts: Sequence[Stretch], size: int) -> torch.Tensor:
         indptr = np.zeros(size + 1, np.int32)
-        np.cumsum(lengths_B, out=indptr[1:])
+        placed = list(_placed(parts))
+        for at, rows, decoded in placed:
+            if decoded.gene_map.is_whole:
+                indptr[at + 1] = decoded.counts.indptr_C1[rows + 1] - decoded.counts.indptr_C1[rows]
+            else:
+                count_kept(indptr[1:], at, rows, *decoded.matrix[:2], decoded.gene_map.table_S)
+        np.cumsum(indptr, out=indptr)
         indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
-        for at, rows, decoded in parts:
+        for at, rows, decoded in placed:
             fill_csr(indptr, indices, values, at, rows, *decoded.matrix, *decoded.scaling)
+            if not decoded.gene_map.is_monotone:
+                sort_rows(indptr, indices, values, at, self.n_genes)
         return csr_tensor(indptr, indices, values, (size, self.n_genes))
 
-    def _windows(self, epoch: int) -> Iterator["_DecodedWindow"]:
-        """Decode windows one ahead of the one in use."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scnym-read-ahead") as reader:
-            ready = None
-            for window in self.plan.windows(epoch):
-                upcoming = reader.submit(self._decode, window)
-                if ready is not None:
-                    yield ready.result()
-                ready = upcoming
-            if ready is not None:
-                yield ready.result()
 
-    def _decode(self, window: Window) -> "_DecodedWindow":
-        source_W = np.searchsorted(self._first_rows, window.rows_W, side="right") - 1
-        local_W = np.empty(len(window.rows_W), np.int64)
-        decoded: dict[int, _DecodedRows] = {}
-        for source in np.unique(source_W):
-            mine = source_W == source
-            wanted, local_W[mine] = np.unique(window.rows_W[mine] - self._first_rows[source], return_inverse=True)
-            decoded[int(source)] = self._read(self._datasets[source], wanted, self.gene_maps[source])
-        return _DecodedWindow(window.rows_W, source_W, local_W, decoded)
-
-    def _read(self, dataset: Dataset, rows: np.ndarray, gene_map: GeneMap) -> "_DecodedRows":
-        factors = library_factors(dataset.n_counts_C[rows], self._normalize_to)
-        return _DecodedRows(dataset.read_rows(rows), factors, gene_map.table_S, dataset.is_log)
-
-
-@dataclass(frozen=True, slots=True)
-class _DecodedRows:
-    """Rows of one source, in memory."""
-
-    counts: CsrRows
-    factors: np.ndarray
-    table_S: np.ndarray
-    is_log: bool
-
-    @property
-    def matrix(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.counts.indptr_C1, self.counts.indices_N, self.counts.values_N
-
-    @property
-    def scaling(self) -> tuple[np.ndarray, np.ndarray, bool]:
-        return self.factors, self.table_S, self.is_log
-
-
-_Part = tuple[np.ndarray, np.ndarray, _DecodedRows]
-"""Where in the batch rows go (R,), which decoded rows they are (R,), and of which source."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A stretch of a window that goes into one batch."""
-
-    rows: np.ndarray
-    source: np.ndarray
-    local: np.ndarray
-    decoded: dict[int, _DecodedRows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def parts(self, first: int) -> list[_Part]:
-        """Give the rows of each source, for a batch in which this piece begins at row `first`."""
-        found = [(np.flatnonzero(self.source == source), decoded) for source, decoded in self.decoded.items()]
-        return [(first + mine, self.local[mine], decoded) for mine, decoded in found if len(mine)]
-
-
-@dataclass(frozen=True, slots=True)
-class _DecodedWindow:
-    """A window whose rows are in memory."""
-
-    rows_W: np.ndarray
-    source_W: np.ndarray
-    local_W: np.ndarray
-    decoded: dict[int, _DecodedRows]
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.rows_W)
-
-    def piece(self, start: int, stop: int) -> _Piece:
-        dealt = slice(start, stop)
-        return _Piece(self.rows_W[dealt], self.source_W[dealt], self.local_W[dealt], self.decoded)
+def _placed(parts: Sequence[Stretch]) -> Iterator[tuple[np.ndarray, np.ndarray, DecodedRows]]:
+    """Give where in the batch rows go, and which decoded rows of a source they are."""
+    first = 0
+    for part in parts:
+        for at, rows, decoded in part.by_source():
+            yield first + at, rows, decoded
+        first += len(part)
 
 
 def csr_tensor(
@@ -275,15 +298,18 @@ def training_stream(
     DataError
         If fewer than two rows may be drawn.
     """
+    stretch_bytes, window_rows = _window_size(store, len(genes), settings, layout)
     plan = BalancedPlan(
         codes_C,
         class_balance=settings.class_balance,
         batch_size=settings.batch_size,
-        window_rows=_window_rows(store, len(genes), settings),
+        window_rows=window_rows,
         block_rows=settings.block_rows,
         seed=settings.seed,
+        max_repeat=settings.max_repeat,
     )
-    return StreamDataset(store, plan, genes, codes_C, normalize_to=normalize_to, layout=layout, reuse_buffer=True)
+    shared: Any = {"normalize_to": normalize_to, "layout": layout, "reuse_buffer": True, "stretch_bytes": stretch_bytes}
+    return StreamDataset(store, plan, genes, codes_C, **shared)
 
 
 def in_order_stream(
@@ -303,27 +329,27 @@ def in_order_stream(
     SettingsError
         If the memory cap is too small for a batch.
     """
-    plan = InOrderPlan(rows_C, batch_size=settings.batch_size, window_rows=_window_rows(store, len(genes), settings))
-    return StreamDataset(store, plan, genes, labels_C, normalize_to=normalize_to, layout=layout, reuse_buffer=True)
+    stretch_bytes, window_rows = _window_size(store, len(genes), settings, layout)
+    plan = InOrderPlan(rows_C, batch_size=settings.batch_size, window_rows=window_rows)
+    shared: Any = {"normalize_to": normalize_to, "layout": layout, "reuse_buffer": True, "stretch_bytes": stretch_bytes}
+    return StreamDataset(store, plan, genes, labels_C, **shared)
 
 
-def _window_rows(store: Store, n_genes: int, settings: StreamSettings) -> int:
-    """Rows per window, so that all windows and a dense batch stay below the cap even where the rows are longest."""
-    batch_bytes = settings.batch_size * n_genes * 4
-    room = settings.memory_bytes - batch_bytes
-    row_bytes = max(_longest_block_row_bytes(dataset, settings.block_rows) for dataset in store.datasets)
-    rows = int(room / (WINDOW_COPIES * row_bytes))
+def _window_size(store: Store, n_genes: int, settings: StreamSettings, layout: Layout) -> tuple[int, int]:
+    """Give the bytes that rows decoded together may take, and the rows of a window, so that all stays below the cap."""
+    n_values = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
+    element_bytes = max(dataset.bytes_per_element for dataset in store.datasets)
+    longest_row = max(int(np.diff(dataset.indptr_C1).max(initial=1)) for dataset in store.datasets)
+    # Dense batches stand in one memory; a CSR batch is made while its user may still hold the one before.
+    row_bytes = n_genes * 4 if layout == "dense" else min(longest_row, n_genes) * 8 * 2
+    aside_bytes = min(n_values, 2 * REQUEST_ELEMENTS) * element_bytes
+    stretch_bytes = (settings.memory_bytes - settings.batch_size * row_bytes - aside_bytes) // ARENAS
+    mean_bytes = n_values / max(1, store.n_cells) * element_bytes + INDEX_BYTES
+    rows = int(stretch_bytes / (WINDOW_MARGIN * mean_bytes))
     if rows < settings.batch_size:
         raise SettingsError(
             f"batches of {settings.batch_size:,} cells x {n_genes:,} genes do not fit into "
             f"{settings.memory_bytes / 1e6:,.0f} MB",
             way_out="take smaller batches (--batch_size), or allow more memory (--stream_memory)",
         )
-    return min(max(settings.window_rows, settings.batch_size), rows)
-
-
-def _longest_block_row_bytes(dataset: Dataset, block_rows: int) -> float:
-    """Bytes per row in the block with the most values."""
-    bounds = np.append(np.arange(0, dataset.n_cells, block_rows), dataset.n_cells)
-    elements = np.diff(dataset.indptr_C1[bounds]) / np.diff(bounds)
-    return float(elements.max(initial=1.0)) * dataset.bytes_per_element + 16
+    return stretch_bytes, min(max(settings.window_rows, settings.batch_size), rows)

@@ -11,6 +11,7 @@ from scnym.base.progress import SILENT, Progress, Task
 from scnym.base.settings import ConvertSettings, PredictSettings, StreamSettings
 from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.store import Store
+from scnym.feed.genes import matches_in_words
 from scnym.model.snapshot import Snapshot
 from scnym.results.labels import GeneCoverage, Labels, gene_coverage, label_cells, prediction_stream
 from scnym.runs.folder import SUMMARY_FILE, is_run, write_csv, write_json
@@ -76,6 +77,9 @@ def predict(
     store = open_input(Path(input_counts), out_path, convert_settings or ConvertSettings(), progress)
     stream = prediction_stream(store, snapshot, StreamSettings(batch_size=settings.batch_size))
     coverage = gene_coverage(store, stream, snapshot, settings.min_gene_coverage)
+    matched = matches_in_words(stream.gene_maps)
+    if matched:
+        progress.say(matched)
     tally = _Tally()
     with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
         labels = label_cells(stream, snapshot, torch.device("cpu"))

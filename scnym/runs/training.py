@@ -20,7 +20,7 @@ from scnym.base.settings import RunSettings
 from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
-from scnym.feed.genes import mismatch_advice
+from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.forward import all_logits
@@ -46,6 +46,8 @@ from scnym.runs.intake import UNLABELLED, CellLabels, annotated, labels_of, open
 from scnym.runs.report import write_report
 
 FOLDER = "tissue_independent"
+HIGH_AMPLIFICATION = 3.0
+"""Values decoded per value used, above which the user is told how to bring the classes together."""
 HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "mean_loss", "calibration_error")
 
 
@@ -137,6 +139,7 @@ def train_tissue_independent(
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
     job = _prepare(Path(input_counts), out_path, settings, progress)
     folds = make_folds(job.labels.codes_C, job.labels.classes, settings.split)
+    _say_what_clustering_gains(_balanced(job, folds[0]), job.labels, settings.label_column, progress)
     with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
         results = [_run_fold(job, fold, number, folder, progress) for number, fold in enumerate(folds)]
         summary = _summarise(job, results, target)
@@ -160,12 +163,25 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     return _Job(store, labels, genes, obs.index.to_numpy(), settings, torch.device("cpu"))
 
 
+def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
+    """Tell the user once, if much is decoded in vain."""
+    before = training.read_amplification
+    if before <= HIGH_AMPLIFICATION:
+        return
+    after = training.amplification_if_clustered(labels.codes_C)
+    if after < before:
+        progress.say(
+            f"{before:.1f} values are decoded for each that is used, because the cells of a class lie apart; in a "
+            f"store made with scnym convert --cluster_by {column} it would be {after:.1f}"
+        )
+
+
 def _model_genes(store: Store, genes_to_use: str | None, progress: Progress) -> Sequence[str]:
-    """Give the genes that all sources have, or those of them that stand in a list, in the order of the first source."""
-    shared = set.intersection(*(set(dataset.genes) for dataset in store.datasets))
+    """Give the genes that all sources have, or those of them that stand in a list."""
+    in_order = gene_list(store.datasets, "inner")
+    shared = set(in_order)
     if not shared:
         raise DataError("the sources share no gene", where=store.path, way_out="convert them apart")
-    in_order = [gene for gene in store.datasets[0].genes if gene in shared]
     if genes_to_use is None:
         return in_order
     path = Path(genes_to_use)
@@ -197,16 +213,7 @@ def _run_fold(job: _Job, fold: Fold, number: int, folder: Path, progress: Progre
 def _train_fold(job: _Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
     """Train in place; no row outside `fold.train` is drawn, counted for balance, or used for scaling."""
     settings = job.settings
-    codes_C = np.full_like(job.labels.codes_C, UNLABELLED)
-    codes_C[fold.train] = job.labels.codes_C[fold.train]
-    training = training_stream(
-        job.store,
-        codes_C,
-        job.genes,
-        settings.stream,
-        normalize_to=settings.network.normalize_to,
-        layout=layout_for(job.store),
-    )
+    training = _balanced(job, fold)
     if settings.network.scale_input:
         fit_input_scale(network, _in_order(job, fold.train, layout="csr"))
     n_draws = settings.training.epochs_for(training.plan.n_batches) * training.plan.n_draws
@@ -220,6 +227,19 @@ def _train_fold(job: _Job, fold: Fold, network: CellTypeNetwork, target: Path, p
             task=task,
             after_epoch=partial(_checkpoint, network, settings.training.checkpoint_every, target),
         )
+
+
+def _balanced(job: _Job, fold: Fold) -> StreamDataset:
+    codes_C = np.full_like(job.labels.codes_C, UNLABELLED)
+    codes_C[fold.train] = job.labels.codes_C[fold.train]
+    return training_stream(
+        job.store,
+        codes_C,
+        job.genes,
+        job.settings.stream,
+        normalize_to=job.settings.network.normalize_to,
+        layout=layout_for(job.store),
+    )
 
 
 def _in_order(job: _Job, rows: np.ndarray, layout: Layout | None = None) -> StreamDataset:
