@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import h5py
 import numba
@@ -251,7 +251,7 @@ def _append(dataset: h5py.Dataset, elements: np.ndarray) -> None:
     dataset[first:] = elements
 
 
-def _categories(codes: np.ndarray, name: str, n: int) -> pd.Categorical:
+def _categories(codes: np.ndarray, name: str, n: int) -> Any:
     width = len(str(n - 1))
     return pd.Categorical.from_codes(
         codes.tolist(), dtype=pd.CategoricalDtype([f"{name}_{k:0{width}d}" for k in range(n)])

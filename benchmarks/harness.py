@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -38,6 +40,30 @@ class Figure:
     def rate(self) -> float:
         """Cells per second."""
         return self.cells / self.seconds
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The same figure, taken in every round."""
+
+    figures: tuple[Figure, ...]
+
+    @property
+    def rate(self) -> float:
+        """Median of the cells per second."""
+        return statistics.median(figure.rate for figure in self.figures)
+
+    @property
+    def peak_bytes(self) -> float:
+        """Median of the peak memory."""
+        return statistics.median(figure.peak_bytes for figure in self.figures)
+
+    def times(self, other: "Rounds") -> float:
+        """How many times the rate of another this one is: the median of the ratios inside a round."""
+        return statistics.median(a.rate / b.rate for a, b in zip(self.figures, other.figures, strict=True))
+
+    def __str__(self) -> str:
+        return f"{self.rate:,.0f} cells/s, {self.peak_bytes / 1e6:,.0f} MB"
 
 
 @dataclass(frozen=True)
@@ -75,32 +101,47 @@ def measured(script: Path, step: str, *arguments: object, python: Path | str = s
     return Figure(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def medians(measurements: Mapping[str, Callable[[], Figure]], n_rounds: int) -> dict[str, Figure]:
-    """Take every measurement once a round, so that the machine's moods meet all alike; give medians."""
-    rounds: dict[str, list[Figure]] = {name: [] for name in measurements}
+def take_turns(plan: Mapping[str, Callable[[], Figure]], n_rounds: int) -> dict[str, Rounds]:
+    """Take every measurement once a round, one after the other, so that the machine's moods meet all alike."""
+    figures: dict[str, list[Figure]] = {name: [] for name in plan}
     for number in range(n_rounds):
-        for name, measure in measurements.items():
+        for name, measure in plan.items():
             figure = measure()
-            rounds[name].append(figure)
-            note = f"round {number + 1}  {name}: {figure.rate:,.0f}/s, {figure.peak_bytes / 1e6:,.0f} MB"
+            figures[name].append(figure)
+            note = f"round {number + 1}, {name}: {figure.rate:,.0f}/s, {figure.peak_bytes / 1e6:,.0f} MB"
             print(note, file=sys.stderr, flush=True)
-    return {
-        name: Figure(*(statistics.median(getattr(f, field) for f in figures) for field in Figure.__annotations__))
-        for name, figures in rounds.items()
-    }
+    return {name: Rounds(tuple(measured)) for name, measured in figures.items()}
 
 
-def timed_passes(one_pass: Callable[[], int], n_passes: int = 2) -> tuple[int, float]:
-    """Count a first pass that warms up, then time more; give the cells and seconds of these."""
-    one_pass()
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """Do something; give what it gives, and the seconds it took."""
     started = time.perf_counter()
-    cells = sum(one_pass() for _ in range(n_passes))
-    return cells, time.perf_counter() - started
+    result = work()
+    return result, time.perf_counter() - started
 
 
-def at_least(what: str, bar: str, figure: str, value: float, wanted: float) -> Line:
-    """Make a line that passes when `value` is not below `wanted`."""
-    return Line(what, bar, figure, value >= wanted)
+def passes_timed(one_pass: Callable[[], int], n_passes: int) -> tuple[int, float]:
+    """Make a pass that warms up, then more that count; give the cells and seconds of these."""
+    one_pass()
+    return timed(lambda: sum(one_pass() for _ in range(n_passes)))
+
+
+def ratio_line(what: str, wanted: float, ours: Rounds, rivals: Mapping[str, Rounds]) -> Line:
+    """Make a line that passes when our rate is `wanted` times that of the fastest of some others."""
+    name, theirs = max(rivals.items(), key=lambda rival: rival[1].rate)
+    ratio = ours.times(theirs)
+    return Line(what, f"{wanted:g} x {name}: {theirs}", f"{ratio:.2f} x: {ours}", ratio >= wanted)
+
+
+def growth_lines(what: str, small: Rounds, large: Rounds) -> list[Line]:
+    """Make lines that pass when memory and time per cell are the same, to a tenth, for more cells."""
+    memory, cost = large.peak_bytes / small.peak_bytes, small.times(large)
+    peaks = f"{small.peak_bytes / 1e6:,.0f} MB", f"{large.peak_bytes / 1e6:,.0f} MB"
+    times = f"{1e6 / small.rate:.1f} us", f"{1e6 / large.rate:.1f} us"
+    return [
+        Line(f"{what}: peak memory", f"at most 1.1 x {peaks[0]}", f"{memory:.2f} x: {peaks[1]}", memory <= 1.1),
+        Line(f"{what}: time per cell", f"at most 1.1 x {times[0]}", f"{cost:.2f} x: {times[1]}", cost <= 1.1),
+    ]
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -121,14 +162,14 @@ def _cpu_info() -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def write_results(name: str, text: str, lines: Sequence[Line], figures: Mapping[str, Figure]) -> None:
+def write_results(name: str, text: str, lines: Sequence[Line], figures: Mapping[str, Rounds]) -> None:
     """Write ``results/NAME.md`` and the same in JSON; print the text."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     record = {
         "machine": machine(),
         "lines": [asdict(line) for line in lines],
-        "figures": {key: asdict(figure) for key, figure in figures.items()},
+        "figures": {key: asdict(rounds)["figures"] for key, rounds in figures.items()},
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(text)
