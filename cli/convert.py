@@ -5,28 +5,47 @@ from typing import Annotated
 
 import typer
 
+from scnym.base.settings import ConvertSettings
+
 from . import options
 from .raw_input import convert_settings
 
+_DEFAULT = ConvertSettings()
+
 
 def convert(
-    inputs: Annotated[list[Path], typer.Argument(help="h5ad, loom, CSV or TSV files (also .gz).", metavar="INPUT...")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files, folders, patterns in quotes, stores, or a CSV with a column `path` (and `sample`, and any "
+            "annotations) that lists them.",
+            metavar="INPUT...",
+        ),
+    ],
     store: Annotated[Path, typer.Argument(help="The store to write.", metavar="STORE.zarr")],
     config: options.Config = None,
     input_genes: options.InputGenes = None,
+    csv_orientation: options.CsvOrientation = _DEFAULT.csv_orientation,
     layer: options.Layer = None,
     library_size: options.LibrarySize = None,
+    training_metadata: options.TrainingMetadata = None,
+    cluster_by: options.ClusterBy = None,
+    profile: options.Profile = _DEFAULT.profile,
     max_memory: options.MaxMemory = "1GB",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Convert raw counts into a Zarr store that streams, and that AnnData opens.
 
+    A conversion that was interrupted goes on where it was when the same command is given again.
+
     For example:
 
         scnym convert counts.h5ad counts.zarr
 
-        scnym convert donor1.csv.gz donor2.loom atlas.zarr --max_memory 500MB
+        scnym convert donor1.csv.gz donor2.loom sample3/filtered_feature_bc_matrix atlas.zarr --max_memory 500MB
+
+        scnym convert samples.csv atlas.zarr --cluster_by cell_type
     """
     del config
     import scnym
@@ -35,7 +54,15 @@ def convert(
     from .tables import print_store
 
     settings = convert_settings(
-        input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory, overwrite=overwrite
+        input_genes=input_genes,
+        csv_orientation=csv_orientation,
+        layer=layer,
+        library_size=library_size,
+        training_metadata=training_metadata,
+        cluster_by=cluster_by,
+        profile=profile,
+        max_memory=max_memory,
+        overwrite=overwrite,
     )
     finished = scnym.convert(inputs, store, settings, progress=make_progress())
     print_store(scnym.open_store(finished), as_json=json)

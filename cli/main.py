@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from .convert import convert
+from .export import export
 from .group import ScnymGroup, underscored
+from .inspect import inspect
 from .predict import predict_cell_types
 from .train import train_tissue_independent
+from .verify import verify
 
 # Threads that spin while they wait hold up the others on a busy machine: there, a training step took 0.78 s with
 # spinning and 0.12 s without. It only counts if it is set before torch is loaded.
@@ -43,5 +46,5 @@ def _scnym(
     del version
 
 
-for command in (convert, train_tissue_independent, predict_cell_types):
+for command in (convert, inspect, verify, export, train_tissue_independent, predict_cell_types):
     app.command(name=command.__name__)(command)

@@ -46,7 +46,7 @@ InputCounts = Annotated[
     Path,
     typer.Option(
         "--input_counts",
-        help="Cells x genes: a .zarr store, or an h5ad, loom, CSV or TSV (also .gz) of raw counts.",
+        help="Cells x genes: a .zarr store, or raw counts in any form that `scnym convert` takes.",
         rich_help_panel=DATA,
     ),
 ]
@@ -70,6 +70,26 @@ LibrarySize = Annotated[
         help="Column with each cell's total count, for files that hold only part of the genes.",
         rich_help_panel=DATA,
     ),
+]
+CsvOrientation = Annotated[
+    settings.Orientation,
+    typer.Option(
+        "--csv_orientation",
+        help="Whether a text table has a line per cell or per gene; auto: found out from the names.",
+        rich_help_panel=DATA,
+    ),
+]
+ClusterBy = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster_by",
+        help="Group the cells by this column, such as cell_type: balanced batches are then read in sequence.",
+        rich_help_panel=DATA,
+    ),
+]
+Profile = Annotated[
+    settings.Profile,
+    typer.Option("--profile", help="Compression: fast to read, small, or smallest (archive).", rich_help_panel=DATA),
 ]
 MaxMemory = Annotated[
     str,

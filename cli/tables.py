@@ -2,18 +2,22 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from scnym import PredictionSummary, RunSummary, Store
+    from scnym import Inspection, PredictionSummary, RunSummary, Store, VerifyReport
     from scnym.results.metrics import Metrics
+    from scnym.runs.inspection import SourceInspection
 
 _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
+MAX_CLASSES_SHOWN = 12
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
@@ -28,6 +32,84 @@ def print_store(store: "Store", *, as_json: bool) -> None:
         table.add_row(Text(source.file), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
     _STDOUT.print(table)
     _say(f"store: {store.path}")
+
+
+def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
+    """Print what a verification found."""
+    if as_json:
+        _print_json({**asdict(report), "n_lost_cells": report.n_lost_cells})
+        return
+    if report.faults:
+        table = _table("file", "fault")
+        for fault in report.faults:
+            table.add_row(Text(fault.file), fault.what)
+        _STDOUT.print(table)
+    if report.lost:
+        table = _table("lost in", "what", "first row", "last row")
+        for rows in report.lost:
+            table.add_row(rows.dataset, rows.what, f"{rows.first:,}", f"{rows.last:,}")
+        _STDOUT.print(table)
+    found = "all are what they were" if not report.faults else f"{len(report.faults):,} are not what they were"
+    _say(f"{report.n_files:,} files of {report.n_cells:,} cells: {found}")
+
+
+def print_export(target: Path, *, as_json: bool) -> None:
+    """Print where an export is."""
+    if as_json:
+        _print_json({"file": str(target), "bytes": target.stat().st_size})
+        return
+    _say(f"written: {target} ({_size(target.stat().st_size)})")
+
+
+def print_inspection(found: "Inspection", *, as_json: bool) -> None:
+    """Print what a path is."""
+    if as_json:
+        _print_json({**asdict(found), "n_cells": found.n_cells, "estimates": found.estimates()})
+        return
+    _say(f"{found.path}: {found.kind}, {_size(found.size_bytes)}")
+    if found.model:
+        _print_card(found.model)
+    for source in found.sources:
+        _print_source(source)
+    estimates = found.estimates()
+    if "convert_seconds" in estimates:
+        _say(
+            f"to expect on 2 cores: convert {_time(estimates['convert_seconds'])}, store about "
+            f"{_size(estimates['store_bytes'])}, memory 1 GB (--max_memory)"
+        )
+    if "epoch_seconds" in estimates:
+        _say(f"to expect on 2 cores: reading all cells once {_time(estimates['epoch_seconds'])}")
+
+
+def _print_source(source: "SourceInspection") -> None:
+    cells = "cells are known when it has been read" if source.n_cells is None else f"{source.n_cells:,} cells"
+    naming = source.genes
+    details = [naming.id_type, *(["with versions"] if naming.versioned else [])]
+    details += [f"{naming.species}, it seems"] if naming.species else []
+    _say(f"\n{source.sample}: {cells} x {source.n_genes:,} genes ({', '.join(details)})")
+    density = "" if source.values_per_cell is None else f", about {source.values_per_cell:,.0f} a cell"
+    _say(f"values: {source.values}{density}" + ("" if source.is_usable else "  - cannot be used as they are"))
+    for name, classes in source.columns.items():
+        shown = ", ".join(f"{label} {count:,}" for label, count in list(classes.items())[:MAX_CLASSES_SHOWN])
+        more = len(classes) - MAX_CLASSES_SHOWN
+        _say(f"{name}: {len(classes):,} values: {shown}" + (f" and {more:,} more" if more > 0 else ""))
+
+
+def _print_card(card: dict[str, Any]) -> None:
+    classes, naming = card["classes"], card["gene_naming"]
+    shown = ", ".join(classes[:MAX_CLASSES_SHOWN]) + (" ..." if len(classes) > MAX_CLASSES_SHOWN else "")
+    _say(f"names {len(classes):,} classes of column {card['label_column']}: {shown}")
+    species = f"; {naming.species}, it seems" if naming.species else ""
+    _say(f"reads {card['n_genes']:,} genes by {naming.id_type}{species}")
+    _say("judged: " + ", ".join(f"{name} {value:.3f}" for name, value in card["metrics"].items()))
+
+
+def _size(n_bytes: float) -> str:
+    return decimal(int(n_bytes))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 def print_run(summary: "RunSummary", *, as_json: bool) -> None:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     )
     from scnym.disk.ingest import convert
     from scnym.disk.store import Store, open_store
+    from scnym.disk.verify import VerifyReport, verify
     from scnym.feed.stream import Batch, StreamDataset, in_order_stream, training_stream
     from scnym.model.snapshot import Snapshot
+    from scnym.runs.export import export
+    from scnym.runs.inspection import Inspection, inspect
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.training import RunSummary
     from scnym.runs.training import train_tissue_independent as train
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
+    "Inspection": "scnym.runs.inspection:Inspection",
     "NetworkSettings": "scnym.base.settings:NetworkSettings",
     "PredictSettings": "scnym.base.settings:PredictSettings",
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
@@ -39,18 +43,23 @@ _HOMES = {
     "StreamSettings": "scnym.base.settings:StreamSettings",
     "TrainSettings": "scnym.base.settings:TrainSettings",
     "UserError": "scnym.base.errors:UserError",
+    "VerifyReport": "scnym.disk.verify:VerifyReport",
     "convert": "scnym.disk.ingest:convert",
+    "export": "scnym.runs.export:export",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
+    "inspect": "scnym.runs.inspection:inspect",
     "open_store": "scnym.disk.store:open_store",
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
     "train": "scnym.runs.training:train_tissue_independent",
     "training_stream": "scnym.feed.stream:training_stream",
+    "verify": "scnym.disk.verify:verify",
 }
 
 __all__ = [
     "Batch",
     "ConvertSettings",
+    "Inspection",
     "NetworkSettings",
     "PredictSettings",
     "PredictionSummary",
@@ -64,13 +73,17 @@ __all__ = [
     "StreamSettings",
     "TrainSettings",
     "UserError",
+    "VerifyReport",
     "convert",
+    "export",
     "in_order_stream",
+    "inspect",
     "open_store",
     "parse_bytes",
     "predict",
     "train",
     "training_stream",
+    "verify",
 ]
 
 

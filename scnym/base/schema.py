@@ -10,21 +10,29 @@ import numpy as np
 
 STORE_ENCODING = "scnym-store"
 FORMAT_VERSION = 1
+HASHES_FILE = "hashes.json"
 STORE_SUFFIX = ".zarr"
 
 N_COUNTS = "n_counts"
 N_GENES = "n_genes"
 SOURCE = "source"
-OWN_OBS_COLUMNS = (N_COUNTS, N_GENES, SOURCE)
+SOURCE_ROW = "source_row"
+"""In a store whose cells were regrouped: the row that each had in its source."""
+OWN_OBS_COLUMNS = (N_COUNTS, N_GENES, SOURCE, SOURCE_ROW)
+RENAMED = "renamed_obs_columns"
+"""Attribute of a dataset: new and old names of columns of obs that stepped aside."""
 
 Scale = Literal["counts", "ln_cp10k", "ln_cpm"]
 """What a stored value is: a raw count, ln(counts per 10,000 + 1), or ln(counts per million + 1)."""
 
-LIBRARY_OF_SCALE: dict[str, float] = {"ln_cp10k": 1e4, "ln_cpm": 1e6}
+LIBRARY_OF_SCALE: dict[Scale, float] = {"ln_cp10k": 1e4, "ln_cpm": 1e6}
 """Library size, in the units of expm1(value), of a cell stored on a logarithmic scale."""
 
 CHUNK_ROWS = 64
 MIN_CHUNK_ELEMENTS = 32_768
+CellNames = Literal["id", "sample:id"]
+"""How cells are named in a store: by their id, or with the sample's name before it where samples share ids."""
+
 MAX_SHARD_BYTES = 512 * 2**20
 
 

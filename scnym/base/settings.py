@@ -9,6 +9,8 @@ from scnym.base.errors import SettingsError
 DEFAULT_EPOCHS = 30
 DEFAULT_MIN_STEPS = 300
 Optimizer = Literal["mixed", "adamw", "adadelta"]
+Profile = Literal["fast", "small", "archive"]
+Orientation = Literal["auto", "cells_by_genes", "genes_by_cells"]
 GIGABYTE = 10**9
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)i?b?", re.IGNORECASE)
 _UNIT_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -51,11 +53,26 @@ class ConvertSettings:
     """Column of obs with each cell's total count, when the file holds only part of the genes."""
     input_genes: str | None = None
     """Text file with one gene name a line, for a matrix that carries no names."""
+    csv_orientation: Orientation = "auto"
+    """Whether a text table has a line per cell or a line per gene; auto: found out from the names."""
+    training_metadata: str | None = None
+    """Table with a row per cell, whose columns are joined to the cells' annotations by their ids."""
+    cluster_by: str | None = None
+    """Column of the annotations by which cells are grouped in the store, shuffled inside each group."""
+    profile: Profile = "fast"
+    """How counts are compressed: fast to read, small, or smallest (archive)."""
     overwrite: bool = False
     """Whether a finished store at the target may be replaced."""
 
     def __post_init__(self) -> None:
         _require(self.max_memory_bytes >= 10**8, "max_memory", self.max_memory_bytes, "100MB or more")
+        _require(self.profile in get_args(Profile), "profile", self.profile, "fast, small or archive")
+        _require(
+            self.csv_orientation in get_args(Orientation),
+            "csv_orientation",
+            self.csv_orientation,
+            "auto, cells_by_genes or genes_by_cells",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,15 @@
 """A table of cell annotations (CSV or TSV), joined to the cells of a store by their ids."""
 
+import zlib
 from pathlib import Path
 
 import pandas as pd
 
 from scnym.base.errors import DataError, FormatError, MissingInputError, examples
+
+SAMPLE_COLUMN = "sample"
+ROW_NAMES = "row_name"
+"""Name of the column in which R writes the names of rows without naming it."""
 
 
 def separator_of(path: Path) -> str:
@@ -14,7 +19,12 @@ def separator_of(path: Path) -> str:
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
-    """Read a table with one row per cell; every value is text, missing ones are NaN.
+    """Read a table with one row per cell; see `read_table`."""
+    return read_table(path, "check --training_metadata")
+
+
+def read_table(path: Path, way_out: str) -> pd.DataFrame:
+    """Read a table of text; missing values are NaN.
 
     Raises
     ------
@@ -22,44 +32,84 @@ def read_annotations(path: Path) -> pd.DataFrame:
         If it is not there, or cannot be read.
     """
     if not path.is_file():
-        raise MissingInputError("there is no such file", where=path, way_out="check --training_metadata")
+        raise MissingInputError("there is no such file", where=path, way_out=way_out)
     separator = separator_of(path)
     try:
-        return pd.read_csv(path, sep=separator, dtype=str, index_col=False)
-    except (ValueError, OSError, EOFError) as fault:
+        table = pd.read_csv(path, sep=separator, dtype=str, index_col=False, encoding="utf-8-sig")
+        return _with_row_names(path, table, separator)
+    except (ValueError, OSError, EOFError, zlib.error) as fault:
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
-def join_annotations(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Add the table's columns to obs; cells are matched by id, never by order alone.
+def _with_row_names(path: Path, table: pd.DataFrame, separator: str) -> pd.DataFrame:
+    """Read a table again whose lines have one field more than its header, as R writes row names."""
+    if not len(table):
+        return table
+    first = pd.read_csv(path, sep=separator, dtype=str, header=None, skiprows=1, nrows=1)
+    if first.shape[1] != table.shape[1] + 1:
+        return table
+    return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig").rename_axis(ROW_NAMES).reset_index()
 
-    The id column is the one that holds the most ids of cells. Rows about other cells are ignored; columns of
-    the table replace columns of obs that have the same name.
+
+def join_annotations(
+    obs: pd.DataFrame, table: pd.DataFrame, path: Path, *, sample: str | None = None, has_cell_ids: bool = True
+) -> pd.DataFrame:
+    """Add the table's columns to obs; cells are matched by id.
+
+    The id column is the one that holds the most ids of cells, as they are or as ``SAMPLE:ID``. Where the table has a
+    column `sample` that names this sample, only those rows count. Rows about other cells are ignored; columns of the
+    table replace columns of obs that have the same name. Cells without ids of their own are matched by order, if the
+    table has as many rows.
 
     Raises
     ------
     DataError
         If no column holds the ids, an id stands twice, or cells are not in the table.
     """
-    known = set(obs.index)
-    overlaps = {name: len(known.intersection(table[name].dropna())) for name in table.columns}
-    id_column = max(overlaps, key=lambda name: overlaps[name], default=None)
-    if id_column is None or not overlaps[id_column]:
+    if sample is not None and SAMPLE_COLUMN in table and (table[SAMPLE_COLUMN] == sample).any():
+        table = table[table[SAMPLE_COLUMN] == sample]
+    ids, id_column = _best_ids(obs, table, sample)
+    if id_column is None and not has_cell_ids:
+        return _by_order(obs, table, path)
+    if id_column is None:
         raise DataError(
             f"no column holds the ids of the cells, such as {examples(obs.index[:3])}",
             where=path,
             way_out="add a column with the cell ids of the count matrix",
         )
+    columns = _rows_of(ids, table, id_column, path).set_axis(obs.index)
+    return pd.concat([obs.drop(columns=[name for name in columns if name in obs]), columns], axis="columns")
+
+
+def _best_ids(obs: pd.DataFrame, table: pd.DataFrame, sample: str | None) -> tuple[pd.Index, str | None]:
+    """Give the form of the cells' ids and the column that have most in common; None for the column if none has any."""
+    forms = [obs.index, *([obs.index.map(lambda cell: f"{sample}:{cell}")] if sample else [])]
+    found = [(int(table[name].isin(form).sum()), form, name) for form in forms for name in table.columns]
+    n_shared, form, name = max(found, key=lambda one: one[0], default=(0, obs.index, None))
+    return (form, str(name)) if n_shared else (obs.index, None)
+
+
+def _rows_of(cells: pd.Index, table: pd.DataFrame, id_column: str, path: Path) -> pd.DataFrame:
+    table = table[table[id_column].isin(cells)]
     ids = table[id_column]
-    repeated = ids[ids.duplicated() & ids.isin(known)].unique()
+    repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         raise DataError(f"cell {examples(repeated)} stands twice", where=path, way_out="keep one row per cell")
-    missing = obs.index.difference(pd.Index(ids))
+    missing = cells.difference(pd.Index(ids))
     if len(missing):
         raise DataError(
-            f"{len(missing):,} of {len(obs):,} cells are not in the table, such as {examples(missing[:3])}",
+            f"{len(missing):,} of {len(cells):,} cells are not in the table, such as {examples(missing[:3])}",
             where=path,
             way_out="give every cell a row; leave its label empty if it has none",
         )
-    columns = table[ids.isin(known)].set_index(id_column).reindex(obs.index)
-    return pd.concat([obs.drop(columns=[name for name in columns if name in obs]), columns], axis="columns")
+    return table.set_index(id_column).reindex(cells)
+
+
+def _by_order(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if len(table) != len(obs):
+        raise DataError(
+            f"the table has {len(table):,} rows, but there are {len(obs):,} cells, which have no ids",
+            where=path,
+            way_out="give it one row per cell, in the order of the cells",
+        )
+    return pd.concat([obs, table.set_axis(obs.index)], axis="columns")

@@ -4,11 +4,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from scnym.base.errors import OutputExistsError
+from scnym.base.errors import OutputExistsError, UserError
+
+RESULT = "result"
+"""Subfolder of a resumable job's folder that becomes its target."""
 
 
 @contextmanager
@@ -50,6 +53,50 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
                 "something was put there meanwhile", where=target, way_out=f"the finished work is in {folder}: move it"
             ) from fault
         _publish(folder, target)
+
+
+@contextmanager
+def resumable(
+    target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool], worth_keeping: Callable[[Path], bool]
+) -> Iterator[Path]:
+    """Give a folder to work in; its subfolder `RESULT` becomes `target` when the block ends without an error.
+
+    As `aside`, but what a killed or interrupted run left is still there, for the block to go on with.
+
+    Parameters
+    ----------
+    target, overwrite, is_replaceable
+        As in `aside`.
+    worth_keeping
+        Asked about the folder when the block fails by the user's mistake: whether something finished is in it that
+        a next run will not have to do again. After other failures, a full disk or Ctrl-C, it is always kept.
+
+    Raises
+    ------
+    OutputExistsError
+        As in `aside`.
+    """
+    target = target.resolve()
+    check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
+    folder = target.with_name(f".{target.name}.partial")
+    if target.exists() and folder.exists() and not (folder / RESULT).exists():
+        _remove_unless_locked(folder)  # killed between the last two steps of a run that had finished its work
+    check()
+    with _locked(folder, target):
+        try:
+            yield folder
+        except UserError:
+            if not worth_keeping(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        check()
+        _publish(folder / RESULT, target)
+        shutil.rmtree(folder)
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    with suppress(OutputExistsError), _locked(folder, folder):
+        shutil.rmtree(folder)
 
 
 def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:

@@ -3,7 +3,7 @@
 C cells, G genes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,26 +21,71 @@ LIBRARY_TOLERANCE = 1e-3
 """Relative spread of the library sizes of cells that were normalised to one total (32-bit rounding is far below)."""
 
 
-@dataclass
-class ValueCensus:
-    """Grows block by block; `scale` is known at the end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueRange:
+    """What is known of some values; two ranges are joined into that of both."""
 
-    path: Path
-    genes: pd.Index
+    high: float = 0.0
+    """Largest value."""
     integral: bool = True
-    """Whether every value so far is a whole number."""
-    max_value: float = 0.0
-    """Largest value so far."""
-    _log_totals: tuple[float, float] = field(default=(np.inf, -np.inf))
-    """Smallest and largest sum of expm1(value) over a cell that has any."""
+    """Whether every value is a whole number."""
+    log_low: float = np.inf
+    log_high: float = -np.inf
+    """Smallest and largest sum of expm1(value) over a cell that has any, where the values may be logarithms."""
 
-    def check(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
-        """Refuse a block, as it stands in the file, with a value that no count can have.
+    def joined(self, other: "ValueRange") -> "ValueRange":
+        """Give the range of these and the other values."""
+        return ValueRange(
+            high=max(self.high, other.high),
+            integral=self.integral and other.integral,
+            log_low=min(self.log_low, other.log_low),
+            log_high=max(self.log_high, other.log_high),
+        )
+
+    def as_floats(self) -> tuple[float, float, float, float]:
+        """Give all fields as numbers, to be set aside."""
+        return self.high, float(self.integral), self.log_low, self.log_high
+
+    @classmethod
+    def from_floats(cls, high: float, integral: float, log_low: float, log_high: float) -> "ValueRange":
+        """Take them up again."""
+        return cls(high=float(high), integral=bool(integral), log_low=float(log_low), log_high=float(log_high))
+
+    def scale(self, path: Path) -> Scale:
+        """Say what the values of a whole source are.
 
         Raises
         ------
         DataError
-            If a value is NaN, infinite or negative; names the cell and the gene.
+            If they are neither counts nor ln(CP10k+1) nor ln(CPM+1) of whole libraries.
+        """
+        if self.integral or self.high > MAX_LOG:
+            return "counts"
+        for scale, library in LIBRARY_OF_SCALE.items():
+            if library * (1 - LIBRARY_TOLERANCE) <= self.log_low and self.log_high <= library * (1 + LIBRARY_TOLERANCE):
+                return scale
+        raise DataError(
+            "the values are neither counts nor ln(CP10k+1) or ln(CPM+1) of whole cells: undone, the cells' totals "
+            f"run from {self.log_low:,.0f} to {self.log_high:,.0f}",
+            where=path,
+            way_out="give the raw counts; in an h5ad they are often found with --layer raw or --layer counts",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChecks:
+    """Refuses values that no count can have; names the source, the cell and the gene."""
+
+    path: Path
+    genes: pd.Index
+
+    def check(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
+        """Check a block as it stands in the file.
+
+        Raises
+        ------
+        DataError
+            If a value is NaN, infinite or negative.
         """
         values = counts_CG.data
         if not len(values):
@@ -49,13 +94,13 @@ class ValueCensus:
             faulty = ~(np.isfinite(values) & (values >= 0))
             self._refuse(counts_CG, cells, faulty, "is negative or not a finite number")
 
-    def add(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:
-        """Take in a block that has passed the check, in canonical order.
+    def range_of(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> ValueRange:
+        """Look at a block that has passed the check, in canonical order.
 
         Raises
         ------
         DataError
-            If a value is too large to be kept exactly; names the cell and the gene.
+            If a value is too large to be kept exactly.
         """
         values = counts_CG.data
         high = float(values.max(initial=0))
@@ -63,42 +108,10 @@ class ValueCensus:
             self._refuse(
                 counts_CG, cells, values > LARGEST_COUNT, f"is above {LARGEST_COUNT:,}, the largest that is kept"
             )
-        self.max_value = max(self.max_value, high)
-        if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-            self.integral = False
-            if high <= MAX_LOG:
-                self._note_log_totals(counts_CG)
-
-    def scale(self) -> Scale:
-        """Say what the values are.
-
-        Raises
-        ------
-        DataError
-            If they are neither counts nor ln(CP10k+1) nor ln(CPM+1) of whole libraries.
-        """
-        if self.integral or self.max_value > MAX_LOG:
-            return "counts"
-        low, high = self._log_totals
-        for scale in ("ln_cp10k", "ln_cpm"):
-            library = LIBRARY_OF_SCALE[scale]
-            if library * (1 - LIBRARY_TOLERANCE) <= low and high <= library * (1 + LIBRARY_TOLERANCE):
-                return scale
-        raise DataError(
-            "the values are neither counts nor ln(CP10k+1) or ln(CPM+1) of whole cells: undone, the cells' totals "
-            f"run from {low:,.0f} to {high:,.0f}",
-            where=self.path,
-            way_out="give the raw counts; in an h5ad they are often found with --layer raw or --layer counts",
-        )
-
-    def _note_log_totals(self, counts_CG: sparse.csr_matrix) -> None:
-        undone = counts_CG.astype(np.float64)
-        np.expm1(undone.data, out=undone.data)
-        totals = np.asarray(undone.sum(axis=1)).ravel()
-        totals = totals[totals > 0]
-        if len(totals):
-            low, high = self._log_totals
-            self._log_totals = (min(low, float(totals.min())), max(high, float(totals.max())))
+        if values.dtype.kind != "f" or np.array_equal(values, np.rint(values)):
+            return ValueRange(high=high)
+        low_total, high_total = _log_totals(counts_CG) if high <= MAX_LOG else (np.inf, -np.inf)
+        return ValueRange(high=high, integral=False, log_low=low_total, log_high=high_total)
 
     def _refuse(self, counts_CG: sparse.csr_matrix, cells: pd.Index, faulty: np.ndarray, fault: str) -> None:
         at = int(np.flatnonzero(faulty)[0])
@@ -108,3 +121,11 @@ class ValueCensus:
             where=f"{self.path}, cell {cells[row]}, gene {self.genes[counts_CG.indices[at]]}",
             way_out="give raw counts: numbers from 0 up; scaled or centred values cannot be used",
         )
+
+
+def _log_totals(counts_CG: sparse.csr_matrix) -> tuple[float, float]:
+    undone = counts_CG.astype(np.float64)
+    np.expm1(undone.data, out=undone.data)
+    totals = np.asarray(undone.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    return float(totals.min(initial=np.inf)), float(totals.max(initial=-np.inf))

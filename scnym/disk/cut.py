@@ -1,17 +1,25 @@
 """Parts of a source set aside on disk: checked and in canonical order, before the store's final dtypes are known.
 
 Values and dtypes of a whole source are only known when its last cell has been read. Raw inputs may be slow to read
-(text, gzip), so they are read once; the parts are read back to write the store.
+(text, gzip), so they are read once; the parts are read back to write the store. A part that stands was written whole,
+so a killed run goes on after it.
 """
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from scnym.base.schema import index_dtype, value_dtype
+from scnym.disk.checks import ValueRange
+
+PREFIX, SUFFIX = "part_", ".npz"
+WHOLE = "whole"
+"""Marks parts that hold all cells of their source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,39 +31,87 @@ class Part:
     row_lengths_C: np.ndarray
 
 
-@dataclass
 class Parts:
-    """The parts of one source, one folder, in the order of the cells."""
+    """The parts of one source, in one folder, in the order of the cells.
 
-    folder: Path
-    n_parts: int = 0
-    n_elements: int = 0
-    row_lengths: list[np.ndarray] = field(default_factory=list)
+    Parameters
+    ----------
+    folder
+        Where they are; those of an earlier, interrupted run are taken up.
+    """
 
-    def add(self, counts_CG: sparse.csr_matrix, *, integral: bool) -> None:
-        """Set a block of cells aside."""
-        dtype = value_dtype(float(counts_CG.data.max(initial=0)), integral=integral)
-        row_lengths_C = np.diff(counts_CG.indptr).astype(np.int64)
-        stem = self.folder / f"part_{self.n_parts:06d}"
-        np.save(stem.with_suffix(".values.npy"), counts_CG.data.astype(dtype))
-        np.save(stem.with_suffix(".indices.npy"), counts_CG.indices.astype(index_dtype(counts_CG.shape[1])))
-        self.row_lengths.append(row_lengths_C)
-        self.n_parts += 1
-        self.n_elements += int(row_lengths_C.sum())
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._paths = sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
+        self._lengths = [self._load(path, "row_lengths_C") for path in self._paths]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells in the parts that stand."""
+        return sum(map(len, self._lengths))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all cells of the source are here."""
+        return (self.folder / WHOLE).exists()
+
+    def close(self) -> None:
+        """Say that all cells are here."""
+        (self.folder / WHOLE).touch()
+
+    def add(self, counts_CG: sparse.csr_matrix, cells: pd.Index, values: ValueRange) -> None:
+        """Set aside a block of cells, in canonical order, with what is known of its values."""
+        dtype = value_dtype(values.high, integral=values.integral)
+        arrays = {
+            "values_N": counts_CG.data.astype(dtype),
+            "indices_N": counts_CG.indices.astype(index_dtype(counts_CG.shape[1])),
+            "row_lengths_C": np.diff(counts_CG.indptr).astype(np.int64),
+            "totals_C": np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel(),
+            "cells": np.frombuffer(json.dumps(list(cells)).encode(), np.uint8),
+            "range": np.array(values.as_floats()),
+        }
+        path = self.folder / f"{PREFIX}{len(self._paths):06d}{SUFFIX}"
+        unfinished = path.with_name(f".{path.name}")
+        with unfinished.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type] - the stubs take the names of arrays for flags
+        self._paths.append(unfinished.rename(path))
+        self._lengths.append(arrays["row_lengths_C"])
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
     def __iter__(self) -> Iterator[Part]:
-        for number, row_lengths_C in enumerate(self.row_lengths):
-            stem = self.folder / f"part_{number:06d}"
-            yield Part(
-                np.load(stem.with_suffix(".values.npy"), allow_pickle=False),
-                np.load(stem.with_suffix(".indices.npy"), allow_pickle=False),
-                row_lengths_C,
-            )
+        return self.starting_at(0)
 
-    def indptr(self) -> np.ndarray:
-        """Row pointers of the whole source, shape (n_cells + 1,)."""
-        lengths = np.concatenate([np.zeros(1, np.int64), *self.row_lengths])
-        return np.cumsum(lengths)
+    def starting_at(self, number: int) -> Iterator[Part]:
+        """Give the parts from one on."""
+        for path, lengths in zip(self._paths[number:], self._lengths[number:], strict=True):
+            yield Part(self._load(path, "values_N"), self._load(path, "indices_N"), lengths)
+
+    def row_lengths(self) -> np.ndarray:
+        """Count the stored values of every cell, shape (n_cells,)."""
+        return np.concatenate([np.empty(0, np.int64), *self._lengths])
+
+    def totals(self) -> np.ndarray:
+        """Sum of every cell's values, float64, shape (n_cells,)."""
+        return np.concatenate([np.empty(0), *(self._load(path, "totals_C") for path in self._paths)])
+
+    def cells(self) -> pd.Index:
+        """Ids of the cells."""
+        lists = [json.loads(self._load(path, "cells").tobytes()) for path in self._paths]
+        return pd.Index([cell for part in lists for cell in part], dtype=object)
+
+    def value_range(self) -> ValueRange:
+        """Say what is known of the values of all parts."""
+        found = ValueRange()
+        for path in self._paths:
+            found = found.joined(ValueRange.from_floats(*self._load(path, "range")))
+        return found
+
+    def _load(self, path: Path, name: str) -> np.ndarray:
+        with np.load(path, allow_pickle=False) as file:
+            return file[name]
 
 
 def canonical(counts_CG: sparse.csr_matrix) -> sparse.csr_matrix:

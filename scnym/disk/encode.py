@@ -1,25 +1,74 @@
-"""Arrays written to Zarr shard by shard, through the Rust codec pipeline, in bounded memory."""
+"""Arrays written to Zarr shard by shard, through the Rust codec pipeline, in bounded memory.
 
-from collections.abc import Iterator
+Every chunk carries a checksum (CRC-32C), which costs nothing that could be measured: of a damaged shard, all but the
+damaged chunks are known to be whole (`scnym.disk.verify`).
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from scnym.base.schema import chunk_elements, shard_elements
+from scnym.base.schema import chunk_elements, index_dtype, shard_elements
+from scnym.base.settings import Profile
+from scnym.disk.cut import Part
 
 CODEC_PIPELINE = "zarrs.ZarrsCodecPipeline"
-VALUES_CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
-INDICES_CODEC = BloscCodec(cname="lz4", clevel=3, shuffle="shuffle")
+SHARDS_IN_MEMORY = 16
+"""Share of the memory that one shard may take: values, indices, their encoded forms, and the blocks beside them."""
+INDPTR_CHUNK = 2**20
+Kind = Literal["values", "indices"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How an array is compressed."""
+
+    codecs: dict[str, Any]
+    """Keywords of `zarr.create_array`."""
+    min_itemsize: int = 1
+    """Smallest values that the codec takes, in bytes."""
+
+
+def encoding_of(profile: Profile, kind: Kind) -> Encoding:
+    """Give the codecs of a profile; ``benchmarks/results/convert.md`` has their sizes and speeds."""
+    if profile == "fast":
+        level, shuffle = (5, "bitshuffle") if kind == "values" else (3, "shuffle")
+        return Encoding(_checked(BloscCodec(cname="lz4", clevel=level, shuffle=shuffle)))  # type: ignore[arg-type]
+    if profile == "small":
+        zstd = ZstdCodec(level=3) if kind == "values" else BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+        return Encoding(_checked(zstd))
+    from zarr.codecs.numcodecs import PCodec
+
+    with rust_codecs():
+        return Encoding({"serializer": PCodec(level=8), **_checked()}, min_itemsize=2)
+
+
+def _checked(*compressors: Any) -> dict[str, Any]:
+    return {"compressors": [*compressors, Crc32cCodec()]}
 
 
 @contextmanager
-def rust_codecs() -> Iterator[None]:
-    """Arrays opened or made inside keep the Rust codec pipeline (5-9 times faster) for good."""
+def rust_codecs(*, in_order: bool = False) -> Iterator[None]:
+    """Arrays opened or made inside keep the Rust codec pipeline (5-9 times faster) for good.
+
+    With `in_order` chunks are encoded by one thread, so that they stand in a shard in their order: several threads
+    append each as it is done, and no two conversions would give the same bytes.
+    """
     import zarrs  # noqa: F401 - registers the pipeline
 
-    with zarr.config.set({"codec_pipeline.path": CODEC_PIPELINE}):
+    threads = {"threading.max_workers": 1} if in_order else {}
+    with zarr.config.set({"codec_pipeline.path": CODEC_PIPELINE, **threads}), warnings.catch_warnings():
+        # Zarr warns that PCodec is not in its specification; the Rust pipeline and zarr-python both read it.
+        warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
         yield
 
 
@@ -34,13 +83,16 @@ class ShardWriter:
         Its final length.
     elements_per_row
         Mean number of stored values per cell, which decides the chunk length.
-    dtype, codec
+    dtype, encoding
         What is stored, and how it is compressed.
     never_stored
         A value that no element has. A chunk of nothing but this value would not be written, so every chunk is, and
         one that is not there is known to be lost.
     max_shard_bytes
         Most memory that a shard may take before compression, in bytes.
+    n_written
+        Elements that an earlier, interrupted run has written: whole shards. They are appended all the same, and left
+        as they are.
     """
 
     def __init__(
@@ -51,29 +103,37 @@ class ShardWriter:
         n_elements: int,
         elements_per_row: float,
         dtype: np.dtype,
-        codec: BloscCodec,
+        encoding: Encoding,
         never_stored: int,
         max_shard_bytes: int,
+        n_written: int = 0,
     ) -> None:
         chunk = chunk_elements(elements_per_row)
         shard = shard_elements(n_elements, chunk, max_shard_bytes, dtype.itemsize)
-        with rust_codecs():
-            self._array = group.create_array(
-                name,
-                shape=(n_elements,),
-                dtype=dtype,
-                chunks=(chunk,),
-                shards=(shard,),
-                compressors=codec,
-                fill_value=never_stored,
+        self.n_written = n_written
+        with rust_codecs(in_order=True):
+            self._array: Any = (
+                group[name]
+                if n_written
+                else group.create_array(
+                    name,
+                    shape=(n_elements,),
+                    dtype=dtype,
+                    chunks=(chunk,),
+                    shards=(shard,),
+                    fill_value=never_stored,
+                    overwrite=True,
+                    **encoding.codecs,
+                )
             )
         self._buffer = np.empty(shard, dtype)
         self._in_buffer = 0
-        self._written = 0
+        self._to_skip = n_written
 
     def append(self, elements: np.ndarray) -> None:
         """Add elements; they are cast to the array's dtype."""
-        start = 0
+        start = min(self._to_skip, len(elements))
+        self._to_skip -= start
         while start < len(elements):
             room = len(self._buffer) - self._in_buffer
             piece = elements[start : start + room]
@@ -89,6 +149,105 @@ class ShardWriter:
             self._flush()
 
     def _flush(self) -> None:
-        stop = self._written + self._in_buffer
-        self._array[self._written : stop] = self._buffer[: self._in_buffer]
-        self._written, self._in_buffer = stop, 0
+        stop = self.n_written + self._in_buffer
+        self._array[self.n_written : stop] = self._buffer[: self._in_buffer]
+        self.n_written, self._in_buffer = stop, 0
+
+
+def write_csr(
+    group: zarr.Group,
+    parts: Iterable[Part],
+    row_lengths_C: np.ndarray,
+    *,
+    n_genes: int,
+    values_dtype: np.dtype,
+    profile: Profile,
+    max_memory_bytes: int,
+    journal: Path,
+) -> str:
+    """Write the counts of a dataset as CSR.
+
+    Parameters
+    ----------
+    group
+        The dataset; X is made in it.
+    parts
+        All cells, in order.
+    row_lengths_C
+        Stored values of every cell, in the same order.
+    n_genes
+        Number of genes.
+    values_dtype
+        Smallest dtype that holds every value exactly.
+    profile
+        How the counts are compressed.
+    max_memory_bytes
+        Most memory that shards and blocks may take together, in bytes.
+    journal
+        File that says how far the writing is; an interrupted run goes on after the last whole shard.
+
+    Returns
+    -------
+    str
+        SHA-256 of values, indices and indptr, which depends on the counts alone.
+    """
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(row_lengths_C, dtype=np.int64)])
+    written: dict[str, int] = json.loads(journal.read_text()) if journal.exists() else {}
+    if not written:
+        attributes = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
+        shape = [len(row_lengths_C), n_genes]
+        group.create_group("X", attributes={**attributes, "shape": shape}, overwrite=True)
+    matrix = cast("zarr.Group", group["X"])
+    shared: dict[str, Any] = {
+        "n_elements": int(indptr[-1]),
+        "elements_per_row": int(indptr[-1]) / len(row_lengths_C),
+        "max_shard_bytes": max_memory_bytes // SHARDS_IN_MEMORY,
+    }
+    encodings = {kind: encoding_of(profile, kind) for kind in ("values", "indices")}
+    stored_dtype = _at_least(values_dtype, encodings["values"].min_itemsize)
+    genes_dtype = index_dtype(n_genes)
+    writers = {
+        "data": ShardWriter(
+            matrix,
+            "data",
+            dtype=stored_dtype,
+            encoding=encodings["values"],
+            never_stored=0,
+            n_written=written.get("data", 0),
+            **shared,
+        ),
+        "indices": ShardWriter(
+            matrix,
+            "indices",
+            dtype=genes_dtype,
+            encoding=encodings["indices"],
+            never_stored=int(np.iinfo(genes_dtype).max),
+            n_written=written.get("indices", 0),
+            **shared,
+        ),
+    }
+    content_hash = _append_all(writers, parts, (values_dtype, genes_dtype), journal)
+    matrix.create_array("indptr", data=indptr, chunks=(min(len(indptr), INDPTR_CHUNK),), fill_value=-1, overwrite=True)
+    return hashlib.sha256(content_hash + hashlib.sha256(indptr.data).digest()).hexdigest()
+
+
+def _append_all(
+    writers: dict[str, ShardWriter], parts: Iterable[Part], dtypes: tuple[np.dtype, np.dtype], journal: Path
+) -> bytes:
+    """Write all parts and note after each how far the shards are; give the hashes of values and of indices."""
+    hashes = hashlib.sha256(), hashlib.sha256()
+    for part in parts:
+        arrays = (part.values_N, part.indices_N)
+        for writer, elements, content, dtype in zip(writers.values(), arrays, hashes, dtypes, strict=True):
+            writer.append(elements)
+            content.update(elements.astype(dtype, copy=False).data)
+        unfinished = journal.with_name(f".{journal.name}")
+        unfinished.write_text(json.dumps({name: writer.n_written for name, writer in writers.items()}))
+        unfinished.rename(journal)
+    for writer in writers.values():
+        writer.close()
+    return b"".join(content.digest() for content in hashes)
+
+
+def _at_least(dtype: np.dtype, itemsize: int) -> np.dtype:
+    return dtype if dtype.itemsize >= itemsize else np.dtype(f"<{dtype.kind}{itemsize}")

@@ -1,57 +1,58 @@
 """The converter: raw files are read once in bounded blocks, checked, set aside in parts, and written as a store.
 
 The store is built beside its target and renamed when it is whole, so a target that exists is a store that is
-finished.
+finished. Everything on the way there stands in files that are whole or not there, so a run that was killed goes on
+where it was.
+
+C cells, N stored values.
 """
 
 import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import write_elem
-from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import (
     FORMAT_VERSION,
-    LIBRARY_OF_SCALE,
-    N_COUNTS,
-    N_GENES,
-    OWN_OBS_COLUMNS,
-    SOURCE,
+    RENAMED,
+    SOURCE_ROW,
     STORE_ENCODING,
     STORE_SUFFIX,
     Scale,
     dataset_name,
-    index_dtype,
     value_dtype,
 )
 from scnym.base.settings import ConvertSettings
-from scnym.disk.aside import aside, require_replaceable
-from scnym.disk.checks import ValueCensus
-from scnym.disk.cut import Parts, canonical
-from scnym.disk.encode import INDICES_CODEC, VALUES_CODEC, ShardWriter
-from scnym.disk.formats.block import Source
-from scnym.disk.formats.sniff import open_source
+from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.arrange import RowArranger
+from scnym.disk.aside import RESULT, require_replaceable, resumable
+from scnym.disk.checks import ValueChecks
+from scnym.disk.cut import Part, Parts, canonical
+from scnym.disk.encode import rust_codecs, write_csr
+from scnym.disk.formats.block import ScatteredSource, Source
+from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.formats.sniff import AnySource, is_store, open_source
+from scnym.disk.formats.turned import TurnedSource
+from scnym.disk.frames import library_sizes, with_own_columns, write_frames
+from scnym.disk.gather import Input, gather
+from scnym.disk.hashes import write_hashes
 
 BYTES_PER_ELEMENT = 64
 """Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 MAX_BLOCK_ELEMENTS = 2**22
-SHARDS_IN_MEMORY = 16
-"""Share of the memory that one shard may take: values, indices, their encoded forms, and the blocks beside them."""
-INDPTR_CHUNK = 2**20
-EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
+ENTRY, CELL_HASHES = "entry.json", "cells.npy"
+REGROUPING_SEED = 0
 
 
 def convert(
@@ -61,12 +62,15 @@ def convert(
     *,
     progress: Progress = SILENT,
 ) -> Path:
-    """Convert raw files into one store; each file becomes a dataset with its own genes.
+    """Convert raw files into one store; each becomes a dataset with its own genes.
+
+    A run that was killed is completed by the same call, which does only what is missing.
 
     Parameters
     ----------
     inputs
-        h5ad, loom, CSV or TSV files (the text also gzipped).
+        Files (h5ad, loom, CSV or TSV, also gzipped; 10x h5), folders (10x matrices, Zarr, stores, or folders of all
+        these), patterns such as ``data/*.h5ad``, or manifests (see `scnym.disk.gather.gather`).
     target
         The store to write, ending in ``.zarr``.
     settings
@@ -89,25 +93,23 @@ def convert(
     settings = settings or ConvertSettings()
     target = Path(target)
     _check_target(target, inputs, settings)
-    sources = [open_source(Path(path), settings) for path in inputs]
-    with aside(target, overwrite=settings.overwrite, is_replaceable=is_store) as folder:
-        root = zarr.create_group(folder, zarr_format=3)
-        manifest: list[dict[str, Any]] = []
-        known_cells: set[str] = set()
-        for number, source in enumerate(sources):
-            obs, entry = _convert_source(source, root, folder / dataset_name(number), settings, progress)
-            _require_new_cells(known_cells, obs.index, source)
-            manifest.append(entry)
-        _seal(root, manifest, settings)
+    gathered = gather(inputs)
+    if gathered.left_out:
+        progress.say(f"left out, not of a known format: {examples(path.name for path in gathered.left_out)}")
+    table = None if settings.training_metadata is None else read_annotations(Path(settings.training_metadata))
+    for one in gathered.inputs:
+        _check_source(one, open_source(one.path, settings, one.dataset), settings, table)
+    with resumable(
+        target, overwrite=settings.overwrite, is_replaceable=is_store, worth_keeping=_holds_finished
+    ) as folder:
+        root = zarr.open_group(folder / RESULT, mode="a", zarr_format=3, use_consolidated=False)
+        jobs = [
+            _DatasetJob(one, root, dataset_name(number), folder, settings, table, progress)
+            for number, one in enumerate(gathered.inputs)
+        ]
+        entries = [job.entry() for job in jobs]
+        _seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
-
-
-def is_store(path: Path) -> bool:
-    """Whether a path is a folder that a conversion has written."""
-    try:
-        return json.loads((path / "zarr.json").read_bytes())["attributes"]["encoding-type"] == STORE_ENCODING
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertSettings) -> None:
@@ -124,196 +126,215 @@ def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertS
             )
 
 
-def _require_new_cells(known: set[str], cells: pd.Index, source: Source) -> None:
-    again = [cell for cell in cells if cell in known]
-    if again:
+def _check_source(one: Input, source: AnySource, settings: ConvertSettings, table: pd.DataFrame | None) -> None:
+    """Find what is wrong with columns before any counts are read."""
+    wanted = settings.cluster_by
+    frames = [frame for frame in (source.obs, table) if frame is not None]
+    known = [*one.columns, *(str(name) for frame in frames for name in frame.columns)]
+    if wanted is not None and wanted not in known:
         raise DataError(
-            f"{len(again):,} cell ids stand in an earlier input too, such as {examples(again[:3])}",
-            where=source.path,
-            way_out="make them unique first, for instance with the sample's name in front, or write one store a file",
+            f"there is no column {wanted!r} among the cells' annotations",
+            where=one.path,
+            way_out=f"give --cluster_by one of {examples(known)}" if known else "give --training_metadata",
         )
-    known.update(cells)
 
 
-def _convert_source(
-    source: Source, root: zarr.Group, folder: Path, settings: ConvertSettings, progress: Progress
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Write one dataset; give its annotations, and its line of the manifest."""
-    name, parts_folder = folder.name, folder.with_suffix(".parts")
-    parts_folder.mkdir()
-    census = ValueCensus(source.path, source.var.index)
-    parts = Parts(parts_folder)
-    obs, totals_C = _cut(source, parts, census, settings, progress)
-    scale = census.scale()
-    obs = _finish_obs(obs, totals_C, np.concatenate(parts.row_lengths), source, scale, settings)
-    group = root.create_group(name, attributes={"encoding-type": "anndata", "encoding-version": "0.1.0"})
-    content_hash = _write_counts(group, parts, census, len(source.var), settings)
-    _write_frames(group, obs, source.var)
-    group.attrs["scale"] = scale
-    shutil.rmtree(parts_folder)
-    entry = {
-        "dataset": name,
-        "file": source.path.name,
-        "sha256": content_hash,
-        "n_cells": len(obs),
-        "n_genes": len(source.var),
-        "scale": scale,
-    }
-    return obs, entry
+def _holds_finished(folder: Path) -> bool:
+    return any(folder.glob(f"*/{ENTRY}"))
 
 
-def _cut(
-    source: Source, parts: Parts, census: ValueCensus, settings: ConvertSettings, progress: Progress
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Read the source once into parts; give obs, and the sum of every cell's values."""
-    block_elements = min(MAX_BLOCK_ELEMENTS, settings.max_memory_bytes // BYTES_PER_ELEMENT)
-    frames: list[pd.DataFrame] = []
-    totals: list[np.ndarray] = []
-    with progress.task(f"convert {source.path.name}", total=source.n_cells, unit="cells") as task:
-        for block in source.blocks(block_elements):
-            census.check(block.counts_CG, block.obs.index)
-            counts_CG = canonical(block.counts_CG)
-            census.add(counts_CG, block.obs.index)
-            parts.add(counts_CG, integral=census.integral)
-            totals.append(np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel())
-            frames.append(block.obs)
-            task.advance(len(block.obs))
-    if not sum(map(len, frames)) or not len(source.var):
-        raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
-    return pd.concat(frames), np.concatenate(totals)
+@dataclass(frozen=True)
+class _DatasetJob:
+    """One input on its way into the store."""
+
+    input: Input
+    root: zarr.Group
+    name: str
+    folder: Path
+    settings: ConvertSettings
+    table: pd.DataFrame | None
+    progress: Progress
+
+    def entry(self) -> dict[str, Any]:
+        """Write the dataset, unless an earlier run has; give its line of the store's manifest."""
+        key = self._key()
+        done = self._work / ENTRY
+        found = json.loads(done.read_text()) if done.exists() else {}
+        if found.get("key") != key:
+            self._begin(key)
+            entry = self._write()
+            np.save(self._work / CELL_HASHES, entry.pop("cell_hashes"), allow_pickle=False)
+            found = {"key": key, "entry": entry}
+            _write_whole(done, json.dumps(found))
+        for leftover in (self._work / "parts", self._work / "turned", self._work / "grouped"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return found["entry"]
+
+    def cell_hashes(self) -> np.ndarray:
+        """Hashes of the cells' ids, shape (C,)."""
+        return np.load(self._work / CELL_HASHES, allow_pickle=False)
+
+    @property
+    def _work(self) -> Path:
+        return self.folder / f"{self.name}.work"
+
+    @property
+    def _max_elements(self) -> int:
+        return min(MAX_BLOCK_ELEMENTS, self.settings.max_memory_bytes // BYTES_PER_ELEMENT)
+
+    def _key(self) -> str:
+        """Name everything that the dataset depends on."""
+        settings = asdict(replace(self.settings, overwrite=False))
+        table = None if self.table is None else self.table.to_csv()
+        known = (self.input.fingerprint(), settings, table, version("scnym"), FORMAT_VERSION)
+        return hashlib.sha256(repr(known).encode()).hexdigest()
+
+    def _begin(self, key: str) -> None:
+        """Go on with what an earlier run of the same job left, or start anew."""
+        marker = self._work / "key"
+        if not marker.exists() or marker.read_text() != key:
+            shutil.rmtree(self._work, ignore_errors=True)
+            self._work.mkdir(parents=True)
+            if self.name in self.root:
+                del self.root[self.name]
+            _write_whole(marker, key)
+
+    def _write(self) -> dict[str, Any]:
+        source = self._opened()
+        parts = Parts(self._work / "parts")
+        self._cut(source, parts)
+        values = parts.value_range()
+        scale = values.scale(source.path)
+        obs, renamed = self._annotated(source, parts, scale)
+        row_lengths_C, stretches = parts.row_lengths(), iter(parts)
+        if self.settings.cluster_by is not None:
+            order_C = _grouped_order(obs[self.settings.cluster_by])
+            stretches = self._regrouped(parts, order_C, len(source.var))
+            obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
+            row_lengths_C = row_lengths_C[order_C]
+        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale, RENAMED: renamed}
+        group = self.root.require_group(self.name)
+        group.attrs.put(attributes)
+        content_hash = write_csr(
+            group,
+            stretches,
+            row_lengths_C,
+            n_genes=len(source.var),
+            values_dtype=value_dtype(values.high, integral=values.integral),
+            profile=self.settings.profile,
+            max_memory_bytes=self.settings.max_memory_bytes,
+            journal=self._work / "written.json",
+        )
+        write_frames(group, obs, source.var)
+        return {
+            "dataset": self.name,
+            "sample": self.input.sample,
+            "file": source.path.name,
+            "sha256": content_hash,
+            "n_cells": len(obs),
+            "n_genes": len(source.var),
+            "has_cell_ids": source.has_cell_ids,
+            "scale": scale,
+            "cluster_by": self.settings.cluster_by,
+            "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object)),
+        }
+
+    def _opened(self) -> Source:
+        source = open_source(self.input.path, self.settings, self.input.dataset)
+        if isinstance(source, ScatteredSource):
+            return TurnedSource(source, self._work / "turned", self.progress)
+        return source
+
+    def _cut(self, source: Source, parts: Parts) -> None:
+        """Read the source once into parts, from where an earlier run stopped."""
+        if parts.is_whole:
+            return
+        checks = ValueChecks(source.path, source.var.index)
+        with self.progress.task(f"convert {source.path.name}", total=source.n_cells, unit="cells") as task:
+            task.advance(parts.n_cells)
+            for block in source.blocks(self._max_elements, parts.n_cells):
+                cells = block.obs.index
+                checks.check(block.counts_CG, cells)
+                counts_CG = canonical(block.counts_CG)
+                parts.add(counts_CG, cells, checks.range_of(counts_CG, cells))
+                task.advance(len(cells))
+        if not parts.n_cells or not len(source.var):
+            raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
+        parts.close()
+
+    def _annotated(self, source: Source, parts: Parts, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
+        """Give the annotations to store: the source's, the manifest's, the table's and our own."""
+        obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
+        obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
+        if self.table is not None:
+            path = Path(self.settings.training_metadata or "")
+            obs = join_annotations(obs, self.table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
+        if isinstance(source, RestoredDataset):
+            totals_C = source.n_counts_C
+        else:
+            totals_C = library_sizes(obs, self.settings.library_size_column, parts.totals(), scale, source.path)
+        return with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
+
+    def _columns(self, obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+        """Give the manifest's columns; one that the cells have already is not replaced."""
+        yield from ((name, value) for name, value in self.input.columns.items() if name not in obs)
+
+    def _regrouped(self, parts: Parts, order_C: np.ndarray, n_genes: int) -> Iterator[Part]:
+        """Give the cells in a new order, by way of files."""
+        position_C = np.empty_like(order_C)
+        position_C[order_C] = np.arange(len(order_C))
+        arranger = RowArranger(self._work / "grouped", len(order_C), n_genes)
+        first_cell = 0
+        with self.progress.task(f"group by {self.settings.cluster_by}", total=len(order_C), unit="cells") as task:
+            for number, part in enumerate(parts):
+                stop = first_cell + len(part.row_lengths_C)
+                if number >= arranger.n_slabs:
+                    arranger.add_rows(position_C[first_cell:stop], part.row_lengths_C, part.indices_N, part.values_N)
+                first_cell = stop
+                task.advance(len(part.row_lengths_C))
+        for counts_CG in arranger.blocks(self._max_elements):
+            yield Part(counts_CG.data, counts_CG.indices, np.diff(counts_CG.indptr))
 
 
-def _finish_obs(
-    obs: pd.DataFrame,
-    totals_C: np.ndarray,
-    n_genes_C: np.ndarray,
-    source: Source,
-    scale: Scale,
+def _grouped_order(column: pd.Series) -> np.ndarray:
+    """Give the cells grouped by the column's values, shuffled inside each group; those without a value come last."""
+    codes_C = pd.factorize(column, sort=True)[0].astype(np.int64)
+    codes_C[codes_C < 0] = codes_C.max(initial=-1) + 1
+    shuffled = np.random.default_rng(REGROUPING_SEED).permutation(len(codes_C))
+    return shuffled[np.argsort(codes_C[shuffled], kind="stable")]
+
+
+def _write_whole(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(text)
+    unfinished.rename(path)
+
+
+def _seal(
+    root: zarr.Group,
+    folder: Path,
+    entries: list[dict[str, Any]],
+    cell_hashes: list[np.ndarray],
     settings: ConvertSettings,
-) -> pd.DataFrame:
-    """Put the full library's totals in place; the user's columns of the same name step aside."""
-    column = settings.library_size_column
-    if scale in LIBRARY_OF_SCALE:
-        totals_C = np.where(totals_C > 0, LIBRARY_OF_SCALE[scale], 0.0)
-    elif column is not None:
-        totals_C = _given_totals(obs, column, totals_C, source.path)
-    if np.array_equal(totals_C, np.rint(totals_C)):
-        totals_C = totals_C.astype(np.int64)
-    obs = _storable(obs)
-    obs = obs.rename(
-        columns={name: _free_name(f"{name}_input", obs.columns) for name in OWN_OBS_COLUMNS if name in obs}
-    )
-    obs[N_COUNTS], obs[N_GENES] = totals_C, n_genes_C
-    obs[SOURCE] = pd.Categorical([source.path.name]).repeat(len(obs))
-    return obs
-
-
-def _given_totals(obs: pd.DataFrame, column: str, measured: np.ndarray, path: Path) -> np.ndarray:
-    if column not in obs:
-        raise DataError(
-            f"there is no column {column!r} in obs",
-            where=path,
-            way_out=f"give --library_size one of {examples(obs.columns)}",
-        )
-    given = pd.to_numeric(obs[column], errors="coerce").to_numpy(dtype=np.float64)
-    unusable = np.flatnonzero(~np.isfinite(given))
-    if len(unusable):
-        raise DataError(
-            f"library size {obs[column].iloc[unusable[0]]} of cell {obs.index[unusable[0]]} is not a finite number",
-            where=f"{path}, column {column}",
-            way_out="give the column with the total counts before genes were removed",
-        )
-    too_small = np.flatnonzero(given < measured * (1 - 1e-6))
-    if len(too_small):
-        cell = int(too_small[0])
-        raise DataError(
-            f"library size {obs[column].iloc[cell]} of cell {obs.index[cell]} is below the {measured[cell]:g} counts "
-            "that the file holds for it",
-            where=f"{path}, column {column}",
-            way_out="give the column with the total counts before genes were removed",
-        )
-    return given
-
-
-def _write_counts(group: zarr.Group, parts: Parts, census: ValueCensus, n_genes: int, settings: ConvertSettings) -> str:
-    """Write X as CSR; return the SHA-256 of values, indices and indptr as stored."""
-    indptr = parts.indptr()
-    n_cells = len(indptr) - 1
-    attributes = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [n_cells, n_genes]}
-    matrix = group.create_group("X", attributes=attributes)
-    shared: dict[str, Any] = {
-        "n_elements": parts.n_elements,
-        "elements_per_row": parts.n_elements / n_cells,
-        "max_shard_bytes": settings.max_memory_bytes // SHARDS_IN_MEMORY,
-    }
-    values_dtype = value_dtype(census.max_value, integral=census.integral)
-    genes_dtype = index_dtype(n_genes)
-    values = ShardWriter(matrix, "data", dtype=values_dtype, codec=VALUES_CODEC, never_stored=0, **shared)
-    no_gene = int(np.iinfo(genes_dtype).max)
-    indices = ShardWriter(matrix, "indices", dtype=genes_dtype, codec=INDICES_CODEC, never_stored=no_gene, **shared)
-    hashes = [hashlib.sha256() for _ in range(3)]
-    for part in parts:
-        values.append(part.values_N)
-        indices.append(part.indices_N)
-        hashes[0].update(part.values_N.astype(values_dtype, copy=False).data)
-        hashes[1].update(part.indices_N.data)
-    values.close()
-    indices.close()
-    matrix.create_array("indptr", data=indptr, chunks=(min(len(indptr), INDPTR_CHUNK),), fill_value=-1)
-    hashes[2].update(indptr.data)
-    return hashlib.sha256(b"".join(part.digest() for part in hashes)).hexdigest()
-
-
-def _write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
-    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost.
-    whole = zarr.config.set({"array.write_empty_chunks": True})
-    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
-        # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
-        warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
-        write_elem(group, "obs", obs)
-        write_elem(group, "var", _storable(var))
-    for name in EMPTY_GROUPS:
-        group.create_group(name, attributes={"encoding-type": "dict", "encoding-version": "0.1.0"})
-
-
-def _storable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart.
-
-    A slash in a column's name would make a folder of it, so it becomes an underscore.
-    """
-    names: list[str] = []
-    for name in frame.columns:
-        names.append(_free_name(str(name).replace("/", "_"), names))
-    frame = frame.set_axis(names, axis="columns").copy()
-    for name in frame.columns:
-        column = frame[name]
-        if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
-            present = column.notna()
-            frame[name] = column.astype(object).where(~present, column.astype(str)).astype("category")
-    frame.index = frame.index.astype(str)
-    frame.index.name = None
-    return frame
-
-
-def _free_name(name: str, taken: Iterable[str]) -> str:
-    """Give `name`, with underscores behind it until it is not among those taken."""
-    taken = set(taken)
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _seal(root: zarr.Group, manifest: list[dict[str, Any]], settings: ConvertSettings) -> None:
-    root.attrs.update(
+) -> None:
+    """Say what the store is and what its files are; after this it is whole."""
+    wanted = {entry["dataset"] for entry in entries}
+    for leftover in set(root.group_keys()) - wanted:
+        del root[leftover]  # of an earlier run with more inputs
+    hashes = np.concatenate(cell_hashes)
+    shared = len(np.unique(hashes)) < len(hashes)
+    root.attrs.put(
         {
             "encoding-type": STORE_ENCODING,
             "format_version": FORMAT_VERSION,
             "converter": f"scnym {version('scnym')}",
-            "settings": asdict(settings),
-            "sources": manifest,
+            "settings": asdict(replace(settings, overwrite=False)),
+            "cell_names": "sample:id" if shared else "id",
+            "sources": entries,
         }
     )
-    with warnings.catch_warnings():
+    with rust_codecs(), warnings.catch_warnings():
         # Zarr 3 warns that consolidated metadata is not in the specification yet; readers that ignore it lose nothing.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(root.store)
+    write_hashes(folder)

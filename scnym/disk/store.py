@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from zarr.core.sync import sync
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, Scale
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.encode import rust_codecs
 
 JOIN_GAP_ROWS = 32
@@ -41,17 +41,22 @@ class SourceEntry(BaseModel):
     """What a store says of one of its sources."""
 
     dataset: str = Field(pattern=r"^dataset_\d+$")
+    sample: str
     file: str
     sha256: str
     n_cells: int
     n_genes: int
+    has_cell_ids: bool
+    """Whether the cells' ids are those of the source; otherwise they were made up."""
     scale: Scale
+    cluster_by: str | None = None
 
 
 class Manifest(BaseModel):
     """What a store says of itself."""
 
     format_version: int
+    cell_names: CellNames
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
 
 
@@ -78,19 +83,36 @@ class Dataset:
         self.__init__(**state)
 
     @cached_property
+    def var(self) -> pd.DataFrame:
+        """One row per gene; the index holds the gene names."""
+        return cast("pd.DataFrame", read_elem(self._group["var"]))
+
+    @cached_property
     def genes(self) -> tuple[str, ...]:
         """Gene names, in the order of the columns."""
-        return tuple(cast("pd.DataFrame", read_elem(self._group["var"])).index)
+        return tuple(self.var.index)
 
     @cached_property
     def obs(self) -> pd.DataFrame:
         """Annotations; the index holds the cell ids."""
         return cast("pd.DataFrame", read_elem(self._group["obs"]))
 
+    @property
+    def cell_ids(self) -> list[str]:
+        """Ids of the cells, as their source has them."""
+        frame = cast("zarr.Group", self._group["obs"])
+        ids: Any = read_elem(frame[str(frame.attrs["_index"])])  # type: ignore[arg-type] - a column, not a group
+        return [str(cell) for cell in ids]
+
+    @property
+    def values_dtype(self) -> np.dtype:
+        """How the counts are stored."""
+        return self._array("data").dtype
+
     @cached_property
     def n_counts_C(self) -> np.ndarray:
         """Library size of every cell, float64, shape (C,)."""
-        return self.obs[N_COUNTS].to_numpy(dtype=np.float64)
+        return np.asarray(read_elem(self._group[f"obs/{N_COUNTS}"]), dtype=np.float64)
 
     @cached_property
     def indptr_C1(self) -> np.ndarray:
@@ -213,7 +235,8 @@ class Store:
         if not self.path.exists():
             raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
         try:
-            root = zarr.open_group(self.path, mode="r")
+            with rust_codecs():
+                root = zarr.open_group(self.path, mode="r")
             attributes = dict(root.attrs)
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
@@ -227,8 +250,10 @@ class Store:
                 way_out="update scnym",
             )
         try:
-            self.sources = Manifest.model_validate(attributes).sources
-            _require_whole(root, self.path)
+            manifest = Manifest.model_validate(attributes)
+            self.sources, self.cell_names = manifest.sources, manifest.cell_names
+            with rust_codecs():
+                _require_whole(root, self.path)
         except (ValidationError, OSError, KeyError, TypeError) as fault:
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
@@ -237,8 +262,16 @@ class Store:
 
     @cached_property
     def obs(self) -> pd.DataFrame:
-        """Annotations of all cells, datasets one after the other."""
-        return pd.concat([dataset.obs for dataset in self.datasets])
+        """Annotations of all cells, datasets one after the other; the index names every cell once."""
+        return pd.concat([dataset.obs for dataset in self.datasets]).set_axis(self.cell_ids)
+
+    @cached_property
+    def cell_ids(self) -> pd.Index:
+        """Name of every cell, each once: its id, with the sample's name before it where samples share ids."""
+        named = zip(self.datasets, self.sources, strict=True)
+        if self.cell_names == "id":
+            return pd.Index([cell for dataset, _ in named for cell in dataset.cell_ids], dtype=object)
+        return pd.Index([f"{source.sample}:{cell}" for dataset, source in named for cell in dataset.cell_ids])
 
     @property
     def n_cells(self) -> int:

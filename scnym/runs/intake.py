@@ -12,6 +12,8 @@ from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.formats.sniff import is_store
+from scnym.disk.gather import gather, path_state
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
 
@@ -45,29 +47,28 @@ def open_input(path: Path, out_path: Path, settings: ConvertSettings, progress: 
     """
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
-    if path.is_dir():
+    if is_store(path):
         return Store(path)
-    named = (settings.layer, settings.library_size_column)
-    key = repr((_state(path), named, settings.input_genes and _state(Path(settings.input_genes))))
+    settings = replace(settings, overwrite=False)
+    lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
+    state = [(one.path, one.fingerprint()) for one in gather([path]).inputs]
+    key = repr((state, lists, settings))
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
     if not cached.exists():
-        convert([path], cached, replace(settings, overwrite=False), progress=progress)
+        convert([path], cached, settings, progress=progress)
     return Store(cached)
-
-
-def _state(path: Path) -> tuple[str, int, int]:
-    """Say what changes when a file does."""
-    if not path.exists():
-        raise MissingInputError("there is no such file", where=path, way_out="check the path")
-    status = path.stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:
     """Give the store's obs, with the columns of a metadata table joined by cell id."""
     if metadata is None:
         return store.obs
-    return join_annotations(store.obs, read_annotations(metadata), metadata)
+    table = read_annotations(metadata)
+    joined = [
+        join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
+        for dataset, source in zip(store.datasets, store.sources, strict=True)
+    ]
+    return pd.concat(joined).set_axis(store.cell_ids)
 
 
 def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0) -> CellLabels:

@@ -105,7 +105,7 @@ def _write_predictions(
     path: Path, labels: Iterator[Labels], store: Store, snapshot: Snapshot, tally: _Tally, task: Task
 ) -> None:
     """Write each batch as it comes."""
-    cell_ids = store.obs.index.to_numpy()
+    cell_ids = store.cell_ids.to_numpy()
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, some in enumerate(labels):
             table = some.table(cell_ids, snapshot.card.classes)

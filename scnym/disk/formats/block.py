@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,17 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, examples
 
-READING_FAULTS = (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError)
-"""What h5py, anndata and loompy raise on files that are damaged or made by hand."""
+READING_FAULTS = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What h5py, zarr, anndata and loompy raise on files that are damaged or made by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,11 @@ class Source(Protocol):
         ...
 
     @property
+    def obs(self) -> pd.DataFrame | None:
+        """One row per cell; the index holds the cell ids. None where only reading the file would tell."""
+        ...
+
+    @property
     def has_cell_ids(self) -> bool:
         """Whether the cells' ids stand in the file; otherwise they are made up, ``cell_0`` and so on."""
         ...
@@ -69,6 +83,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class ScatteredSource(Protocol):
     """A raw file whose values do not stand cell by cell: genes x cells, column by column, or in any order."""
 

@@ -54,6 +54,7 @@ class DelimitedSource:
     """
 
     n_cells = None
+    obs = None
 
     def __init__(self, path: Path, genes_path: str | None = None) -> None:
         self.path = path

@@ -1,65 +1,87 @@
-"""AnnData files (h5ad): counts from X, raw or a layer, stored as CSR or dense."""
+"""AnnData on disk: h5ad files, also of old versions, and their Zarr form; counts from X, raw or a layer.
+
+CSR and dense counts stand cell by cell; CSC stands gene by gene.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
+import zarr
 from anndata.io import read_elem
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
-from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
+from scnym.disk.encode import rust_codecs
+from scnym.disk.formats.block import (
+    READING_FAULTS,
+    CellBlock,
+    ScatteredSource,
+    Slab,
+    Source,
+    numbers,
+    require_unique,
+)
+
+RAW = "raw"
+OLD_INDEX_FIELDS = ("index", "_index")
+DEFAULT_ENCODING = "csr_matrix"
 
 
-class H5adSource:
-    """An h5ad file, read in bounded blocks.
+def open_anndata(path: Path, layer: str | None = None, group: str = "") -> Source | ScatteredSource:
+    """Open an AnnData on disk.
 
     Parameters
     ----------
     path
-        The file.
+        An h5ad file, or the folder of a Zarr store.
     layer
         None for X, ``raw`` for raw/X, else the name of a layer.
+    group
+        Where in the Zarr store the AnnData is.
 
     Raises
     ------
     FormatError
-        If the file is damaged, or its counts are stored in a way that cannot be read in blocks.
+        If it is damaged.
     DataError
         If cell or gene names stand twice, or the layer is not there.
     """
+    file = AnnDataFile(path, layer, group)
+    return GeneByGene(file) if file.encoding == "csc_matrix" else CellByCell(file)
 
-    has_cell_ids = True
 
-    def __init__(self, path: Path, layer: str | None = None) -> None:
+class AnnDataFile:
+    """The parts of an AnnData on disk that say what its counts are; see `open_anndata`."""
+
+    def __init__(self, path: Path, layer: str | None, group: str) -> None:
         self.path = path
-        self._counts_key = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
-        with self._opened() as file:
+        self._group = group
+        self.counts_key = {None: "X", RAW: "raw/X"}.get(layer, f"layers/{layer}")
+        with self.opened() as file:
             self._check_layer(file)
             self.obs = self._frame(file, "obs")
-            self.var = self._frame(file, "raw/var" if layer == "raw" else "var")
-            self._check_shape(file)
-        self.n_cells = len(self.obs)
+            self.var = self._frame(file, "raw/var" if layer == RAW else "var")
+            self.encoding = _encoding(file[self.counts_key])
+            self._check_shape(file[self.counts_key])
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
         require_unique(self.var.index, "gene", path, way_out.format("var"))
         require_unique(self.obs.index, "cell", path, way_out.format("obs"))
 
-    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
-        """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
-        with self._opened() as file:
-            counts: Any = file[self._counts_key]
-            is_dense = isinstance(counts, h5py.Dataset)
-            yield from (self._dense_blocks if is_dense else self._csr_blocks)(counts, max_elements, first_cell)
-
     @contextmanager
-    def _opened(self) -> Iterator[h5py.File]:
+    def opened(self) -> Iterator[Any]:
+        """Open the file; what goes wrong while it is open is a fault of the file."""
         try:
-            with h5py.File(self.path) as file:
-                yield file
+            if self.path.is_dir():
+                with rust_codecs():
+                    yield zarr.open_group(self.path, mode="r", path=self._group)
+            else:
+                with h5py.File(self.path) as file:
+                    yield file
         except READING_FAULTS as fault:
             if isinstance(fault, ScnymError):
                 raise
@@ -67,85 +89,155 @@ class H5adSource:
                 f"the file is damaged or not an h5ad ({fault})", where=self.path, way_out="copy or write it again"
             ) from fault
 
-    def _csr_blocks(self, group: h5py.Group, max_elements: int, start: int) -> Iterator[CellBlock]:
-        data, indices = cast("h5py.Dataset", group["data"]), cast("h5py.Dataset", group["indices"])
-        indptr = np.asarray(group["indptr"], dtype=np.int64)
-        self._check_indptr(indptr, len(data), len(indices))
-        n_cells = len(indptr) - 1
-        while start < n_cells:
-            stop = int(np.searchsorted(indptr, indptr[start] + max_elements, side="right")) - 1
-            stop = min(max(stop, start + 1), n_cells)
-            low, high = int(indptr[start]), int(indptr[stop])
-            genes = indices[low:high]
-            self._check_indices(genes, start)
-            parts = (numbers(data[low:high], self.path), genes, indptr[start : stop + 1] - low)
-            counts = sparse.csr_matrix(parts, shape=(stop - start, len(self.var)))
-            yield CellBlock(counts, self.obs.iloc[start:stop])
-            start = stop
+    @contextmanager
+    def sparse_counts(self) -> Iterator[tuple[Any, Any, np.ndarray]]:
+        """Give data, indices and the indptr, checked, of CSR or CSC counts."""
+        with self.opened() as file:
+            group = file[self.counts_key]
+            indptr = np.asarray(group["indptr"][:], dtype=np.int64)
+            self._check_indptr(indptr, group["data"].shape[0], group["indices"].shape[0])
+            yield group["data"], group["indices"], indptr
 
-    def _dense_blocks(self, counts: h5py.Dataset, max_elements: int, first_cell: int) -> Iterator[CellBlock]:
-        n_cells, n_genes = counts.shape
-        rows = max(1, max_elements // max(1, n_genes))
-        for start in range(first_cell, n_cells, rows):
-            stop = min(start + rows, n_cells)
-            yield CellBlock(sparse.csr_matrix(numbers(counts[start:stop], self.path)), self.obs.iloc[start:stop])
+    def check_indices(self, indices: np.ndarray, limit: int, place: str) -> None:
+        """Refuse positions of genes or cells that do not exist.
 
-    def _check_layer(self, file: h5py.File) -> None:
-        if self._counts_key in file and file[self._counts_key].attrs.get("encoding-type") not in {"null", "dict"}:
+        Raises
+        ------
+        FormatError
+            Names the place.
+        """
+        if len(indices) and (indices.min() < 0 or indices.max() >= limit):
+            raise FormatError(
+                f"{self.counts_key}/indices holds positions outside 0 to {limit - 1}",
+                where=f"{self.path}, at {place} or soon after",
+                way_out="write the file again",
+            )
+
+    def _check_layer(self, file: Any) -> None:
+        if self.counts_key in file and file[self.counts_key].attrs.get("encoding-type") not in {"null", "dict"}:
             return
-        layers = file.get("layers")
-        known = [*(layers if isinstance(layers, h5py.Group) else []), *(["raw"] if "raw" in file else [])]
+        layers = list(file["layers"]) if "layers" in file else []
+        known = [*layers, *([RAW] if "raw" in file else [])]
         raise DataError(
-            f"there are no counts in {self._counts_key}",
+            f"there are no counts in {self.counts_key}",
             where=self.path,
             way_out=f"give --layer one of {examples(known)}" if known else "store the counts in X",
         )
 
-    def _frame(self, file: h5py.File, key: str) -> pd.DataFrame:
-        frame = read_elem(cast("h5py.Group", file[key]))
+    def _frame(self, file: Any, key: str) -> pd.DataFrame:
+        element = file[key]
+        frame = _old_frame(element, file) if isinstance(element, h5py.Dataset) else read_elem(element)
         if not isinstance(frame, pd.DataFrame):
-            raise FormatError(
-                f"{key} is stored in the form of an old AnnData version",
-                where=self.path,
-                way_out="read and write the file once with a current anndata",
-            )
+            raise FormatError(f"{key} is no table", where=self.path, way_out="write the file again")
         frame.index = frame.index.astype(str)
         return frame
 
-    def _check_shape(self, file: h5py.File) -> None:
-        counts: Any = file[self._counts_key]
-        if isinstance(counts, h5py.Dataset):
-            shape = counts.shape
-        else:
-            encoding = counts.attrs.get("encoding-type", "csr_matrix")
-            if encoding != "csr_matrix":
-                raise FormatError(
-                    f"{self._counts_key} is stored as {encoding}, which cannot be read cell by cell",
-                    where=self.path,
-                    way_out="store it as CSR first, in Python with adata.X = adata.X.tocsr()",
-                )
-            shape = tuple(counts.attrs["shape"])
-        wanted = (len(self.obs), len(self.var))
-        if tuple(shape) != wanted:
+    def _check_shape(self, counts: Any) -> None:
+        if self.encoding not in {"array", "csr_matrix", "csc_matrix"}:
             raise FormatError(
-                f"{self._counts_key} has shape {tuple(map(int, shape))}, but obs and var name {wanted}",
+                f"{self.counts_key} is stored as {self.encoding}, which is not known",
+                where=self.path,
+                way_out="store it as CSR, in Python with adata.X = scipy.sparse.csr_matrix(adata.X)",
+            )
+        shape = counts.attrs["h5sparse_shape"] if "h5sparse_shape" in counts.attrs else counts.attrs.get("shape")
+        found = tuple(map(int, counts.shape if self.encoding == "array" else shape))
+        wanted = (len(self.obs), len(self.var))
+        if found != wanted:
+            raise FormatError(
+                f"{self.counts_key} has shape {found}, but obs and var name {wanted}",
                 where=self.path,
                 way_out="write the file again",
             )
 
     def _check_indptr(self, indptr: np.ndarray, n_values: int, n_indices: int) -> None:
-        sound = len(indptr) == len(self.obs) + 1 and indptr[0] == 0 and indptr[-1] == n_values == n_indices
+        n_lines = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)
+        sound = len(indptr) == n_lines + 1 and indptr[0] == 0 and indptr[-1] == n_values == n_indices
         if not sound or np.any(np.diff(indptr) < 0):
             raise FormatError(
-                f"{self._counts_key}/indptr does not match its {n_values:,} values",
+                f"{self.counts_key}/indptr does not match its {n_values:,} values",
                 where=self.path,
                 way_out="write the file again",
             )
 
-    def _check_indices(self, genes: np.ndarray, first_cell: int) -> None:
-        if len(genes) and (genes.min() < 0 or genes.max() >= len(self.var)):
-            raise FormatError(
-                f"{self._counts_key}/indices names genes outside 0 to {len(self.var) - 1}",
-                where=f"{self.path}, at cell {self.obs.index[first_cell]} or soon after",
-                way_out="write the file again",
-            )
+
+class CellByCell:
+    """CSR or dense counts, read in bounded blocks of cells."""
+
+    has_cell_ids = True
+
+    def __init__(self, file: AnnDataFile) -> None:
+        self._file = file
+        self.path, self.obs, self.var = file.path, file.obs, file.var
+        self.n_cells = len(file.obs)
+
+    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
+        """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
+        dense = self._file.encoding == "array"
+        yield from (self._dense_blocks if dense else self._csr_blocks)(max_elements, first_cell)
+
+    def _csr_blocks(self, max_elements: int, start: int) -> Iterator[CellBlock]:
+        with self._file.sparse_counts() as (data, indices, indptr):
+            while start < self.n_cells:
+                stop = int(np.searchsorted(indptr, indptr[start] + max_elements, side="right")) - 1
+                stop = min(max(stop, start + 1), self.n_cells)
+                low, high = int(indptr[start]), int(indptr[stop])
+                genes = np.asarray(indices[low:high])
+                self._file.check_indices(genes, len(self.var), f"cell {self.obs.index[start]}")
+                parts = (numbers(np.asarray(data[low:high]), self.path), genes, indptr[start : stop + 1] - low)
+                counts = sparse.csr_matrix(parts, shape=(stop - start, len(self.var)))
+                yield CellBlock(counts, self.obs.iloc[start:stop])
+                start = stop
+
+    def _dense_blocks(self, max_elements: int, first_cell: int) -> Iterator[CellBlock]:
+        rows = max(1, max_elements // max(1, len(self.var)))
+        with self._file.opened() as file:
+            counts = file[self._file.counts_key]
+            for start in range(first_cell, self.n_cells, rows):
+                block = numbers(np.asarray(counts[start : start + rows]), self.path)
+                yield CellBlock(sparse.csr_matrix(block), self.obs.iloc[start : start + rows])
+
+
+class GeneByGene:
+    """CSC counts, read in slabs of values."""
+
+    has_cell_ids = True
+
+    def __init__(self, file: AnnDataFile) -> None:
+        self._file = file
+        self.path, self.obs, self.var = file.path, file.obs, file.var
+
+    def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
+        """Yield all values in the order of the genes, at most `max_elements` at a time."""
+        with self._file.sparse_counts() as (data, indices, indptr):
+            for low in range(first_slab * max_elements, int(indptr[-1]), max_elements):
+                high = min(low + max_elements, int(indptr[-1]))
+                cells = np.asarray(indices[low:high])
+                genes = np.searchsorted(indptr, np.arange(low, high), side="right") - 1
+                self._file.check_indices(cells, len(self.obs), f"gene {self.var.index[genes[0]]}")
+                yield Slab(cells, genes, numbers(np.asarray(data[low:high]), self.path))
+
+
+def _encoding(counts: Any) -> str:
+    if hasattr(counts, "shape"):
+        return "array"
+    old = counts.attrs.get("h5sparse_format")
+    return f"{old}_matrix" if old else str(counts.attrs.get("encoding-type", DEFAULT_ENCODING))
+
+
+def _old_frame(table: h5py.Dataset, file: Any) -> pd.DataFrame:
+    """Read a table as AnnData stored it before version 0.7: one array of records, categories apart in uns."""
+    records = table[()]
+    names: tuple[str, ...] = records.dtype.names
+    index = next((name for name in OLD_INDEX_FIELDS if name in names), names[0])
+    columns = {name: _old_column(records[name], file, f"uns/{name}_categories") for name in names if name != index}
+    return pd.DataFrame(columns, index=pd.Index(_text(records[index])))
+
+
+def _old_column(values: np.ndarray, file: Any, categories_key: str) -> Any:
+    if values.dtype.kind in "iu" and categories_key in file:
+        return pd.Categorical.from_codes(values, _text(file[categories_key][()]))  # type: ignore[arg-type]
+    return _text(values) if values.dtype.kind in "SO" else values
+
+
+def _text(values: np.ndarray) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in np.ravel(values)]

@@ -1,20 +1,47 @@
-"""Which format a path is, and the `Source` that reads it."""
+"""Which format a path is, and the sources that read it."""
 
+import json
 from pathlib import Path
 
 import h5py
 
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
+from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
-from scnym.disk.formats.block import Source
-from scnym.disk.formats.delimited import SUFFIXES as DELIMITED_SUFFIXES
+from scnym.disk.formats.block import ScatteredSource, Source
+from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import DelimitedSource
-from scnym.disk.formats.h5ad import H5adSource
+from scnym.disk.formats.h5ad import open_anndata
 from scnym.disk.formats.loom import LoomSource
+from scnym.disk.formats.restored import RestoredDataset
+
+AnySource = Source | ScatteredSource
+HDF5_SUFFIXES = (".h5ad", ".loom", ".h5")
+KNOWN = "a .h5ad, .loom, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matrix folder or .h5), or a .zarr"
 
 
-def open_source(path: Path, settings: ConvertSettings) -> Source:
-    """Open a raw file as what it is; its content decides before its name does.
+def is_readable(path: Path) -> bool:
+    """Whether a path looks like an input, by its name and by what is in a folder."""
+    if path.is_dir():
+        return is_zarr(path)
+    return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES))
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr group, of format 2 or 3."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def is_store(path: Path) -> bool:
+    """Whether a path is a folder that a conversion has written."""
+    try:
+        return json.loads((path / "zarr.json").read_bytes())["attributes"]["encoding-type"] == STORE_ENCODING
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> AnySource:
+    """Open a raw file, or a dataset of a store, as what it is; its content decides before its name does.
 
     Raises
     ------
@@ -27,26 +54,29 @@ def open_source(path: Path, settings: ConvertSettings) -> Source:
     """
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check the path")
-    if (path / "zarr.json").is_file():
-        raise FormatError("a store already", where=path, way_out="give it to --input_counts as it is")
-    if path.is_file() and h5py.is_hdf5(path):
-        if settings.input_genes is not None:
-            raise SettingsError("this format names its genes", where=path, way_out="leave out --input_genes")
-        return _open_hdf5(path, settings.layer)
-    if path.is_file() and path.name.lower().endswith(DELIMITED_SUFFIXES):
-        if settings.layer is not None:
-            raise SettingsError("a text table has no layers", where=path, way_out="leave out --layer")
+    if path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES) and not h5py.is_hdf5(path):
+        _refuse_layer(path, settings)
         return DelimitedSource(path, settings.input_genes)
-    if path.suffix.lower() in {".h5ad", ".loom", ".h5"}:
+    if settings.input_genes is not None:
+        raise SettingsError("this format names its genes", where=path, way_out="leave out --input_genes")
+    if dataset:
+        _refuse_layer(path, settings)
+        return RestoredDataset(path, dataset)
+    if path.is_dir() and is_zarr(path):
+        return open_anndata(path, settings.layer)
+    if path.is_file() and h5py.is_hdf5(path):
+        return _open_hdf5(path, settings.layer)
+    if path.suffix.lower() in HDF5_SUFFIXES:
         raise FormatError("the file is damaged: it is not HDF5", where=path, way_out="copy or write it again")
-    raise FormatError(
-        "the format is not known",
-        where=path,
-        way_out="give a .h5ad, .loom, .csv, .tsv, .csv.gz or .tsv.gz file",
-    )
+    raise FormatError("the format is not known", where=path, way_out=f"give {KNOWN}")
 
 
-def _open_hdf5(path: Path, layer: str | None) -> Source:
+def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
+    if settings.layer is not None:
+        raise SettingsError("this format has no layers", where=path, way_out="leave out --layer")
+
+
+def _open_hdf5(path: Path, layer: str | None) -> AnySource:
     try:
         with h5py.File(path) as file:
             keys = set(file)
@@ -55,9 +85,15 @@ def _open_hdf5(path: Path, layer: str | None) -> Source:
     if {"matrix", "row_attrs", "col_attrs"} <= keys:
         return LoomSource(path, layer)
     if {"obs", "var"} <= keys:
-        return H5adSource(path, layer)
+        return open_anndata(path, layer)
+    if {"X", "Y"} <= keys:
+        raise FormatError(
+            "its matrix X carries no gene names",
+            where=path,
+            way_out="write it as an h5ad with the gene names, or as CSV with --input_genes",
+        )
     raise FormatError(
-        f"an HDF5 file, but neither h5ad nor loom: it holds {', '.join(sorted(keys)) or 'nothing'}",
+        f"an HDF5 file, but none of h5ad, loom or 10x: it holds {', '.join(sorted(keys)) or 'nothing'}",
         where=path,
         way_out="convert it to h5ad first",
     )

@@ -1,0 +1,38 @@
+"""``scnym inspect``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scnym.base.settings import ConvertSettings
+
+from . import options
+from .raw_input import convert_settings
+
+_DEFAULT = ConvertSettings()
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A raw input, a store, or a model.safetensors.", metavar="PATH")],
+    input_genes: options.InputGenes = None,
+    csv_orientation: options.CsvOrientation = _DEFAULT.csv_orientation,
+    layer: options.Layer = None,
+    json: options.Json = False,
+) -> None:
+    """Show what a file is before anything is done with it: cells, genes, classes, what its values are, time to expect.
+
+    For example:
+
+        scnym inspect cells.h5ad
+
+        scnym inspect run/tissue_independent/all_data/model.safetensors
+    """
+    import scnym
+
+    from .tables import print_inspection
+
+    settings = convert_settings(
+        input_genes=input_genes, csv_orientation=csv_orientation, layer=layer, library_size=None, max_memory="1GB"
+    )
+    print_inspection(scnym.inspect(path, settings), as_json=json)

@@ -1,0 +1,129 @@
+"""Annotations of cells and genes, made ready for a store and written; what stood in the way of our columns steps aside.
+
+C cells.
+"""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import write_elem
+from zarr.errors import UnstableSpecificationWarning
+
+from scnym.base.errors import DataError, examples
+from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
+
+EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
+
+
+def with_own_columns(
+    obs: pd.DataFrame, *, totals_C: np.ndarray, n_genes_C: np.ndarray, sample: str
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Add the store's own columns; the user's of the same name step aside.
+
+    Parameters
+    ----------
+    obs
+        Annotations as they came.
+    totals_C, n_genes_C
+        Library size, and genes with a count, of every cell.
+    sample
+        Where the cells are from.
+
+    Returns
+    -------
+    tuple
+        The annotations to store, and the names of the columns that were renamed: new name to old.
+    """
+    obs, renamed = _storable(obs)
+    for name in (column for column in OWN_OBS_COLUMNS if column in obs):
+        free = _free_name(f"{name}_input", obs.columns)
+        obs = obs.rename(columns={name: free})
+        renamed[free] = name
+    if np.array_equal(totals_C, np.rint(totals_C)):
+        totals_C = totals_C.astype(np.int64)
+    obs[N_COUNTS], obs[N_GENES] = totals_C, n_genes_C
+    obs[SOURCE] = pd.Categorical([sample]).repeat(len(obs))
+    return obs, renamed
+
+
+def library_sizes(
+    obs: pd.DataFrame, column: str | None, measured_C: np.ndarray, scale: Scale, path: Path
+) -> np.ndarray:
+    """Give every cell's library size, in counts: of a column, of a scale that fixes it, or as measured.
+
+    Raises
+    ------
+    DataError
+        If the column is not there, or holds what cannot be a library size.
+    """
+    if scale in LIBRARY_OF_SCALE:
+        return np.where(measured_C > 0, LIBRARY_OF_SCALE[scale], 0.0)
+    if column is None:
+        return measured_C
+    if column not in obs:
+        raise DataError(
+            f"there is no column {column!r} in obs",
+            where=path,
+            way_out=f"give --library_size one of {examples(obs.columns)}",
+        )
+    given_C = pd.to_numeric(obs[column], errors="coerce").to_numpy(dtype=np.float64)
+    fault_C = np.where(np.isfinite(given_C), "", "is not a finite number").astype(object)
+    too_small = given_C < measured_C * (1 - 1e-6)
+    fault_C[too_small] = [
+        f"is below the {total:g} counts that the file holds for it" for total in measured_C[too_small]
+    ]
+    faulty = np.flatnonzero(fault_C != "")
+    if len(faulty):
+        cell = int(faulty[0])
+        raise DataError(
+            f"library size {obs[column].iloc[cell]} of cell {obs.index[cell]} {fault_C[cell]}",
+            where=f"{path}, column {column}",
+            way_out="give the column with the total counts before genes were removed",
+        )
+    return given_C
+
+
+def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
+    """Write obs and var, and the other groups of an AnnData, which are empty."""
+    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost.
+    whole = zarr.config.set({"array.write_empty_chunks": True})
+    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
+        # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
+        warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
+        write_elem(group, "obs", obs)
+        write_elem(group, "var", _storable(var)[0])
+    for name in EMPTY_GROUPS:
+        group.create_group(name, attributes={"encoding-type": "dict", "encoding-version": "0.1.0"}, overwrite=True)
+
+
+def _storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart.
+
+    A slash in a column's name would make a folder of it, so it becomes an underscore; the new names are told.
+    """
+    names: list[str] = []
+    for name in frame.columns:
+        names.append(_free_name(str(name).replace("/", "_"), names))
+    renamed = {new: str(old) for new, old in zip(names, frame.columns, strict=True) if new != old}
+    frame = frame.set_axis(names, axis="columns").copy()
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
+            present = column.notna()
+            frame[name] = column.astype(object).where(~present, column.astype(str)).astype("category")
+    frame.index = frame.index.astype(str)
+    frame.index.name = None
+    return frame, renamed
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    """Give `name`, with underscores behind it until it is not among those taken."""
+    taken = set(taken)
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,185 @@
+"""Which files a conversion reads: several, patterns, folders of files, or a table that lists files and samples."""
+
+import csv
+import glob
+import gzip
+import hashlib
+import json
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from scnym.base.errors import DataError, MissingInputError, examples
+from scnym.disk.annotations import read_table, separator_of
+from scnym.disk.formats.sniff import TEXT_SUFFIXES, is_readable, is_store
+
+PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
+PATTERN_CHARACTERS = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file or folder that becomes one or more datasets."""
+
+    path: Path
+    sample: str
+    """Names it among the others."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Annotations that all of its cells get."""
+    dataset: str = ""
+    """Which dataset, where the path is a store."""
+
+    def fingerprint(self) -> str:
+        """Say what changes when the input does: names, sizes and times of change of all its files."""
+        return hashlib.sha256(
+            repr((path_state(self.path), self.sample, self.columns, self.dataset)).encode()
+        ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Everything that a conversion reads, in order."""
+
+    inputs: tuple[Input, ...]
+    left_out: tuple[Path, ...]
+    """Files in folders that are of no known format."""
+
+
+def gather(inputs: Sequence[str | Path]) -> Gathered:
+    """Find all inputs behind some paths, patterns, folders and manifests.
+
+    A manifest is a CSV or TSV with a column `path` (relative to the manifest, if not absolute) and, if wanted,
+    `sample`; its other columns become annotations of the cells.
+
+    Raises
+    ------
+    MissingInputError
+        If nothing is there, or a pattern matches nothing.
+    DataError
+        If a manifest is empty, or names a path or a sample twice.
+    """
+    found: list[Input] = []
+    left_out: list[Path] = []
+    for path in (match for text in inputs for match in _matches(text)):
+        if _is_manifest(path):
+            found += _listed(path)
+        elif path.is_dir() and not is_readable(path):
+            readable, others = _members(path)
+            found += [Input(member, "") for member in readable]
+            left_out += others
+        else:
+            found.append(Input(path, ""))
+    twice = [path for path, times in Counter(one.path.resolve() for one in found).items() if times > 1]
+    if twice:
+        raise DataError("the input is named twice", where=twice[0], way_out="name every input once")
+    return Gathered(_named([part for one in found for part in _datasets(one)]), tuple(left_out))
+
+
+def path_state(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of a file, or of all files below a folder.
+
+    Raises
+    ------
+    MissingInputError
+        If nothing is there.
+    """
+    if not path.exists():
+        raise MissingInputError("there is no such file", where=path, way_out="check the path")
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    return tuple((str(one.resolve()), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
+
+
+def _matches(text: str | Path) -> list[Path]:
+    path = Path(text)
+    if path.exists() or not PATTERN_CHARACTERS & set(str(text)):
+        return [path]
+    matches = sorted(Path(match) for match in glob.glob(str(text), recursive=True))  # noqa: PTH207 - may be absolute
+    if not matches:
+        raise MissingInputError("nothing matches this pattern", where=str(text), way_out="check the pattern")
+    return matches
+
+
+def _is_manifest(path: Path) -> bool:
+    if not path.is_file() or not path.name.lower().endswith(TEXT_SUFFIXES):
+        return False
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
+            header = next(csv.reader([text.readline(2**16)], delimiter=separator_of(path)), [])
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error):
+        return False  # whoever reads it says what is wrong
+    return PATH_COLUMN in header
+
+
+def _listed(manifest: Path) -> list[Input]:
+    table = read_table(manifest, "check the manifest")
+    if not len(table):
+        raise DataError("the manifest lists no files", where=manifest, way_out="give it a line per file")
+    unnamed = table.index[table[PATH_COLUMN].isna()]
+    if len(unnamed):
+        raise DataError("a line names no path", where=f"{manifest}, line {unnamed[0] + 2}", way_out="give it one")
+    samples = table[SAMPLE_COLUMN].dropna() if SAMPLE_COLUMN in table else pd.Series([], dtype=object)
+    twice = samples[samples.duplicated()].unique()
+    if len(twice):
+        raise DataError(f"sample {examples(twice)} stands twice", where=manifest, way_out="name every sample once")
+    return [_of_line(manifest, line) for line in table.to_dict("records")]
+
+
+def _of_line(manifest: Path, line: dict) -> Input:
+    given = {str(name): str(value) for name, value in line.items() if not pd.isna(value)}
+    path, sample = manifest.parent / given.pop(PATH_COLUMN), given.get(SAMPLE_COLUMN, "")
+    return Input(path, sample, given)
+
+
+def _datasets(one: Input) -> list[Input]:
+    """Give an input for every dataset of a store, under the sample names that it has there."""
+    if not is_store(one.path):
+        return [one]
+    entries = json.loads((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
+    several = len(entries) > 1
+    return [
+        replace(
+            one,
+            dataset=str(entry["dataset"]),
+            sample=f"{one.sample}/{entry['sample']}" if one.sample and several else one.sample or str(entry["sample"]),
+        )
+        for entry in entries
+    ]
+
+
+def _members(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Give the inputs in a folder and the folders below it, and the files that are none; hidden ones do not count."""
+    readable: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if is_readable(path):
+            readable.append(path)
+        elif path.is_dir():
+            below = _members(path)
+            readable += below[0]
+            others += below[1]
+        else:
+            others.append(path)
+    return readable, others
+
+
+def _named(inputs: Sequence[Input]) -> tuple[Input, ...]:
+    """Give every input a name of its own: its sample's or file's, with folders before it where others share that."""
+    if not inputs:
+        raise MissingInputError("there is no input", where="INPUT", way_out="name at least one file of a known format")
+    names = [one.sample or one.path.name for one in inputs]
+    for depth in range(2, 1 + max(len(one.path.absolute().parts) for one in inputs)):
+        shared = {name for name, times in Counter(names).items() if times > 1}
+        if not shared:
+            break
+        for k, one in enumerate(inputs):
+            if names[k] in shared:
+                folders = one.path.absolute().parts[-depth:]
+                names[k] = "/".join([*folders, one.sample] if one.sample else folders)
+    return tuple(replace(one, sample=name) for one, name in zip(inputs, names, strict=True))

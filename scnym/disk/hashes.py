@@ -1,0 +1,58 @@
+"""Hashes of a store's files: written when it is finished, compared when it is verified."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scnym.base.errors import FormatError
+from scnym.base.schema import HASHES_FILE
+
+
+def write_hashes(store: Path) -> None:
+    """Write the SHA-256 of every file of a store, and one of the list itself."""
+    files = file_hashes(store, stored_files(store))
+    (store / HASHES_FILE).write_text(json.dumps({"files": files, "sha256": _of_list(files)}, indent=0))
+
+
+def read_hashes(store: Path) -> dict[str, str]:
+    """Read what every file of a store should be: path below the store to SHA-256.
+
+    Raises
+    ------
+    FormatError
+        If the list is not there or damaged.
+    """
+    path = store / HASHES_FILE
+    try:
+        content = json.loads(path.read_bytes())
+        files = {str(name): str(digest) for name, digest in content["files"].items()}
+        damaged = content["sha256"] != _of_list(files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise FormatError("the list of hashes cannot be read", where=path, way_out="copy the store again") from fault
+    if damaged:
+        raise FormatError("the list of hashes is damaged", where=path, way_out="copy the store again")
+    return files
+
+
+def stored_files(store: Path) -> Iterator[str]:
+    """Give the files of a store that have a hash, below it, sorted."""
+    found = (path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file())
+    yield from sorted(name for name in found if name != HASHES_FILE)
+
+
+def file_hashes(store: Path, names: Iterator[str] | list[str]) -> dict[str, str]:
+    """Hash files, several at a time."""
+    names = list(names)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(lambda name: _of_file(store / name), names), strict=True))
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_list(files: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

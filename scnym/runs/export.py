@@ -1,0 +1,139 @@
+"""A store written back as one h5ad, in bounded memory.
+
+C cells, G genes.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import write_elem
+
+from scnym.base.errors import OutputExistsError, SettingsError
+from scnym.base.progress import SILENT, Progress
+from scnym.base.schema import SOURCE
+from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.store import Store
+
+SUFFIX = ".h5ad"
+BLOCK_ELEMENTS = 2**22
+EXACT_IN_FLOAT32 = frozenset({"|u1", "<u2", "<f4"})
+"""Stored dtypes of which every value is exact as a 32-bit float, the field's usual form of counts."""
+MEASURED_IN = "measured_in_"
+
+
+def export(store_path: str | Path, target: str | Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Path:
+    """Write a store's counts and annotations as an h5ad; nothing is lost, and the store's own columns are left out.
+
+    Several sources become one matrix over all their genes; ``var`` says in columns ``measured_in_SAMPLE`` which of the
+    sources measured a gene, since a zero does not tell.
+
+    Parameters
+    ----------
+    store_path
+        A finished store.
+    target
+        The file to write, ending in ``.h5ad``.
+    overwrite
+        Whether a file that exists is replaced.
+    progress
+        Where to report cells done.
+
+    Raises
+    ------
+    SettingsError
+        If the target's name does not end in ``.h5ad``.
+    OutputExistsError
+        If it exists and may not be replaced.
+    MissingInputError, FormatError
+        If the store is not there or damaged.
+    """
+    target, store = Path(target), Store(store_path)
+    if target.suffix != SUFFIX:
+        raise SettingsError(f"the name must end in {SUFFIX}", where=target, way_out=f"write {target}{SUFFIX}")
+    if target.exists() and not (overwrite and target.is_file()):
+        raise OutputExistsError("it exists already", where=target, way_out="choose another name, or give --overwrite")
+    sources = [RestoredDataset(store.path, source.dataset) for source in store.sources]
+    var = _joined_var(store, sources)
+    with _written_aside(target) as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        _write_counts(file, store, sources, var.index, progress)
+        for name in ("layers", "obsm", "obsp", "varm", "varp"):
+            write_elem(file, name, {})
+        write_elem(file, "uns", {"scnym": {"scales": {one.sample: one.scale for one in store.sources}}})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
+            write_elem(file, "obs", _joined_obs(store, sources))
+        write_elem(file, "var", var)
+    return target
+
+
+@contextmanager
+def _written_aside(target: Path) -> Iterator[h5py.File]:
+    unfinished = target.with_name(f".{target.name}.partial")
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with h5py.File(unfinished, "w") as file:
+            yield file
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write_counts(
+    file: h5py.File, store: Store, sources: Sequence[RestoredDataset], genes: pd.Index, progress: Progress
+) -> None:
+    """Append every block of cells to a CSR matrix."""
+    n_elements = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
+    group = file.create_group("X")
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+    group.attrs["shape"] = np.array([store.n_cells, len(genes)])
+    exact = all(dataset.values_dtype.str in EXACT_IN_FLOAT32 for dataset in store.datasets)
+    data = group.create_dataset("data", shape=(n_elements,), dtype="<f4" if exact else "<f8")
+    indices = group.create_dataset("indices", shape=(n_elements,), dtype="<i4")
+    indptr, at = [np.zeros(1, np.int64)], 0
+    with progress.task("export", total=store.n_cells, unit="cells") as task:
+        for source in sources:
+            table_S = genes.get_indexer(source.var.index).astype(np.int32)
+            for block in source.blocks(BLOCK_ELEMENTS):
+                counts_CG = block.counts_CG
+                counts_CG.indices = table_S[counts_CG.indices]
+                counts_CG.sort_indices()
+                stop = at + counts_CG.nnz
+                data[at:stop], indices[at:stop] = counts_CG.data, counts_CG.indices
+                indptr.append(at + counts_CG.indptr[1:].astype(np.int64))
+                at = stop
+                task.advance(len(block.obs))
+    group.create_dataset("indptr", data=np.concatenate(indptr))
+
+
+def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFrame:
+    """Give the annotations of all cells; with several sources, a column says which one a cell is of."""
+    frames = [source.obs for source in sources]
+    if len(frames) == 1:
+        return frames[0]
+    frames = [
+        frame.assign(**({} if SOURCE in frame else {SOURCE: source.sample}))
+        for frame, source in zip(frames, store.sources, strict=True)
+    ]
+    joined = pd.concat(frames).set_axis(store.cell_ids)
+    for name in joined.select_dtypes(object).columns:
+        joined[name] = joined[name].astype("category")
+    return joined
+
+
+def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFrame:
+    """Give every gene of any source, with its annotations in the first source that has it."""
+    if len(sources) == 1:
+        return sources[0].var
+    everywhere = pd.concat([source.var for source in sources])
+    var = everywhere[~everywhere.index.duplicated()]
+    measured = {
+        f"{MEASURED_IN}{one.sample.replace('/', '_')}": var.index.isin(source.var.index)
+        for one, source in zip(store.sources, sources, strict=True)
+    }
+    return var.assign(**measured)

@@ -1,0 +1,196 @@
+"""What a path is and what is in it, before anything is done with it: a raw input, a store, or a model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from scnym.base.errors import DataError
+from scnym.base.schema import OWN_OBS_COLUMNS
+from scnym.base.settings import ConvertSettings
+from scnym.disk.checks import ValueChecks
+from scnym.disk.cut import canonical
+from scnym.disk.features import GeneNaming, gene_naming
+from scnym.disk.formats.block import ScatteredSource
+from scnym.disk.formats.sniff import AnySource, is_store, open_source
+from scnym.disk.gather import Input, gather
+from scnym.disk.store import Store
+from scnym.model.snapshot import Snapshot
+
+SAMPLE_ELEMENTS = 2**20
+"""Values looked at to say what they are."""
+MAX_CLASSES = 500
+"""A column with more different values names something else than classes."""
+MODEL_SUFFIXES = (".safetensors", ".pkl")
+CONVERTED_PER_SECOND = {"hdf5": 30e6, "text": 8e6}
+"""Stored values (text: fields) that a conversion reads in a second on 2 cores (``benchmarks/results/convert.md``)."""
+STREAMED_PER_SECOND = 100e6
+"""Stored values that a stream gives in a second on 2 cores (``benchmarks/results/stream.md``)."""
+STORED_BYTES = 1.9
+"""Bytes that one stored value takes in a store of the profile `fast`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceInspection:
+    """One source of cells."""
+
+    sample: str
+    path: Path
+    n_cells: int | None
+    """None where only reading the whole file would tell."""
+    n_genes: int
+    genes: GeneNaming
+    columns: dict[str, dict[str, int]]
+    """Columns of annotations that may hold classes: cells of each, the most frequent first."""
+    values: str
+    """What the values are, or why they cannot be used."""
+    is_usable: bool
+    values_per_cell: float | None
+    """Stored values of a cell, on average over those looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a path is."""
+
+    kind: Literal["input", "store", "model"]
+    path: Path
+    size_bytes: int
+    sources: tuple[SourceInspection, ...] = ()
+    model: dict[str, Any] = field(default_factory=dict)
+    """Of a model: its card."""
+
+    @property
+    def n_cells(self) -> int | None:
+        """Cells of all sources together; None if those of one are not known."""
+        counts = [source.n_cells for source in self.sources]
+        return None if any(count is None for count in counts) else sum(count or 0 for count in counts)
+
+    @property
+    def n_values(self) -> float | None:
+        """Stored values of all sources together, about."""
+        if self.n_cells is None:
+            return None
+        return sum((one.n_cells or 0) * (one.values_per_cell or 0) for one in self.sources)
+
+    def estimates(self) -> dict[str, float]:
+        """Give size and times to expect on 2 cores: bytes of the store, seconds to convert and to stream once."""
+        if not self.n_values:
+            return {}
+        streamed = {"epoch_seconds": self.n_values / STREAMED_PER_SECOND}
+        if self.kind == "store":
+            return streamed
+        return {
+            "store_bytes": self.n_values * STORED_BYTES,
+            "convert_seconds": self.n_values / CONVERTED_PER_SECOND["hdf5"],
+            **streamed,
+        }
+
+
+def inspect(path: str | Path, settings: ConvertSettings | None = None) -> Inspection:
+    """Look at a raw input, a store or a model, without reading more than a sample of the counts.
+
+    Raises
+    ------
+    UserError
+        If it is not there, of no known format, or damaged.
+    """
+    path, settings = Path(path), settings or ConvertSettings()
+    if path.suffix == ".safetensors":
+        return Inspection(kind="model", path=path, size_bytes=_size(path), model=_card(path))
+    if is_store(path):
+        store = Store(path)
+        sources = tuple(_of_dataset(store, number) for number in range(len(store.datasets)))
+        return Inspection(kind="store", path=path, size_bytes=_size(path), sources=sources)
+    inputs = gather([path]).inputs
+    sources = tuple(_of_input(one, settings) for one in inputs)
+    return Inspection(kind="input", path=path, size_bytes=sum(_size(one.path) for one in inputs), sources=sources)
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    return path.stat().st_size if path.exists() else 0
+
+
+def _card(path: Path) -> dict[str, Any]:
+    card = Snapshot.load(path).card
+    content = card.model_dump(mode="json", exclude={"genes"})
+    return {**content, "n_genes": len(card.genes), "gene_naming": gene_naming(card.genes)}
+
+
+def _of_dataset(store: Store, number: int) -> SourceInspection:
+    dataset, source = store.datasets[number], store.sources[number]
+    return SourceInspection(
+        sample=source.sample,
+        path=store.path,
+        n_cells=dataset.n_cells,
+        n_genes=len(dataset.genes),
+        genes=gene_naming(dataset.genes),
+        columns=dict(_classes(dataset.obs)),
+        values=source.scale,
+        is_usable=True,
+        values_per_cell=float(dataset.indptr_C1[-1]) / dataset.n_cells,
+    )
+
+
+def _of_input(one: Input, settings: ConvertSettings) -> SourceInspection:
+    source = open_source(one.path, settings, one.dataset)
+    obs = source.obs
+    values, is_usable, values_per_cell = _values(source)
+    return SourceInspection(
+        sample=one.sample,
+        path=one.path,
+        n_cells=None if obs is None else len(obs),
+        n_genes=len(source.var),
+        genes=gene_naming(tuple(source.var.index)),
+        columns={} if obs is None else dict(_classes(obs)),
+        values=values,
+        is_usable=is_usable,
+        values_per_cell=values_per_cell,
+    )
+
+
+def _values(source: AnySource) -> tuple[str, bool, float | None]:
+    """Say what the values of the first cells are, whether they can be used, and how many a cell has."""
+    if isinstance(source, ScatteredSource):
+        return _scattered_values(source)
+    block = next(iter(source.blocks(SAMPLE_ELEMENTS)), None)
+    if block is None:
+        return "no cells", False, None
+    checks = ValueChecks(source.path, source.var.index)
+    try:
+        checks.check(block.counts_CG, block.obs.index)
+        counts_CG = canonical(block.counts_CG)
+        scale = checks.range_of(counts_CG, block.obs.index).scale(source.path)
+    except DataError as fault:
+        return fault.what, False, None
+    return scale, True, counts_CG.nnz / counts_CG.shape[0]
+
+
+def _scattered_values(source: ScatteredSource) -> tuple[str, bool, float | None]:
+    """Say as much as values without their whole cells tell."""
+    slab = next(iter(source.slabs(SAMPLE_ELEMENTS)), None)
+    if slab is None or not len(slab.values_N):
+        return "no values", False, None
+    values = slab.values_N
+    if not (np.isfinite(values).all() and values.min() >= 0):
+        return "negative or not finite values, as scaled ones are", False, None
+    if not np.array_equal(values, np.rint(values)):
+        return "logarithms, or counts that are not whole; converting will tell", True, None
+    return "counts", True, None
+
+
+def _classes(obs: pd.DataFrame) -> Iterator[tuple[str, dict[str, int]]]:
+    """Give the columns that may hold classes, with the cells of each."""
+    for name in obs.columns.difference(list(OWN_OBS_COLUMNS), sort=False):
+        column = obs[name]
+        if pd.api.types.is_float_dtype(column.dtype) or isinstance(column.dtype, pd.DatetimeTZDtype):
+            continue
+        counts = column.value_counts()
+        counts = counts[counts > 0]
+        if 2 <= len(counts) <= min(MAX_CLASSES, max(2, len(obs) // 2)):
+            yield str(name), {str(label): int(count) for label, count in counts.items()}
