@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from atlas import AtlasSettings
-from fixtures import atlas_files, clustered_store, store_of
+from fixtures import atlas_files, store_of
 from harness import (
     ROOT,
     Figure,
@@ -43,6 +43,8 @@ BLOCK_ROWS = (64, 256)
 SCDATASET_DRAWS = 32_768
 SCDATASET_FETCHES = {"its defaults": (8, 16), "16,384 rows a fetch": (1, 64)}
 """Rows per block, and batches per fetch."""
+TENFOLD = {"atlas": "natural", "clustered": "uniform"}
+"""Which store is streamed in which balance on the larger atlas."""
 Plan = dict[str, Callable[[], Figure]]
 
 OURS = partial(measured, Path(__file__), "stream")
@@ -111,13 +113,14 @@ def plan_of(stores: dict[str, Path], atlas: Path, collection: Path) -> Plan:
     return plan
 
 
-def tenfold_plan(small: Path, large: Path) -> Plan:
-    """Name what is timed on the larger atlas, and beside it on the smaller: as many cells."""
-    return {
-        "scnym, small": partial(OURS, small, "natural", "csr", 64, 10),
-        "scnym, large": partial(OURS, large, "natural", "csr", 64, 1),
-        "annbatch, large": partial(ANNBATCH_READ, large, 64, "csr", 1),
-    }
+def tenfold_plan(small: dict[str, Path], large: dict[str, Path]) -> Plan:
+    """Name what is timed on the larger atlas, and beside it on the smaller."""
+    plan: Plan = {}
+    for kind, balance in TENFOLD.items():
+        plan[f"scnym, small, {balance}"] = partial(OURS, small[kind], balance, "csr", 64, 4)
+        plan[f"scnym, large, {balance}"] = partial(OURS, large[kind], balance, "csr", 64, 1)
+    plan["annbatch, large"] = partial(ANNBATCH_READ, large["atlas"], 64, "csr", 1)
+    return plan
 
 
 def speed_lines(figures: dict[str, Rounds]) -> list[Line]:
@@ -145,22 +148,19 @@ def speed_lines(figures: dict[str, Rounds]) -> list[Line]:
 
 def tenfold_lines(figures: dict[str, Rounds], n_small: int, n_large: int) -> list[Line]:
     """Compare the larger atlas with the smaller, and with the rival."""
-    large = figures["scnym, large"]
+    lines = []
+    for balance in TENFOLD.values():
+        small, large = figures[f"scnym, small, {balance}"], figures[f"scnym, large, {balance}"]
+        lines += growth_lines(f"{balance}, sparse, {n_large:,} cells beside {n_small:,}", small, large)
     rival = {"annbatch, large": figures["annbatch, large"]}
-    return [
-        *growth_lines(f"{n_large:,} cells beside {n_small:,}", figures["scnym, small"], large),
-        ratio_line(f"shuffled, sparse, {n_large:,} cells", 1, large, rival),
-    ]
+    lines.append(ratio_line(f"shuffled, sparse, {n_large:,} cells", 1, figures["scnym, large, natural"], rival))
+    return lines
 
 
 def prepared(work: Path, n_cells: int) -> tuple[dict[str, Path], Path, Path]:
     """Make the stores, and annbatch's collection, of an atlas; also give its h5ad."""
+    stores, atlas = both_stores(work, n_cells)
     name = f"atlas_{n_cells}"
-    (atlas,) = atlas_files(work, name, AtlasSettings(n_cells=n_cells))
-    stores = {
-        "atlas": store_of([atlas], work / f"{name}.zarr"),
-        "clustered": clustered_store(atlas, work / f"{name}_clustered.zarr"),
-    }
     for genes, share in (("same", 1.0), ("different", 0.9)):
         three = f"{name}_{genes}"
         settings = AtlasSettings(n_cells=n_cells, n_sources=3, source_genes=share)
@@ -171,13 +171,12 @@ def prepared(work: Path, n_cells: int) -> tuple[dict[str, Path], Path, Path]:
     return stores, atlas, collection
 
 
-def large_store(work: Path, n_cells: int) -> Path:
-    """Make the store of the larger atlas; its h5ad goes away afterwards if the work folder is a temporary one."""
+def both_stores(work: Path, n_cells: int) -> tuple[dict[str, Path], Path]:
+    """Make the store of an atlas, and the one clustered by class; also give its h5ad."""
     name = f"atlas_{n_cells}"
-    target = work / f"{name}.zarr"
-    if target.exists():
-        return target
-    return store_of(atlas_files(work, name, AtlasSettings(n_cells=n_cells)), target)
+    (atlas,) = atlas_files(work, name, AtlasSettings(n_cells=n_cells))
+    clustered = store_of([atlas], work / f"{name}_clustered.zarr", cluster_by=LABEL)
+    return {"atlas": store_of([atlas], work / f"{name}.zarr"), "clustered": clustered}, atlas
 
 
 def main() -> None:
@@ -193,7 +192,7 @@ def main() -> None:
         lines = speed_lines(figures)
         lines += [entropy_line(stores["clustered"], balance) for balance in ("uniform", "natural")]
         for n_large in options.cells[1:2]:
-            tenfold = take_turns(tenfold_plan(stores["atlas"], large_store(work, n_large)), options.rounds)
+            tenfold = take_turns(tenfold_plan(stores, both_stores(work, n_large)[0]), options.rounds)
             lines += tenfold_lines(tenfold, options.cells[0], n_large)
             figures |= tenfold
     text = f"""# The stream, beside its rivals

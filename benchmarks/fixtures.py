@@ -2,11 +2,9 @@
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
 from atlas import Atlas, AtlasSettings, write_atlas
 
@@ -23,26 +21,6 @@ def atlas_files(work: Path, name: str, settings: AtlasSettings) -> list[Path]:
 def store_of(inputs: Sequence[Path], target: Path, **settings: Any) -> Path:
     """Give the store of some files, converted if it is not there."""
     return target if target.exists() else scnym.convert(inputs, target, scnym.ConvertSettings(**settings))
-
-
-def can_convert_with(name: str) -> bool:
-    """Whether this version of the converter has a setting."""
-    return name in {field.name for field in fields(scnym.ConvertSettings)}
-
-
-def clustered_store(atlas: Path, target: Path) -> Path:
-    """Give the store of an atlas with its rows grouped by class."""
-    if can_convert_with("cluster_by"):
-        return store_of([atlas], target, cluster_by="cell_type")
-    grouped = target.with_suffix(".h5ad")
-    if not grouped.exists():
-        _write_grouped(atlas, grouped)
-    return store_of([grouped], target)
-
-
-def _write_grouped(atlas: Path, grouped: Path) -> None:
-    adata = anndata.read_h5ad(atlas)
-    adata[np.argsort(adata.obs["cell_type"].cat.codes.to_numpy(), kind="stable")].write_h5ad(grouped)
 
 
 def csv_table(path: Path, settings: AtlasSettings) -> Path:
