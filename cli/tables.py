@@ -29,7 +29,7 @@ def print_store(store: "Store", *, as_json: bool) -> None:
         return
     table = _table("source", "cells", "genes", "values")
     for source in store.sources:
-        table.add_row(Text(source.file), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
+        table.add_row(Text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
     _STDOUT.print(table)
     _say(f"store: {store.path}")
 

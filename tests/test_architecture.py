@@ -17,7 +17,13 @@ from cli.main import app
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for path in (ROOT / "scnym").rglob("*.py") if path != ROOT / "scnym" / "__init__.py")
 FROZEN_OPTIONS = {
-    "convert": "--config --input_genes --json --layer --library_size --max_memory --overwrite",
+    "convert": (
+        "--cluster_by --config --csv_orientation --input_genes --json --layer --library_size --max_memory --overwrite "
+        "--profile --training_metadata"
+    ),
+    "export": "--json --overwrite",
+    "inspect": "--csv_orientation --input_genes --json --layer",
+    "verify": "--json",
     "train_tissue_independent": (
         "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
         "--input_genes --json --layer --library_size --lower_group --max_memory --min_cells_per_class --n_epochs "

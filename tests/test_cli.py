@@ -7,12 +7,14 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import anndata
 import pandas as pd
 import pytest
-from helpers import clustered_adata, telling_adata, write_csv, write_h5ad, write_text
+from helpers import clustered_adata, dense, telling_adata, write_csv, write_h5ad, write_text
 from typer.testing import CliRunner
 
 from cli.main import app
+from scnym import Store
 
 QUICK = ["--n_folds", "2", "--n_epochs", "2", "--n_hidden", "8", "--batch_size", "64", "--lower_group", "cell_type"]
 TREE = ("cache", "tissue_independent")
@@ -335,3 +337,60 @@ def test_progress_bars_show_rate_and_time_left_on_a_terminal():
         task.advance(200)
     assert log.getvalue().startswith("train fold00: 200 cells in ")
     assert log.getvalue().count("\n") == 1
+
+
+def test_inspect_shows_what_a_file_a_store_and_a_model_are(cells: Path, tmp_path: Path):
+    printed = scnym("inspect", cells)
+    assert "120 cells x 60 genes (symbol)" in printed
+    assert "values: counts" in printed
+    assert "cell_type: 3 values: type" in printed
+    assert "convert" in printed
+    store, out = tmp_path / "cells.zarr", tmp_path / "out"
+    scnym("convert", cells, store)
+    found = json.loads(scnym("inspect", store, "--json"))
+    assert (found["kind"], found["n_cells"], found["sources"][0]["n_genes"]) == ("store", 120, 60)
+    assert sum(found["sources"][0]["columns"]["cell_type"].values()) == 120
+    scnym("train_tissue_independent", "--input_counts", store, "--out_path", out, *QUICK)
+    printed = scnym("inspect", out / "tissue_independent/all_data/model.safetensors")
+    assert "names 3 classes of column cell_type: type 0, type 1, type 2" in printed
+    assert "reads 60 genes by symbol" in printed
+
+
+def test_inspect_says_what_cannot_be_used_and_why(tmp_path: Path):
+    adata = telling_adata()
+    adata.X = dense(adata) - 5
+    adata.var_names = [f"ENSMUSG{k:011d}.2" for k in range(12)]
+    printed = scnym("inspect", write_h5ad(tmp_path / "scaled.h5ad", adata))
+    assert "Ensembl id, with versions, mouse, it seems" in printed
+    assert "is negative or not a finite number  - cannot be used as they are" in printed
+    assert "there is no such file" in scnym("inspect", tmp_path / "none.h5ad", expect=2)
+
+
+def test_verify_says_what_is_lost_and_fails(cells: Path, tmp_path: Path):
+    store = tmp_path / "cells.zarr"
+    scnym("convert", cells, store)
+    assert "all are what they were" in scnym("verify", store)
+    shard = store / "dataset_0/X/data/c/0"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:40] + b"!" + content[41:])
+    printed = scnym("verify", store, expect=2)
+    assert "dataset_0/X/data/c/0  has changed" in printed
+    assert "1 of " in printed
+    assert "120 of 120 cells are lost; copy the store again" in printed
+    found = json.loads(scnym("verify", store, "--json", expect=2).partition("verify cells")[0])
+    assert found["n_lost_cells"] == 120
+
+
+def test_a_store_goes_back_to_an_h5ad(cells: Path, tmp_path: Path):
+    store, target = tmp_path / "cells.zarr", tmp_path / "back.h5ad"
+    scnym("convert", cells, store, "--cluster_by", "cell_type", "--profile", "small")
+    assert f"written: {target}" in scnym("export", store, target).replace("\n", "")
+    assert "it exists already" in scnym("export", store, target, expect=2)
+    assert anndata.read_h5ad(target).shape == (120, 60)
+
+
+def test_labels_may_be_joined_when_converting(tmp_path: Path):
+    table = write_text(tmp_path / "meta.csv", "id,kind\n" + "".join(f"cell {k},k{k % 2}\n" for k in range(40)))
+    cells, store = write_csv(tmp_path / "cells.csv"), tmp_path / "cells.zarr"
+    scnym("convert", cells, store, "--training_metadata", table, "--cluster_by", "kind", "--max_memory", "200MB")
+    assert list(Store(store).obs["kind"]) == ["k0"] * 20 + ["k1"] * 20

@@ -1,6 +1,8 @@
 """A table of cell annotations (CSV or TSV), joined to the cells of a store by their ids."""
 
+import gzip
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -33,22 +35,28 @@ def read_table(path: Path, way_out: str) -> pd.DataFrame:
     """
     if not path.is_file():
         raise MissingInputError("there is no such file", where=path, way_out=way_out)
-    separator = separator_of(path)
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, index_col=False, encoding="utf-8-sig")
-        return _with_row_names(path, table, separator)
+        return _parsed(path)
     except (ValueError, OSError, EOFError, zlib.error) as fault:
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
-def _with_row_names(path: Path, table: pd.DataFrame, separator: str) -> pd.DataFrame:
-    """Read a table again whose lines have one field more than its header, as R writes row names."""
-    if not len(table):
-        return table
-    first = pd.read_csv(path, sep=separator, dtype=str, header=None, skiprows=1, nrows=1)
-    if first.shape[1] != table.shape[1] + 1:
-        return table
-    return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig").rename_axis(ROW_NAMES).reset_index()
+def _parsed(path: Path) -> pd.DataFrame:
+    """Read a table; R writes lines with one field more than the header, the row's name in front."""
+    read = partial(pd.read_csv, path, sep=separator_of(path), dtype=str, encoding="utf-8-sig")
+    width = read(nrows=0, index_col=False).shape[1]
+    first_line = read(header=None, skiprows=1, nrows=1) if _has_lines(path) else pd.DataFrame(columns=range(width))
+    if first_line.shape[1] == width + 1:
+        return read().rename_axis(ROW_NAMES).reset_index()
+    return read(index_col=False)
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether anything stands below the header."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rb") as file:
+        file.readline()
+        return bool(file.readline().strip())
 
 
 def join_annotations(

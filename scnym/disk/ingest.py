@@ -98,7 +98,10 @@ def convert(
         progress.say(f"left out, not of a known format: {examples(path.name for path in gathered.left_out)}")
     table = None if settings.training_metadata is None else read_annotations(Path(settings.training_metadata))
     for one in gathered.inputs:
-        _check_source(one, open_source(one.path, settings, one.dataset), settings, table)
+        source = open_source(one.path, settings, one.dataset)
+        _check_source(one, source, settings, table)
+        if source.remark:
+            progress.say(f"{one.sample}: {source.remark}")
     with resumable(
         target, overwrite=settings.overwrite, is_replaceable=is_store, worth_keeping=_holds_finished
     ) as folder:

@@ -1,8 +1,8 @@
 """What every input format turns into: a `Source` that yields `CellBlock`."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, examples
+from scnym.base.schema import value_dtype
 
 READING_FAULTS = (
     OSError,
@@ -71,6 +72,11 @@ class Source(Protocol):
         ...
 
     @property
+    def remark(self) -> str | None:
+        """How the file was understood, where the user should know: one sentence."""
+        ...
+
+    @property
     def has_cell_ids(self) -> bool:
         """Whether the cells' ids stand in the file; otherwise they are made up, ``cell_0`` and so on."""
         ...
@@ -103,12 +109,20 @@ class ScatteredSource(Protocol):
         ...
 
     @property
+    def remark(self) -> str | None:
+        """How the file was understood, where the user should know: one sentence."""
+        ...
+
+    @property
     def has_cell_ids(self) -> bool:
         """Whether the cells' ids stand in the file."""
         ...
 
     def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
-        """Yield all values, at most `max_elements` at a time; slabs before `first_slab` are not parsed again."""
+        """Yield all values, at most `max_elements` at a time, or those of one line of a text table if these are more.
+
+        Slabs before `first_slab` are not parsed again.
+        """
         ...
 
 
@@ -128,6 +142,78 @@ def require_unique(names: Iterable[str], noun: str, path: Path, way_out: str) ->
         raise DataError(f"a {noun} has an empty name", where=path, way_out=f"name every {noun}")
 
 
+@dataclass
+class SeenNames:
+    """Notices a name that stood before; keeps 8 bytes per name, its hash.
+
+    With ten million names the chance that two different ones share a 64-bit hash is below one in a hundred thousand.
+    """
+
+    _runs: list[np.ndarray] = field(default_factory=list)
+    """Sorted hashes; every run is at least twice as long as the next, so there are few."""
+
+    def first_repeated(self, names: Sequence[str]) -> int | None:
+        """Take in some names; give the position of the first that stood before, among them or earlier."""
+        if not names:
+            return None
+        hashes = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
+        own = np.sort(hashes)
+        before = [own[run[np.minimum(np.searchsorted(run, own), len(run) - 1)] == own] for run in self._runs]
+        if (own[1:] == own[:-1]).any() or any(map(len, before)):
+            repeated = pd.Index(hashes).duplicated() | np.isin(hashes, np.concatenate([own[:0], *before]))
+            return int(repeated.argmax())
+        self._runs.append(own)
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]))]
+        return None
+
+
+def names_or_ids(symbols: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Give each gene its symbol as a name; its id where the symbol is empty or several genes share it."""
+    times = Counter(symbols)
+    return [symbol if symbol and times[symbol] == 1 else id_ for symbol, id_ in zip(symbols, ids, strict=True)]
+
+
+def require_indptr(indptr: np.ndarray, n_rows: int, lengths: Sequence[int], place: str) -> None:
+    """Refuse row pointers that do not fit the rows, or the arrays of values and positions they point into.
+
+    Raises
+    ------
+    FormatError
+        Names the place.
+    """
+    sound = len(indptr) == n_rows + 1 and indptr[0] == 0 and all(indptr[-1] == length for length in lengths)
+    if not sound or np.any(np.diff(indptr) < 0):
+        raise FormatError(
+            f"indptr does not match {n_rows:,} rows and {lengths[0]:,} values", where=place, way_out="write it again"
+        )
+
+
+def row_spans(indptr: np.ndarray, max_elements: int, first_row: int = 0) -> Iterator[tuple[int, int]]:
+    """Cut the rows of a CSR matrix into stretches of at most `max_elements` values, one row at least.
+
+    Parameters
+    ----------
+    indptr
+        Row pointers, shape (n_rows + 1,).
+    max_elements
+        Most values in a stretch.
+    first_row
+        Where to begin.
+
+    Yields
+    ------
+    tuple of int
+        First row of a stretch, and the row behind its last.
+    """
+    n_rows = len(indptr) - 1
+    while first_row < n_rows:
+        stop = int(np.searchsorted(indptr, indptr[first_row] + max_elements, side="right")) - 1
+        stop = min(max(stop, first_row + 1), n_rows)
+        yield first_row, stop
+        first_row = stop
+
+
 def numbers(values: np.ndarray, path: Path) -> np.ndarray:
     """Give values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats.
 
@@ -144,3 +230,11 @@ def numbers(values: np.ndarray, path: Path) -> np.ndarray:
         return values.astype(np.uint8)
     is_half = values.dtype.kind == "f" and values.dtype.itemsize < 4
     return values.astype(np.float32 if is_half else values.dtype.newbyteorder("="), copy=False)
+
+
+def smallest(values_N: np.ndarray) -> np.ndarray:
+    """Give whole numbers in the smallest dtype that holds them, for they may go through files."""
+    high = float(values_N.max(initial=0))
+    if values_N.dtype.kind not in "iu" or values_N.min(initial=0) < 0 or high >= 2**32:
+        return values_N
+    return values_N.astype(value_dtype(high, integral=True), copy=False)

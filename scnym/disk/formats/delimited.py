@@ -1,207 +1,321 @@
-"""Text tables (CSV, TSV, also gzipped): one line per cell, one column per gene.
+"""Text tables (CSV, TSV, also gzipped): cells x genes or genes x cells, read in bounded chunks of lines.
 
-pandas parses. Only when it stumbles is the file read again, line by line, to say where and why.
+The numbers of a chunk are parsed as one long column. Only a chunk in which something is unusual is read again, field by
+field: either its numbers are sound after all (quoted, say), or the first fault is named by line and column.
+
+C cells, G genes, R lines, N stored values.
 """
 
 import csv
-import gzip
+import itertools
 import math
-import zlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, ScnymError
+from scnym.base.errors import DataError, FormatError, SettingsError
+from scnym.base.settings import Orientation
 from scnym.disk.annotations import separator_of
 from scnym.disk.features import read_genes
-from scnym.disk.formats.block import CellBlock, require_unique
-
-if TYPE_CHECKING:
-    from pandas.io.parsers import TextFileReader
+from scnym.disk.formats.axes import genes_by_cells_reason
+from scnym.disk.formats.block import CellBlock, ScatteredSource, SeenNames, Slab, Source, require_unique, smallest
+from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
-ID_COLUMN = "__cell_id__"
-SURPLUS_COLUMN = "__surplus__"
-"""Catches the field after the last gene: pandas drops it silently where it opens a chunk."""
-ENCODING = "utf-8-sig"
-TEXT_FAULTS = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error)
-"""What reading a text table raises when it is no text, or cut off."""
-PARSER_COPIES = 4
-"""Times a block stands in memory while pandas parses it: bytes, tokens, columns, matrix."""
+HEADER_CHUNK = 2**16
+SAMPLE_CHUNK = 2**20
+SAMPLE_CHUNKS = 8
+SAMPLE_NAMES = 2000
+SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
+QUOTED = re.compile(rb'"(?:[^"]|"")*("|$)')
 
 
-class DelimitedSource:
-    """A text table of cells x genes, read in bounded blocks.
+def open_delimited(
+    path: Path, *, genes_path: str | None = None, orientation: Orientation = "auto"
+) -> Source | ScatteredSource:
+    """Open a text table, whichever way round it lies.
 
     Parameters
     ----------
     path
-        The table: a header with gene names, then one line per cell that begins with the cell's id. With
-        `genes_path` it has neither header nor ids.
+        The table: a header, then one line per cell (or gene) that begins with its id. The header may begin with a name
+        for the ids' column or, as R writes it, not. With `genes_path` the table has neither header nor ids.
     genes_path
         Text file with one gene name a line, for a table of numbers alone.
+    orientation
+        Whether lines are cells or genes; auto: found out from the names, and cells if these do not tell.
 
     Raises
     ------
     FormatError
-        If a line has too many or too few fields.
+        If the file is damaged, its header makes no sense, or a line has too many or too few fields.
     DataError
         If a value is not a finite, non-negative number, or names stand twice.
     """
+    table = TextTable(path, genes_path)
+    if orientation == "genes_by_cells":
+        return GenesByCellsTable(table)
+    header = table.columns[:: 1 + len(table.columns) // SAMPLE_NAMES]
+    reason = genes_by_cells_reason(header, table.sample_ids()) if orientation == "auto" else None
+    return CellsByGenesTable(table) if reason is None else GenesByCellsTable(table, reason)
 
-    n_cells = None
-    obs = None
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Consecutive lines of a table. R lines."""
+
+    first: int
+    """Place of the first one, from 0, below the header and without blank lines."""
+    ids: list[str]
+    """What they are called, R in number."""
+    texts: list[bytes]
+    """The lines."""
+    numbers: list[bytes]
+    """The lines behind their ids."""
+
+    def since(self, row: int) -> "Lines":
+        """Give those from `row` on."""
+        skipped = max(0, row - self.first)
+        return Lines(self.first + skipped, self.ids[skipped:], self.texts[skipped:], self.numbers[skipped:])
+
+
+class TextTable:
+    """Lines of numbers, each behind an id, under a header; or numbers alone. What the lines are, it does not know."""
 
     def __init__(self, path: Path, genes_path: str | None = None) -> None:
         self.path = path
-        self._separator = separator_of(path)
-        self._has_names = self.has_cell_ids = genes_path is None
+        self.has_names = genes_path is None
+        first, second = self._first_lines()
+        self._separator = _separator_in(first, path)
+        self.columns = self._read_header(first, second) if genes_path is None else _listed_genes(genes_path)
+        """What stands over the numbers."""
+        below = second if self.has_names else first
+        if below is not None:
+            self._check_width(self._fields(below, 0), 0)
+
+    def batches(self, max_bytes: int) -> Iterator[Lines]:
+        """Yield the lines below the header, `max_bytes` at a time at most, one line at least; blank ones do not count.
+
+        The same lines come together whenever they are read.
+        """
+        with opened(self.path) as file:
+            n_above, first = int(self.has_names), 0
+            for chunk in chunks(file, max_bytes):
+                texts = [line for line in chunk.split(b"\n") if line and not line.isspace()]
+                n_above, texts = max(0, n_above - len(texts)), texts[n_above:]
+                if texts:
+                    yield self._cut(texts, first)
+                    first += len(texts)
+
+    def values(self, lines: Lines) -> np.ndarray:
+        """Parse the numbers of some lines.
+
+        Returns
+        -------
+        np.ndarray
+            Shape (R * number of columns,), int64 or float64.
+
+        Raises
+        ------
+        FormatError, DataError
+            Names the line and, where it is one field, the column of the first fault.
+        """
+        text = b"\n".join([*lines.numbers, b""])
+        form = self._separator * (len(self.columns) - 1) + b"\n"
+        values = numbers_in(text, form, len(lines.ids))
+        if values is not None and values.min() >= 0 and np.isfinite(values.max()):
+            return values
+        return np.concatenate([self._field_by_field(line, lines.first + k) for k, line in enumerate(lines.texts)])
+
+    def sample_ids(self) -> list[str]:
+        """Ids of the first lines; none where they are made up."""
+        ids: list[str] = []
+        for lines in itertools.islice(self.batches(SAMPLE_CHUNK), SAMPLE_CHUNKS):
+            ids += lines.ids
+        return ids[:SAMPLE_NAMES] if self.has_names else []
+
+    def place(self, row: int) -> str:
+        """Say where in the file a line below the header is."""
+        left = row + int(self.has_names)
+        with opened(self.path) as file:
+            every_line = (
+                line for chunk in chunks(file, SAMPLE_CHUNK) for line in chunk.removesuffix(b"\n").split(b"\n")
+            )
+            for number, line in enumerate(every_line, start=1):
+                left -= bool(line) and not line.isspace()
+                if left < 0:
+                    return f"{self.path}, line {number}"
+        return str(self.path)
+
+    def _cut(self, texts: list[bytes], first: int) -> Lines:
+        if not self.has_names:
+            return Lines(first, [f"cell_{first + k}" for k in range(len(texts))], texts, texts)
+        ends = [text.find(self._separator) for text in texts]
+        is_quoted = any(text.startswith(b'"') for text in texts)
+        if is_quoted or -1 in ends:
+            ends = [self._end_of_id(text) for text in texts]
+        ids = [text[:end].decode() for text, end in zip(texts, ends, strict=True)]
+        numbers = [text[end + 1 :] for text, end in zip(texts, ends, strict=True)]
+        if is_quoted:
+            ids = [id_[1:-1].replace('""', '"') if id_.startswith('"') else id_ for id_ in ids]
+        blank = next((k for k, id_ in enumerate(ids) if not id_ or id_.isspace()), None)
+        if blank is not None:
+            raise DataError("the line has no id in front", where=self.place(first + blank), way_out="give it one")
+        return Lines(first, ids, texts, numbers)
+
+    def _end_of_id(self, line: bytes) -> int:
+        """Find the separator behind an id; where there is none, the line's end, so that it lacks numbers."""
+        quoted = QUOTED.match(line)
+        end = quoted.end() if quoted else line.find(self._separator)
+        return end if line[end : end + 1] == self._separator else len(line)
+
+    def _fields(self, line: bytes, row: int) -> list[str]:
         try:
-            genes = self._header_genes() if genes_path is None else read_genes(Path(genes_path), "--input_genes")
-            require_unique(genes, "gene", path, "give every column a name of its own")
-            self.var = pd.DataFrame(index=pd.Index(genes))
-            self._check_first_line()
-        except TEXT_FAULTS as damage:
-            if isinstance(damage, ScnymError):
-                raise
-            self._refuse_damage(damage)
+            return next(csv.reader([line.decode()], delimiter=self._separator.decode()), [])
+        except csv.Error as fault:
+            raise FormatError(
+                f"the line has no fields that could be read ({fault})", where=self.place(row), way_out=SEPARATORS
+            ) from fault
 
-    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
-        """Yield the cells from `first_cell` on, in order, at most `max_elements` numbers at a time, one at least."""
-        rows = max(1, max_elements // (PARSER_COPIES * max(1, len(self.var))))
-        seen: set[str] = set()
-        try:
-            with self._frames(rows, first_cell) as frames:
-                for frame in frames:
-                    block = self._block(frame)
-                    self._require_new_ids(block.obs.index, seen)
-                    yield block
-        except (ValueError, pd.errors.ParserError, *TEXT_FAULTS) as fault:
-            if isinstance(fault, ScnymError):
-                raise
-            self._explain(fault)
+    def _first_lines(self) -> tuple[bytes, bytes | None]:
+        with opened(self.path) as file:
+            pieces = (line for chunk in chunks(file, HEADER_CHUNK) for line in chunk.split(b"\n") if line.strip())
+            first, second = next(pieces, b""), next(pieces, None)
+            (first + (second or b"")).decode()  # what is no text is found here
+        return first, second
 
-    def _frames(self, rows: int, first_cell: int) -> "TextFileReader":
-        genes = list(self.var.index)
-        names = [*([ID_COLUMN] if self._has_names else []), *genes, SURPLUS_COLUMN]
-        return pd.read_csv(
-            self.path,
-            sep=self._separator,
-            header=None,
-            skiprows=int(self._has_names) + first_cell,
-            names=names,
-            index_col=False,
-            dtype={ID_COLUMN: str, **dict.fromkeys(genes, np.float64), SURPLUS_COLUMN: str},
-            keep_default_na=False,
-            na_values=[""],
-            chunksize=rows,
-            encoding=ENCODING,
-        )
-
-    def _block(self, frame: pd.DataFrame) -> CellBlock:
-        ids = frame.pop(ID_COLUMN) if self._has_names else pd.Series([f"cell_{i}" for i in frame.index])
-        surplus = frame.pop(SURPLUS_COLUMN)
-        values_CG = frame.to_numpy()
-        well_named = ids.notna().all() and (ids.str.strip() != "").all()
-        if surplus.notna().any() or not well_named or not (np.isfinite(values_CG) & (values_CG >= 0)).all():
-            raise ValueError("a line with a fault")
-        return CellBlock(sparse.csr_matrix(values_CG), pd.DataFrame(index=pd.Index(ids, dtype=object, name=None)))
-
-    def _header_genes(self) -> list[str]:
-        with self._lines() as text:
-            header = next(csv.reader(text, delimiter=self._separator), [])
-        if len(header) < 2:
+    def _read_header(self, first: bytes, second: bytes | None) -> list[str]:
+        header = self._fields(first, -1)
+        is_one_short = second is not None and len(self._fields(second, 0)) == len(header) + 1
+        columns = [name.strip() for name in (header if is_one_short else header[1:])]
+        if not any(columns):
             raise FormatError(
                 "the first line does not name any genes",
                 where=f"{self.path}, line 1",
-                way_out="the first line holds an id column's name, then the gene names; "
+                way_out=f"the first line holds an id column's name, then the gene names; {SEPARATORS}; "
                 "give --input_genes if the table has no header",
             )
-        genes = [name.strip() for name in header[1:]]
-        if not any(map(_fault_of, genes)) and not all(name.isdecimal() and int(name) > 0 for name in genes):
+        if not any(map(_fault_of, columns)) and not all(name.isdecimal() and int(name) > 0 for name in columns):
             raise FormatError(
                 "the first line holds numbers where gene names belong",
                 where=f"{self.path}, line 1",
                 way_out="give --input_genes if the table has no header",
             )
-        return genes
+        return columns
 
-    def _check_first_line(self) -> None:
-        """Find a header that is one field short before pandas takes it for something else."""
-        with self._lines() as text:
-            reader = csv.reader(text, delimiter=self._separator)
-            for line, fields in zip(range(1, 3), reader, strict=False):
-                if line == 2 or not self._has_names:
-                    self._check_width(fields, line)
-
-    def _check_width(self, fields: list[str], line: int) -> None:
-        wanted = len(self.var) + int(self._has_names)
-        if len(fields) != wanted:
-            raise FormatError(
-                f"{len(fields)} fields where {wanted} were expected",
-                where=f"{self.path}, line {line}",
-                way_out="give every line one field per column of the header, which begins with the ids' column"
-                if self._has_names
-                else "give every line one number per gene of --input_genes",
-            )
-
-    def _require_new_ids(self, ids: pd.Index, seen: set[str]) -> None:
-        require_unique(ids, "cell", self.path, "give every cell an id of its own")
-        again = seen.intersection(ids)
-        if again:
-            require_unique([*again, *again], "cell", self.path, "give every cell an id of its own")
-        seen.update(ids)
-
-    def _explain(self, fault: Exception) -> None:
-        """Raise the error that names line, column and value of the first fault in the file."""
-        try:
-            self._explain_lines()
-        except TEXT_FAULTS as damage:
-            if isinstance(damage, ScnymError):
-                raise
-            self._refuse_damage(damage)
-        raise FormatError(
-            f"the table cannot be read ({fault})", where=self.path, way_out="check that it is plain text"
-        ) from fault
-
-    def _refuse_damage(self, damage: Exception) -> NoReturn:
-        raise FormatError(
-            f"the file is damaged, or not text in UTF-8 ({damage})", where=self.path, way_out="copy or write it again"
-        ) from damage
-
-    def _explain_lines(self) -> None:
-        with self._lines() as text:
-            reader = csv.reader(text, delimiter=self._separator)
-            for fields in reader:
-                if reader.line_num == 1 and self._has_names:
-                    continue
-                if fields:
-                    self._check_width(fields, reader.line_num)
-                    self._check_id(fields[0], reader.line_num)
-                    self._check_values(fields[int(self._has_names) :], reader.line_num)
-
-    def _check_id(self, cell: str, line: int) -> None:
-        if self._has_names and not cell.strip():
-            raise DataError("the cell has no id", where=f"{self.path}, line {line}", way_out="give it one")
-
-    def _check_values(self, fields: list[str], line: int) -> None:
-        for gene, text in zip(self.var.index, fields, strict=True):
+    def _field_by_field(self, line: bytes, row: int) -> np.ndarray:
+        fields = self._fields(line, row)
+        self._check_width(fields, row)
+        numbers = fields[int(self.has_names) :]
+        for column, text in zip(self.columns, numbers, strict=True):
             fault = _fault_of(text)
             if fault:
                 raise DataError(
-                    f"{text!r} in column {gene} {fault}",
-                    where=f"{self.path}, line {line}",
-                    way_out="counts are numbers from 0 up; mend or leave out this cell",
+                    f"{text!r} in column {column} {fault}",
+                    where=self.place(row),
+                    way_out="counts are numbers from 0 up; mend or leave out this line",
                 )
+        return np.array([float(text) for text in numbers])
 
-    def _lines(self) -> TextIO:
-        if self.path.name.lower().endswith(".gz"):
-            return gzip.open(self.path, "rt", newline="", encoding=ENCODING)
-        return self.path.open(newline="", encoding=ENCODING)
+    def _check_width(self, fields: Sequence[str], row: int) -> None:
+        wanted = len(self.columns) + int(self.has_names)
+        if len(fields) != wanted:
+            raise FormatError(
+                f"{len(fields)} fields where {wanted} were expected",
+                where=self.place(row),
+                way_out="give every line an id, and one number per name in the header"
+                if self.has_names
+                else "give every line one number per gene of --input_genes",
+            )
+
+
+class CellsByGenesTable:
+    """A text table with one line per cell, read in bounded blocks."""
+
+    n_cells = None
+    obs = None
+    remark = None
+
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+        self.path = table.path
+        self.has_cell_ids = table.has_names
+        require_unique(table.columns, "gene", self.path, "give every column a name of its own")
+        self.var = pd.DataFrame(index=pd.Index(table.columns))
+
+    def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
+        """Yield the cells from `first_cell` on, in order, at most `max_elements` numbers at a time, one at least."""
+        seen = SeenNames()
+        for lines in self._table.batches(max_elements):  # a number takes two bytes at least
+            self._require_new(lines, seen)
+            lines = lines.since(first_cell)  # noqa: PLW2901 - the rest was read before
+            if lines.ids:
+                yield self._block(lines)
+
+    def _block(self, lines: Lines) -> CellBlock:
+        shape = (len(lines.ids), len(self.var))
+        values = self._table.values(lines)
+        kept = np.flatnonzero(values)
+        cells_N, genes_N = np.divmod(kept, shape[1])
+        indptr = np.concatenate([np.zeros(1, np.int64), np.bincount(cells_N, minlength=shape[0]).cumsum()])
+        counts_CG = sparse.csr_matrix((values[kept], genes_N.astype(np.int32), indptr), shape=shape)
+        return CellBlock(counts_CG, pd.DataFrame(index=pd.Index(lines.ids, dtype=object)))
+
+    def _require_new(self, lines: Lines, seen: SeenNames) -> None:
+        at = seen.first_repeated(lines.ids) if self.has_cell_ids else None
+        if at is not None:
+            raise DataError(
+                f"duplicate cell names {lines.ids[at]!r}",
+                where=self._table.place(lines.first + at),
+                way_out="give every cell an id of its own",
+            )
+
+
+class GenesByCellsTable:
+    """A text table with one line per gene, read in slabs of lines."""
+
+    has_cell_ids = True
+
+    def __init__(self, table: TextTable, remark: str | None = None) -> None:
+        if not table.has_names:
+            raise SettingsError(
+                "a table without names is read as cells x genes",
+                where=table.path,
+                way_out="leave out the orientation, or give the table a header and ids",
+            )
+        self._table = table
+        self.path = table.path
+        self.remark = remark
+        """Why the table was taken for genes x cells, to be said to the user; None if that was given."""
+        require_unique(table.columns, "cell", self.path, "give every column a name of its own")
+        genes = [gene.strip() for lines in table.batches(SAMPLE_CHUNK) for gene in lines.ids]
+        require_unique(genes, "gene", self.path, "give every line an id of its own")
+        self.obs = pd.DataFrame(index=pd.Index(table.columns))
+        self.var = pd.DataFrame(index=pd.Index(genes))
+
+    def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
+        """Yield all values but zeros, those of a line at least; slabs before `first_slab` are not parsed again."""
+        for lines in itertools.islice(self._table.batches(max_elements), first_slab, None):
+            values = self._table.values(lines)
+            kept = np.flatnonzero(values)
+            genes_N, cells_N = np.divmod(kept, len(self.obs))
+            yield Slab(cells_N, genes_N + lines.first, smallest(values[kept]))
+
+
+def _listed_genes(genes_path: str) -> list[str]:
+    return list(read_genes(Path(genes_path), "--input_genes"))
+
+
+def _separator_in(header: bytes, path: Path) -> bytes:
+    """Give what stands between fields: as the file's name says, unless only the other one is there."""
+    usual = separator_of(path).encode()
+    other = b"," if usual == b"\t" else b"\t"
+    return other if usual not in header and other in header else usual
 
 
 def _fault_of(text: str) -> str:
@@ -209,7 +323,7 @@ def _fault_of(text: str) -> str:
         value = float(text)
     except ValueError:
         return "is not a number"
-    if math.isnan(value):
+    if math.isnan(value) or "_" in text:
         return "is not a number"
     if math.isinf(value):
         return "is infinite"

@@ -163,7 +163,7 @@ class AnnDataFile:
 class CellByCell:
     """CSR or dense counts, read in bounded blocks of cells."""
 
-    has_cell_ids = True
+    has_cell_ids, remark = True, None
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
@@ -200,7 +200,7 @@ class CellByCell:
 class GeneByGene:
     """CSC counts, read in slabs of values."""
 
-    has_cell_ids = True
+    has_cell_ids, remark = True, None
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
@@ -212,9 +212,17 @@ class GeneByGene:
             for low in range(first_slab * max_elements, int(indptr[-1]), max_elements):
                 high = min(low + max_elements, int(indptr[-1]))
                 cells = np.asarray(indices[low:high])
-                genes = np.searchsorted(indptr, np.arange(low, high), side="right") - 1
+                genes = _lines_of(indptr, low, high)
                 self._file.check_indices(cells, len(self.obs), f"gene {self.var.index[genes[0]]}")
                 yield Slab(cells, genes, numbers(np.asarray(data[low:high]), self.path))
+
+
+def _lines_of(indptr: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Give the line (column of a CSC matrix) of each value from `low` to `high`."""
+    first = int(np.searchsorted(indptr, low, side="right")) - 1
+    last = int(np.searchsorted(indptr, high, side="left"))
+    lengths = np.diff(np.clip(indptr[first : last + 1], low, high))
+    return np.repeat(np.arange(first, last, dtype=np.int32), lengths)
 
 
 def _encoding(counts: Any) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -14,6 +15,8 @@ from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require
 
 GENE_ATTRIBUTES = ("Gene", "var_names", "gene", "genes", "GeneName", "gene_name", "Accession")
 CELL_ATTRIBUTES = ("CellID", "obs_names", "cell_id", "CellId", "cell_names", "Barcode", "barcode")
+
+STRIP_BYTES = 16
 
 
 class LoomSource:
@@ -26,6 +29,8 @@ class LoomSource:
     DataError
         If it names no genes, or gene or cell names stand twice.
     """
+
+    remark = None
 
     def __init__(self, path: Path, layer: str | None = None) -> None:
         self.path = path
@@ -50,10 +55,16 @@ class LoomSource:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
         cells = max(1, max_elements // max(1, len(self.var)))
         with self._opened() as loom:
-            for start in range(first_cell, self.n_cells, cells):
-                stop = min(start + cells, self.n_cells)
-                counts_GC = numbers(loom.layers[self._layer][:, start:stop], self.path)
-                yield CellBlock(sparse.csr_matrix(counts_GC.T), self.obs.iloc[start:stop])
+            counts_GC = loom._file[f"layers/{self._layer}" if self._layer else "matrix"]
+            width = _strip_width(counts_GC, cells, max_elements)
+            for strip_start in range(first_cell - first_cell % width, self.n_cells, width):
+                strip_GC = numbers(counts_GC[:, strip_start : strip_start + width], self.path)
+                strip_stop = strip_start + strip_GC.shape[1]
+                for start in range(strip_start, strip_stop, cells):
+                    first, stop = max(start, first_cell), min(start + cells, strip_stop)
+                    if first < stop:
+                        block_GC = strip_GC[:, first - strip_start : stop - strip_start]
+                        yield CellBlock(sparse.csr_matrix(block_GC.T), self.obs.iloc[first:stop])
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -88,3 +99,16 @@ class LoomSource:
         plain = {k: v for k, v in columns.items() if v.size == length and v.dtype.names is None}
         flat = {k: v.reshape(length) for k, v in plain.items()}
         return pd.DataFrame(flat, index=pd.Index(np.asarray(names).astype(str)))
+
+
+def _strip_width(counts_GC: h5py.Dataset, cells: int, max_elements: int) -> int:
+    """Give how many cells to read at once, so that each chunk of the file is decoded once.
+
+    A block of `cells` cells is cut down to whole chunks. Where it is narrower than one, a strip as wide as a chunk is
+    read and cut into blocks, if it takes no more than `STRIP_BYTES` per element.
+    """
+    chunk_cells = counts_GC.chunks[1] if counts_GC.chunks else 1
+    if cells >= chunk_cells:
+        return cells - cells % chunk_cells
+    fits = chunk_cells * counts_GC.shape[0] * counts_GC.dtype.itemsize <= STRIP_BYTES * max_elements
+    return chunk_cells if fits else cells

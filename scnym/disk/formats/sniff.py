@@ -9,8 +9,9 @@ from scnym.base.errors import FormatError, MissingInputError, SettingsError
 from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
 from scnym.disk.formats.block import ScatteredSource, Source
+from scnym.disk.formats.cellranger import CellRangerFile, CellRangerFolder, is_10x_folder, is_10x_h5
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
-from scnym.disk.formats.delimited import DelimitedSource
+from scnym.disk.formats.delimited import open_delimited
 from scnym.disk.formats.h5ad import open_anndata
 from scnym.disk.formats.loom import LoomSource
 from scnym.disk.formats.restored import RestoredDataset
@@ -23,7 +24,7 @@ KNOWN = "a .h5ad, .loom, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matr
 def is_readable(path: Path) -> bool:
     """Whether a path looks like an input, by its name and by what is in a folder."""
     if path.is_dir():
-        return is_zarr(path)
+        return is_zarr(path) or is_10x_folder(path)
     return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES))
 
 
@@ -56,7 +57,7 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         raise MissingInputError("there is no such file", where=path, way_out="check the path")
     if path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES) and not h5py.is_hdf5(path):
         _refuse_layer(path, settings)
-        return DelimitedSource(path, settings.input_genes)
+        return open_delimited(path, genes_path=settings.input_genes, orientation=settings.csv_orientation)
     if settings.input_genes is not None:
         raise SettingsError("this format names its genes", where=path, way_out="leave out --input_genes")
     if dataset:
@@ -64,6 +65,9 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         return RestoredDataset(path, dataset)
     if path.is_dir() and is_zarr(path):
         return open_anndata(path, settings.layer)
+    if path.is_dir() and is_10x_folder(path):
+        _refuse_layer(path, settings)
+        return CellRangerFolder(path)
     if path.is_file() and h5py.is_hdf5(path):
         return _open_hdf5(path, settings.layer)
     if path.suffix.lower() in HDF5_SUFFIXES:
@@ -79,11 +83,13 @@ def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
 def _open_hdf5(path: Path, layer: str | None) -> AnySource:
     try:
         with h5py.File(path) as file:
-            keys = set(file)
+            keys, is_10x = set(file), is_10x_h5(file)
     except OSError as fault:
         raise FormatError(f"the file is damaged ({fault})", where=path, way_out="copy or write it again") from fault
     if {"matrix", "row_attrs", "col_attrs"} <= keys:
         return LoomSource(path, layer)
+    if is_10x:
+        return CellRangerFile(path)
     if {"obs", "var"} <= keys:
         return open_anndata(path, layer)
     if {"X", "Y"} <= keys:

@@ -24,7 +24,7 @@ class TurnedSource:
         self._folder = folder
         self._progress = progress
         self.path, self.obs, self.var = source.path, source.obs, source.var
-        self.has_cell_ids = source.has_cell_ids
+        self.has_cell_ids, self.remark = source.has_cell_ids, source.remark
         self.n_cells = len(source.obs)
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:

@@ -1,0 +1,129 @@
+"""Text files as bytes: plain or gzipped, in bounded chunks of whole lines, with all their numbers parsed at once.
+
+A wide table has so many columns that a parser with work to do per column and chunk spends its time there. Here the
+numbers of a whole chunk are one long column, whatever the table's width.
+"""
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numba
+import numpy as np
+import pandas as pd
+
+from scnym.base.errors import FormatError, ScnymError
+
+GZIP_MAGIC = b"\x1f\x8b"
+TEXT_FAULTS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
+"""What reading a text file raises when it is no text, or cut off."""
+NUMBER_CHARACTERS = b"0123456789.eE+-"
+ZERO = ord("0")
+MAX_DIGITS = 18
+"""Any number with so many digits fits 64 bits."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a text file, gzipped or not, behind its byte order mark; its first bytes decide, not its name.
+
+    Raises
+    ------
+    FormatError
+        If the file turns out to be damaged, or not text, while it is read.
+    """
+    try:
+        with path.open("rb") as raw:
+            is_gzip = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            raw.seek(0)
+            file = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+            if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                file.seek(0)
+            yield file
+    except TEXT_FAULTS as damage:
+        if isinstance(damage, ScnymError):
+            raise
+        raise FormatError(
+            f"the file is damaged, or not text in UTF-8 ({damage})", where=path, way_out="copy or write it again"
+        ) from damage
+
+
+def chunks(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """Yield whole lines, `max_bytes` at a time at most, one line at least; line ends of Windows become plain ones."""
+    rest = b""
+    while text := rest + file.read(max_bytes - len(rest)):
+        end = text.rfind(b"\n") + 1
+        if not end:
+            text += file.readline()
+            end = len(text)
+        yield text[:end].replace(b"\r\n", b"\n") if b"\r" in text else text[:end]
+        rest = text[end:]
+
+
+def numbers_in(text: bytes, form: bytes, n_lines: int) -> np.ndarray | None:
+    r"""Parse lines of numbers that all have the same form.
+
+    Parameters
+    ----------
+    text
+        The lines, each with its end.
+    form
+        What a line is without its numbers, such as ``b",,\n"``; one byte per number.
+    n_lines
+        How many lines there are.
+
+    Returns
+    -------
+    np.ndarray or None
+        The numbers, shape (n_lines * len(form),): int64 if all are whole, else float64. None if a line has another
+        form or a field is not plainly a number.
+    """
+    numbers = np.empty(n_lines * len(form), np.int64)
+    if _fill_whole(np.frombuffer(text, np.uint8), np.frombuffer(form, np.uint8), numbers):
+        return numbers
+    if text.translate(None, NUMBER_CHARACTERS) != form * n_lines:
+        return None
+    column = text[:-1].translate(bytes.maketrans(form, b"," * len(form)))
+    if b",," in b",%b," % column:
+        return None
+    try:
+        return _fractions(column)
+    except ValueError:
+        return None
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_whole(text: np.ndarray, form: np.ndarray, numbers: np.ndarray) -> bool:
+    """Parse numbers made of digits alone; say whether there was nothing else, and as many as there is room for."""
+    n_columns, column, n_found, n_digits, value = len(form), 0, 0, 0, 0
+    for character in text:
+        digit = character - ZERO
+        if 0 <= digit <= 9:
+            value = value * 10 + digit
+            n_digits += 1
+        elif character == form[column] and 0 < n_digits <= MAX_DIGITS and n_found < len(numbers):
+            numbers[n_found] = value
+            n_found += 1
+            column = column + 1 if column + 1 < n_columns else 0
+            n_digits = value = 0
+        else:
+            return False
+    return n_found == len(numbers) and n_digits == 0
+
+
+def _fractions(column: bytes) -> np.ndarray:
+    frame = pd.read_csv(
+        io.BytesIO(column),
+        sep=" ",
+        lineterminator=",",
+        header=None,
+        dtype=np.float64,
+        na_filter=False,
+        float_precision="high",
+    )
+    return frame.to_numpy().ravel()
