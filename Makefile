@@ -1,9 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-spine bench-accuracy wheel clean
+.PHONY: help demo test check format bench-spine bench-accuracy bench-rivals bench-stream bench-convert atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
 INSTALLED := $(VENV)/installed
+CELLS := 100000
+N := 100000
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -36,6 +38,18 @@ bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and predicti
 
 bench-accuracy: $(INSTALLED) ## Compare with logistic regression on the same folds; write benchmarks/results/accuracy.md
 	$(VENV)/bin/python benchmarks/bench_accuracy.py
+
+bench-rivals: $(INSTALLED) ## Install annbatch and scDataset into environments of their own (Python 3.12 or newer)
+	$(VENV)/bin/python benchmarks/rivals.py
+
+bench-stream: bench-rivals ## Measure the stream beside its rivals (CELLS="100000 1000000", WORK: folder to keep files in)
+	$(VENV)/bin/python benchmarks/bench_stream.py --cells $(CELLS) $(if $(WORK),--work $(WORK))
+
+bench-convert: bench-rivals ## Measure the converter beside its rivals (CELLS, WORK as above)
+	$(VENV)/bin/python benchmarks/bench_convert.py --cells $(CELLS) $(if $(WORK),--work $(WORK))
+
+atlas: $(INSTALLED) ## Write a synthetic atlas, atlas_N.h5ad (N: cells, WORK: folder)
+	$(VENV)/bin/python benchmarks/atlas.py $(or $(WORK),.)/atlas_$(N).h5ad --n_cells $(N)
 
 wheel: $(INSTALLED) ## Build the wheel
 	$(VENV)/bin/python -m build --wheel
