@@ -9,7 +9,6 @@ C cells of a store, K classes, B cells of a batch.
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +61,7 @@ def stream(arguments: Sequence[str]) -> tuple[float, float]:
 def batches_of(path: Path, balance: str, layout: str, block_rows: int = 64) -> scnym.StreamDataset:
     """Open a store and stream it, on all genes that any of its sources has."""
     store = scnym.open_store(path)
-    genes = list(dict.fromkeys(chain.from_iterable(dataset.genes for dataset in store.datasets)))
+    genes = scnym.gene_list(store.datasets, "outer")
     settings = scnym.StreamSettings(batch_size=BATCH_ROWS, class_balance=balance, block_rows=block_rows)
     return scnym.training_stream(store, labels_of(store), genes, settings, layout="csr" if layout == "csr" else "dense")
 
