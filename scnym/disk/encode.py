@@ -8,6 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,11 +237,15 @@ def _append_all(
 ) -> bytes:
     """Write all parts and note after each how far the shards are; give the hashes of values and of indices."""
     hashes = hashlib.sha256(), hashlib.sha256()
+
+    def append(writer: ShardWriter, elements: np.ndarray, content: Any, dtype: np.dtype) -> None:
+        writer.append(elements)
+        content.update(elements.astype(dtype, copy=False).data)
+
     for part in parts:
-        arrays = (part.values_N, part.indices_N)
-        for writer, elements, content, dtype in zip(writers.values(), arrays, hashes, dtypes, strict=True):
-            writer.append(elements)
-            content.update(elements.astype(dtype, copy=False).data)
+        with ThreadPoolExecutor(len(writers)) as threads:  # values and genes side by side
+            arrays = (part.values_N, part.indices_N)
+            list(threads.map(append, writers.values(), arrays, hashes, dtypes))
         unfinished = journal.with_name(f".{journal.name}")
         unfinished.write_text(json.dumps({name: writer.n_written for name, writer in writers.items()}))
         unfinished.rename(journal)
