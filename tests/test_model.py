@@ -26,7 +26,7 @@ from scnym import (
 )
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.progress import SILENT
-from scnym.feed.stream import csr_tensor
+from scnym.feed.stack import csr_tensor
 from scnym.model.bare_weights import read_weights, save_weights
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork

@@ -13,10 +13,10 @@ from scipy import sparse
 from torch.utils.data import DataLoader
 
 import scnym.feed.stream
-from scnym import Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
+from scnym import ConvertSettings, Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import ScnymError, SettingsError
 from scnym.disk.store import Dataset
-from scnym.feed.plan import InOrderPlan
+from scnym.feed.plan import BalancedPlan, InOrderPlan
 
 
 def make_store(path: Path, adata=None) -> Store:
@@ -26,6 +26,11 @@ def make_store(path: Path, adata=None) -> Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return make_store(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("many"), telling_adata(100))
 
 
 def all_of(stream: StreamDataset) -> tuple[np.ndarray, np.ndarray]:
@@ -61,8 +66,6 @@ def test_log_normalised_input_gives_the_same_batches_as_its_counts(tmp_path: Pat
 
 
 def test_a_gene_panel_is_normalised_by_the_full_library(tmp_path: Path):
-    from scnym import ConvertSettings
-
     adata = telling_adata()
     adata.obs["total"] = telling_counts().sum(axis=1) * 2
     path = write_h5ad(tmp_path / "cells.h5ad", adata)
@@ -78,7 +81,11 @@ def test_genes_in_any_order_with_any_missing_give_the_same_values_for_the_shared
     folder = tmp_path_factory.mktemp("store")
     store = make_store(folder)
     genes = [f"gene {k}" for k in order[:kept]]  # genes 12 and 13 are not in the store
-    _, x = all_of(in_order_stream(store, np.arange(40), genes, SMALL, layout="csr"))
+    stream = in_order_stream(store, np.arange(40), genes, SMALL, layout="csr")
+    _, x = all_of(stream)
+    for batch in stream:
+        rows = np.split(batch.x.col_indices().numpy(), batch.x.crow_indices().numpy()[1:-1])
+        assert all((np.diff(row) > 0).all() for row in rows)
     expected = np.hstack([ln_cpm(telling_counts()), np.zeros((40, 2))])[:, order[:kept]]
     np.testing.assert_allclose(x, expected, rtol=1e-5)
 
@@ -97,8 +104,28 @@ def test_several_sources_with_different_genes_stream_as_one(tmp_path: Path):
         ]
     )
     for layout in ("dense", "csr"):
-        rows, x = all_of(training_stream(store, np.zeros(50, int), genes, SMALL, layout=layout))
+        stream = training_stream(store, np.zeros(50, int), genes, SMALL, layout=layout)
+        rows, x = all_of(stream)
         np.testing.assert_allclose(x, expected[rows], rtol=1e-5)
+        np.testing.assert_array_equal(stream.measured_SG, [[True, True, True], [True, True, False]])
+        assert all(((batch.rows >= 40) == batch.sources).all() for batch in stream)
+
+
+def test_ids_and_symbols_of_several_sources_meet_on_the_models_genes(tmp_path: Path):
+    first, second = telling_adata(), telling_adata(10)
+    second.obs_names = [f"other {k}" for k in range(10)]
+    second.var["symbol"] = list(second.var_names)
+    second.var_names = [f"ENSG{k:011d}.3" for k in range(12)]
+    paths = [write_h5ad(tmp_path / "a.h5ad", first), write_h5ad(tmp_path / "b.h5ad", second)]
+    store = Store(convert(paths, tmp_path / "both.zarr"))
+    stream = in_order_stream(store, np.arange(50), [f"GENE {k}" for k in range(12)], SMALL)
+    expected = np.vstack([ln_cpm(telling_counts()), ln_cpm(telling_counts(10))])
+    found = [gene_map.matched_by for gene_map in stream.gene_maps]
+    assert found[0] == {"name in other case": 12}
+    np.testing.assert_allclose(all_of(stream)[1][:40], expected[:40], rtol=1e-5)
+    stream = in_order_stream(store, np.arange(50), list(first.var_names), SMALL)
+    assert stream.gene_maps[1].matched_by == {"var column 'symbol'": 12}
+    np.testing.assert_allclose(all_of(stream)[1], expected, rtol=1e-5)
 
 
 def test_a_cell_with_no_counts_gives_zeros(tmp_path: Path):
@@ -156,13 +183,14 @@ def test_each_pass_has_a_new_order_and_a_set_epoch_repeats_one(store: Store):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more workers than cores
 @pytest.mark.parametrize("persistent", [False, True])
 def test_workers_give_the_same_batches_in_the_same_order_and_a_new_order_every_epoch(store: Store, persistent: bool):
     codes, genes = np.arange(40) % 3, store.datasets[0].genes
     alone = training_stream(store, codes, genes, SMALL)
     orders = [[batch.rows.tolist() for batch in alone] for _ in range(3)]
     assert orders[0] != orders[1] != orders[2]
-    for n_workers in (1, 2):
+    for n_workers in (1, 2, 4):
         stream = training_stream(store, codes, genes, SMALL)
         loader = DataLoader(
             stream,
@@ -172,6 +200,67 @@ def test_workers_give_the_same_batches_in_the_same_order_and_a_new_order_every_e
             multiprocessing_context="spawn",
         )
         assert [[batch.rows.tolist() for batch in loader] for _ in range(3)] == orders
+
+
+@settings(max_examples=25, deadline=None)
+@given(n_workers=st.integers(1, 12), first_batch=st.integers(0, 14))
+def test_a_worker_reads_only_the_rows_of_its_own_batches(many: Store, n_workers: int, first_batch: int):
+    stream = training_stream(many, np.arange(100) % 3, many.datasets[0].genes, SMALL)
+    alone = [batch.rows.tolist() for batch in stream.epoch(1)][first_batch:]
+    original = Dataset.read_rows
+    for worker in range(n_workers):
+        read: list[int] = []
+
+        def spy(self, rows_C, *rest, read=read):
+            read.extend(rows_C)
+            return original(self, rows_C, *rest)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Dataset, "read_rows", spy)
+            mine = list(stream.epoch(1, first_batch=first_batch, worker=worker, n_workers=n_workers))
+        assert [batch.rows.tolist() for batch in mine] == alone[worker::n_workers]
+        assert sorted(read) == sorted(row for batch in mine for row in batch.rows)
+
+
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_a_window_that_is_too_large_is_read_in_several_goes_with_the_same_batches(many: Store, layout):
+    plan = BalancedPlan(np.zeros(100, int), class_balance="natural", batch_size=7, window_rows=64, block_rows=4, seed=0)
+    genes = many.datasets[0].genes
+    whole = all_of(StreamDataset(many, plan, genes, layout=layout))
+    longest = int(np.diff(many.datasets[0].indptr_C1).max()) * many.datasets[0].bytes_per_element
+    original = Dataset.read_rows
+    for stretch_bytes in (longest, 3 * longest, 20 * longest):
+        read: list[int] = []
+
+        def spy(self, rows_C, *rest, read=read):
+            found = original(self, rows_C, *rest)
+            read.append(found.values_N.nbytes + found.indices_N.nbytes)
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Dataset, "read_rows", spy)
+            parts = all_of(StreamDataset(many, plan, genes, layout=layout, stretch_bytes=stretch_bytes))
+        assert max(read) <= stretch_bytes + longest
+        assert len(read) >= 2
+        for a, b in zip(whole, parts, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_amplification_is_what_is_decoded_for_what_is_wanted_and_clustering_lowers_it(tmp_path: Path):
+    codes = np.tile(np.repeat(np.arange(30), 2), 100)
+    adata = telling_adata(6000, 60)
+    adata.obs["cell_type"] = [f"type {code:02d}" for code in codes]
+    settings = StreamSettings(batch_size=32, class_balance="seed", window_rows=256, block_rows=32)
+    streams = {}
+    for name, column in (("as it is", None), ("clustered", "cell_type")):
+        path = write_h5ad(tmp_path / f"{name}.h5ad", adata)
+        store = Store(convert([path], tmp_path / f"{name}.zarr", ConvertSettings(cluster_by=column)))
+        types = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
+        streams[name] = training_stream(store, np.where(types < 3, types, -1), store.datasets[0].genes, settings)
+    assert streams["as it is"].read_amplification > 5
+    assert streams["clustered"].read_amplification < 3
+    foretold = streams["as it is"].amplification_if_clustered(codes)
+    assert foretold == pytest.approx(streams["clustered"].read_amplification, rel=0.1)
 
 
 def test_a_data_loader_without_workers_gives_the_same_batches(store: Store):

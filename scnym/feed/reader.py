@@ -15,9 +15,8 @@ from scnym.disk.store import Dataset
 from scnym.feed.genes import GeneMap
 from scnym.feed.kernel import library_factors
 
-ARENAS = 3
-"""Stretches in memory at once: one dealt from, one ready or being decoded, and the one before, whose last rows wait
-for the batch that they begin."""
+ARENAS = 2
+"""Stretches in memory at once: one dealt from, and one ready or being decoded."""
 ALIGNMENT = 8
 """Arrays in an arena start at multiples of it, in bytes."""
 
@@ -102,7 +101,7 @@ class WindowReader:
     def stretches(self, wanted: Iterator[np.ndarray]) -> Iterator[Stretch]:
         """Decode some rows after the other, one ahead of those in use.
 
-        A stretch is good until the second one after it is asked for.
+        A stretch is good until the next one is asked for.
         """
         arenas = cycle([_Arena(self._max_bytes) for _ in range(ARENAS)])
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scnym-read-ahead") as thread:

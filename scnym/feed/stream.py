@@ -4,7 +4,6 @@ B cells of a batch, C cells of the store, G genes, S sources.
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +18,9 @@ from scnym.base.settings import StreamSettings
 from scnym.disk.rows import REQUEST_ELEMENTS
 from scnym.disk.store import Store
 from scnym.feed.genes import map_dataset
-from scnym.feed.kernel import count_kept, fill_csr, fill_dense, sort_rows
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
-from scnym.feed.reader import ARENAS, DecodedRows, Stretch, WindowReader
+from scnym.feed.reader import ARENAS, Stretch, WindowReader
+from scnym.feed.stack import BatchStack, CsrStack, DenseStack
 from scnym.feed.state import STATE_VERSION, StreamState, checked
 
 Layout = Literal["dense", "csr"]
@@ -78,7 +77,7 @@ class StreamDataset(IterableDataset[Batch]):
     reuse_buffer
         Give every dense batch in the same memory. Faster, but a batch is only good until the next one is asked for.
     stretch_bytes
-        Most memory, in bytes, that rows decoded together may take; three times that is in use.
+        Most memory, in bytes, that rows decoded together may take; twice that is in use.
     """
 
     def __init__(
@@ -102,7 +101,6 @@ class StreamDataset(IterableDataset[Batch]):
         self._labels_C = np.full(store.n_cells, -1) if labels_C is None else labels_C
         self._layout = layout
         self._reuse_buffer = reuse_buffer
-        self._buffer_BG = np.empty((0, self.n_genes), np.float32)
         self._identity = {
             "store": store.content_hash,
             "genes": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
@@ -193,18 +191,28 @@ class StreamDataset(IterableDataset[Batch]):
         """Give the batches of one epoch from `first_batch` on; of several workers, each gives every n-th."""
         bounds = self.plan.batch_bounds()
         numbers = iter(range(first_batch + worker, self.plan.n_batches, n_workers))
-        number, parts, filled = next(numbers, None), [], 0
+        stack, parts = self._stack(), []
+        number = filled = size = 0
         for stretch in self._reader.stretches(self._wanted(epoch, bounds, first_batch + worker, n_workers)):
             dealt = 0
-            while number is not None and dealt < len(stretch):
-                size = int(bounds[number + 1] - bounds[number])
-                taken = min(size - filled, len(stretch) - dealt)
-                parts.append(stretch.part(dealt, dealt + taken))
-                dealt, filled = dealt + taken, filled + taken
+            while dealt < len(stretch):
+                if not parts:
+                    number = next(numbers)
+                    filled, size = 0, int(bounds[number + 1] - bounds[number])
+                    stack.begin(size)
+                part = stretch.part(dealt, dealt + size - filled)
+                stack.add(part, filled)
+                parts.append(part)
+                dealt, filled = dealt + len(part), filled + len(part)
                 if filled == size:
                     self._given = (epoch, number + 1)
-                    yield self._batch(parts)
-                    number, parts, filled = next(numbers, None), [], 0
+                    yield self._batch(parts, stack.tensor())
+                    parts = []
+
+    def _stack(self) -> BatchStack:
+        if self._layout == "csr":
+            return CsrStack(self.n_genes)
+        return DenseStack(self.n_genes, reuse_buffer=self._reuse_buffer)
 
     def _wanted(self, epoch: int, bounds: np.ndarray, first_batch: int, step: int) -> Iterator[np.ndarray]:
         """Give the rows of every `step`-th batch of an epoch, in the order in which they are dealt, by windows."""
@@ -216,59 +224,9 @@ class StreamDataset(IterableDataset[Batch]):
             if len(rows_W):
                 yield rows_W
 
-    def _batch(self, parts: Sequence[Stretch]) -> Batch:
+    def _batch(self, parts: Sequence[Stretch], x_BG: torch.Tensor) -> Batch:
         rows, sources = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_W", "sources_W"))
-        x_BG = self._csr(parts, len(rows)) if self._layout == "csr" else self._dense(parts, len(rows))
         return Batch(x_BG, torch.from_numpy(self._labels_C[rows].astype(np.int64)), rows, sources)
-
-    def _dense(self, parts: Sequence[Stretch], size: int) -> torch.Tensor:
-        if not self._reuse_buffer or len(self._buffer_BG) < size:
-            self._buffer_BG = np.empty((size, self.n_genes), np.float32)
-        x_BG = self._buffer_BG[:size]
-        for at, rows, decoded in _placed(parts):
-            fill_dense(x_BG, at, rows, *decoded.matrix, *decoded.scaling)
-        return torch.from_numpy(x_BG)
-
-    def _csr(self, parts: Sequence[Stretch], size: int) -> torch.Tensor:
-        indptr = np.zeros(size + 1, np.int32)
-        placed = list(_placed(parts))
-        for at, rows, decoded in placed:
-            if decoded.gene_map.is_whole:
-                indptr[at + 1] = decoded.counts.indptr_C1[rows + 1] - decoded.counts.indptr_C1[rows]
-            else:
-                count_kept(indptr[1:], at, rows, *decoded.matrix[:2], decoded.gene_map.table_S)
-        np.cumsum(indptr, out=indptr)
-        indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
-        for at, rows, decoded in placed:
-            fill_csr(indptr, indices, values, at, rows, *decoded.matrix, *decoded.scaling)
-            if not decoded.gene_map.is_monotone:
-                sort_rows(indptr, indices, values, at, self.n_genes)
-        return csr_tensor(indptr, indices, values, (size, self.n_genes))
-
-
-def _placed(parts: Sequence[Stretch]) -> Iterator[tuple[np.ndarray, np.ndarray, DecodedRows]]:
-    """Give where in the batch rows go, and which decoded rows of a source they are."""
-    first = 0
-    for part in parts:
-        for at, rows, decoded in part.by_source():
-            yield first + at, rows, decoded
-        first += len(part)
-
-
-def csr_tensor(
-    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray | torch.Tensor, shape: tuple[int, int]
-) -> torch.Tensor:
-    """Give a torch CSR tensor over the same memory."""
-    with warnings.catch_warnings():
-        # torch calls CSR tensors a beta feature on every first use; what is used here is tested here.
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(indptr),
-            torch.from_numpy(indices),
-            torch.from_numpy(values) if isinstance(values, np.ndarray) else values,
-            size=shape,
-            check_invariants=False,
-        )
 
 
 def layout_for(store: Store) -> Layout:

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import nn
 
 from scnym.base.settings import NetworkSettings
-from scnym.feed.stream import csr_tensor
+from scnym.feed.stack import csr_tensor
 
 
 class HiddenBlock(nn.Module):
