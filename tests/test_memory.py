@@ -130,3 +130,41 @@ def test_converting_stays_below_the_cap(kind: str, tmp_path: Path):
     assert done.returncode == 0, done.stderr[-2000:]
     peak_bytes = int(done.stdout.split()[-1])
     assert peak_bytes <= CAP_BYTES + ALLOWANCE_BYTES
+
+
+STREAMED = """
+import resource, sys
+import numpy as np
+import scnym
+store = scnym.open_store(sys.argv[1])
+genes = store.datasets[0].genes
+cap, room = int(sys.argv[2]), int(sys.argv[3])
+stream = scnym.training_stream(
+    store, np.arange(store.n_cells) % 7, genes,
+    scnym.StreamSettings(memory_bytes=cap, class_balance="uniform", batch_size=64), layout=sys.argv[4],
+)
+next(iter(stream))  # compiles
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + cap + room
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+n_rows = sum(len(batch.rows) for batch in stream)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(n_rows, int(peak.split()[1]) * 1024 - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["csr", "dense"])
+def test_streaming_stays_below_the_cap(layout: str, tmp_path: Path):
+    from scnym import convert
+
+    store = convert([write_anndata(tmp_path / "a.h5ad", counts())], tmp_path / "a.zarr")
+    script, cap_bytes = write_text(tmp_path / "run.py", STREAMED), 50 * 10**6
+    run = [sys.executable, str(script), str(store), str(cap_bytes), str(VIRTUAL_ROOM_BYTES), layout]
+    few_arenas = {**os.environ, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(run, env=few_arenas, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    n_rows, grown_bytes = map(int, done.stdout.split())
+    assert n_rows == N_CELLS
+    assert grown_bytes <= cap_bytes

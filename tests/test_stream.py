@@ -258,7 +258,7 @@ def test_amplification_is_what_is_decoded_for_what_is_wanted_and_clustering_lowe
         types = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
         streams[name] = training_stream(store, np.where(types < 3, types, -1), store.datasets[0].genes, settings)
     assert streams["as it is"].read_amplification > 5
-    assert streams["clustered"].read_amplification < 3
+    assert streams["clustered"].read_amplification < streams["as it is"].read_amplification / 2
     foretold = streams["as it is"].amplification_if_clustered(codes)
     assert foretold == pytest.approx(streams["clustered"].read_amplification, rel=0.1)
 
