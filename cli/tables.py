@@ -73,9 +73,10 @@ def print_inspection(found: "Inspection", *, as_json: bool) -> None:
         _print_source(source)
     estimates = found.estimates()
     if "convert_seconds" in estimates:
+        stored = f", store about {_size(estimates['store_bytes'])}" if "store_bytes" in estimates else ""
         _say(
-            f"to expect on 2 cores: convert {_time(estimates['convert_seconds'])}, store about "
-            f"{_size(estimates['store_bytes'])}, memory 1 GB (--max_memory)"
+            f"to expect on 2 cores: convert {_time(estimates['convert_seconds'])}{stored}, "
+            "memory at most 1.3 GB (less with --max_memory)"
         )
     if "epoch_seconds" in estimates:
         _say(f"to expect on 2 cores: reading all cells once {_time(estimates['epoch_seconds'])}")

@@ -22,6 +22,7 @@ from scnym import ConvertSettings, Store, convert, export
 from scnym.base.errors import DataError, MissingInputError, OutputExistsError
 from scnym.base.progress import SilentProgress
 from scnym.disk.arrange import RowArranger
+from scnym.disk.cut import Parts
 from scnym.disk.formats.sniff import open_source
 from scnym.disk.gather import gather
 
@@ -76,6 +77,7 @@ def as_store(path: Path) -> Path:
     return convert([write_h5ad(path.with_suffix(".h5ad"))], path)
 
 
+CSC = ("csc.h5ad",)
 OTHER_FORMS = {"csc.h5ad": as_csc, "plain.zarr": as_zarr, "csc.zarr": as_zarr_csc, "store.zarr": as_store}
 
 
@@ -393,6 +395,42 @@ def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest
     store = Store(convert([good, bad], tmp_path / "all.zarr"))
     assert read == [bad]
     assert store.n_cells == 41
+
+
+def test_at_most_one_part_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("scnym.disk.ingest.MAX_BLOCK_ELEMENTS", 40)
+    path, added = write_h5ad(tmp_path / "a.h5ad"), []
+    original = Parts.add
+
+    def interrupted(self: Parts, *args: Any) -> None:
+        if len(added) == 5:
+            raise KeyboardInterrupt
+        original(self, *args)
+        added.append(args)
+
+    monkeypatch.setattr(Parts, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert([path], tmp_path / "a.zarr")
+    before = [list(cells) for _, cells, _ in added]
+    monkeypatch.setattr(Parts, "add", lambda self, *args: (added.append(args), original(self, *args))[1])
+    convert([path], tmp_path / "a.zarr")
+    after = [list(cells) for _, cells, _ in added[5:]]
+    assert [cell for part in before + after for cell in part] == [f"cell {k}" for k in range(40)]
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), n_cells=st.integers(1, 12), n_genes=st.integers(1, 9), kind=st.sampled_from([*WRITERS, *CSC]))
+def test_any_counts_come_back_from_any_format(tmp_path_factory, data, n_cells, n_genes, kind):
+    values = st.lists(st.sampled_from([0, 0, 0, 1, 2, 255, 256, 70_000]), min_size=n_cells, max_size=n_cells)
+    counts = np.array(data.draw(st.lists(values, min_size=n_genes, max_size=n_genes))).T
+    adata, folder = telling_adata(n_cells, n_genes), tmp_path_factory.mktemp("any")
+    adata.X = (sparse.csc_matrix if kind in CSC else sparse.csr_matrix)(counts.astype(np.float32))
+    write = write_h5ad if kind in CSC else WRITERS[kind]
+    store = Store(convert([write(folder / f"a.{kind}", adata)], folder / "a.zarr"))
+    np.testing.assert_array_equal(counts_of(store), counts)
+    assert list(store.obs.index) == list(adata.obs_names)
+    if "cell_type" in store.obs:
+        assert list(store.obs["cell_type"]) == list(adata.obs["cell_type"])
 
 
 def test_an_input_that_changed_meanwhile_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,10 @@ def convert(
         if source.remark:
             progress.say(f"{one.sample}: {source.remark}")
     with resumable(
-        target, overwrite=settings.overwrite, is_replaceable=is_store, worth_keeping=_holds_finished
+        target,
+        overwrite=settings.overwrite,
+        is_replaceable=is_store,
+        worth_keeping=partial(_holds_finished, progress=progress),
     ) as folder:
         root = zarr.open_group(folder / RESULT, mode="a", zarr_format=3, use_consolidated=False)
         jobs = [
@@ -142,8 +146,12 @@ def _check_source(one: Input, source: AnySource, settings: ConvertSettings, tabl
         )
 
 
-def _holds_finished(folder: Path) -> bool:
-    return any(folder.glob(f"*/{ENTRY}"))
+def _holds_finished(folder: Path, progress: Progress) -> bool:
+    """Whether a source is finished, so that a next run need not read it again; the user is told."""
+    n_finished = len(list(folder.glob(f"*/{ENTRY}")))
+    if n_finished:
+        progress.say(f"{n_finished:,} finished inputs are kept in {folder}; the same command goes on from there")
+    return n_finished > 0
 
 
 @dataclass(frozen=True)

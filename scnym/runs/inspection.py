@@ -25,11 +25,13 @@ SAMPLE_ELEMENTS = 2**20
 MAX_CLASSES = 500
 """A column with more different values names something else than classes."""
 MODEL_SUFFIXES = (".safetensors", ".pkl")
-CONVERTED_PER_SECOND = {"hdf5": 30e6, "text": 8e6}
-"""Stored values (text: fields) that a conversion reads in a second on 2 cores (``benchmarks/results/convert.md``)."""
-STREAMED_PER_SECOND = 100e6
+CONVERTED_PER_SECOND = 30e6
+"""Stored values that a conversion reads in a second on 2 cores (``benchmarks/results/convert.md``)."""
+TEXT_BYTES_PER_SECOND = {".gz": 7e6, "": 100e6}
+"""Bytes of text that a conversion reads in a second, gzipped and plain (the same)."""
+STREAMED_PER_SECOND = 200e6
 """Stored values that a stream gives in a second on 2 cores (``benchmarks/results/stream.md``)."""
-STORED_BYTES = 1.9
+STORED_BYTES = 1.7
 """Bytes that one stored value takes in a store of the profile `fast`."""
 
 
@@ -79,15 +81,20 @@ class Inspection:
     def estimates(self) -> dict[str, float]:
         """Give size and times to expect on 2 cores: bytes of the store, seconds to convert and to stream once."""
         if not self.n_values:
-            return {}
+            return {"convert_seconds": self._seconds_by_size()} if self.kind == "input" else {}
         streamed = {"epoch_seconds": self.n_values / STREAMED_PER_SECOND}
         if self.kind == "store":
             return streamed
         return {
             "store_bytes": self.n_values * STORED_BYTES,
-            "convert_seconds": self.n_values / CONVERTED_PER_SECOND["hdf5"],
+            "convert_seconds": self.n_values / CONVERTED_PER_SECOND,
             **streamed,
         }
+
+    def _seconds_by_size(self) -> float:
+        """Give the time to convert where the number of values is not known before they are read."""
+        is_gzip = any(source.path.suffix.lower() == ".gz" for source in self.sources)
+        return self.size_bytes / TEXT_BYTES_PER_SECOND[".gz" if is_gzip else ""]
 
 
 def inspect(path: str | Path, settings: ConvertSettings | None = None) -> Inspection:
