@@ -166,7 +166,8 @@ def main() -> None:
 A synthetic atlas of {options.cells[0]:,} cells x 20,000 genes with 1,900 values a cell, an uncompressed CSR h5ad in the
 page cache, and wide tables of counts as CSV. {options.rounds} rounds in which all take turns; medians of rates and of
 the ratios inside a round. Each figure is a process of its own, whose peak memory is given; loading libraries is not
-counted. {ANNBATCH.requirements[0]}. {machine()}. Written by `make bench-convert`.
+counted. A larger h5ad that does not fit into the page cache is read from the disk. {ANNBATCH.requirements[0]}.
+{machine()}. Written by `make bench-convert`.
 
 {table(lines)}
 

@@ -14,7 +14,7 @@ def export(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Write a store back as an h5ad; counts and annotations are what they were.
+    """Write a store back as an h5ad: counts, annotations of cells and of genes, as they were.
 
     For example:
 

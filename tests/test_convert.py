@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scnym import ConvertSettings, Store, convert, export
-from scnym.base.errors import DataError, MissingInputError, OutputExistsError
+from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError
 from scnym.base.progress import SilentProgress
 from scnym.disk.arrange import RowArranger
 from scnym.disk.cut import Parts
@@ -156,6 +156,8 @@ def test_an_export_gives_back_what_went_in(cluster_by: str | None, tmp_path: Pat
     source = write_h5ad(tmp_path / "in.h5ad", adata)
     store = convert([source], tmp_path / "cells.zarr", ConvertSettings(cluster_by=cluster_by))
     back: Any = anndata.read_h5ad(export(store, tmp_path / "out.h5ad"))
+    if cluster_by is not None:
+        assert list(back.obs_names) == [f"cell {k}" for k in back.obs.pop("source_row")]
     back = back[adata.obs_names].copy()
     np.testing.assert_array_equal(dense(back), dense(adata))
     expected: Any = anndata.read_h5ad(source)
@@ -241,6 +243,35 @@ def test_a_folder_of_differently_made_files_becomes_one_store(tmp_path: Path):
         np.testing.assert_array_equal(counts_of(store, number), telling_counts(source.n_cells, source.n_genes))
     assert store.obs.index.is_unique
     assert store.obs.index[0] == "sample1.csv:cell 0"
+
+
+def test_the_store_in_its_inputs_folder_is_no_input_of_itself(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    write_h5ad(tmp_path / "in" / "a.h5ad")
+    target = convert([tmp_path / "in"], tmp_path / "in" / "all.zarr")
+    assert Store(convert([tmp_path / "in"], target, ConvertSettings(overwrite=True))).n_cells == 40
+
+
+def test_a_genes_file_that_changed_meanwhile_is_read_anew(tmp_path: Path):
+    text = "\n".join(",".join(map(str, row)) for row in telling_counts()) + "\n"
+    good, bad = write_text(tmp_path / "a.csv", text), write_text(tmp_path / "b.csv", text + "1,2\n")
+    genes = write_text(tmp_path / "genes.txt", "".join(f"old {k}\n" for k in range(12)))
+    with pytest.raises(FormatError):
+        convert([good, bad], tmp_path / "all.zarr", ConvertSettings(input_genes=str(genes)))
+    write_text(genes, "".join(f"new gene {k}\n" for k in range(12)))
+    write_text(bad, text)
+    store = Store(convert([good, bad], tmp_path / "all.zarr", ConvertSettings(input_genes=str(genes))))
+    assert all(dataset.genes[0] == "new gene 0" for dataset in store.datasets)
+
+
+def test_a_column_of_all_sources_is_read_alone(tmp_path: Path):
+    first, second = telling_adata(6, 4, 2), telling_adata(5, 4, 3)
+    paths = [write_h5ad(tmp_path / "a.h5ad", first), write_h5ad(tmp_path / "b.h5ad", second)]
+    store = Store(convert(paths, tmp_path / "both.zarr"))
+    assert list(store.column("cell_type")) == [*first.obs["cell_type"], *second.obs["cell_type"]]
+    assert list(store.column("n_counts")) == list(store.obs["n_counts"])
+    with pytest.raises(FormatError, match="no column 'donor'"):
+        store.column("donor")
 
 
 def test_patterns_name_files_and_a_pattern_without_any_is_an_error(tmp_path: Path):

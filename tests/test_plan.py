@@ -236,3 +236,11 @@ def test_a_plan_needs_two_cells():
 def test_an_unknown_balance_is_refused_with_the_known_ones(scheme: str):
     with pytest.raises(SettingsError, match="natural, seed, uniform, or power:A"):
         balance_exponent(scheme)
+
+
+@pytest.mark.parametrize("n_classes", [127, 128, 129, 130, 32_769])
+def test_no_class_is_dropped_whatever_their_number(n_classes: int):
+    codes = np.arange(n_classes).repeat(2)
+    drawn = np.unique(codes[rows_of(make_plan(codes, "natural", window_rows=4096), 0)])
+    assert len(drawn) == n_classes
+    assert len(np.unique(codes[rows_of(make_plan(codes, "uniform", window_rows=4096), 0)])) == n_classes

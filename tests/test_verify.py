@@ -1,6 +1,7 @@
 """A store that is not what it was is found out, and the cells that are lost are named."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_damage_to_what_belongs_to_all_cells_loses_them_all(store: Path):
     path.write_bytes(b"x")
     (lost,) = verify(store).lost
     assert (lost.first, lost.last, lost.what) == (0, 1999, "annotations")
+
+
+@pytest.mark.parametrize("lost", ["indptr", "dataset"])
+def test_lost_row_pointers_or_a_whole_dataset_lose_all_cells(lost: str, store: Path):
+    if lost == "indptr":
+        next((store / "dataset_0/X/indptr").rglob("0")).write_bytes(b"x")
+    else:
+        shutil.rmtree(store / "dataset_0")
+    report = verify(store)
+    assert report.n_cells == report.n_lost_cells == 2000
 
 
 def test_damage_to_several_chunks_is_told_once_per_stretch(store: Path):

@@ -25,14 +25,14 @@ RENAMED = "renamed_obs_columns"
 Scale = Literal["counts", "ln_cp10k", "ln_cpm"]
 """What a stored value is: a raw count, ln(counts per 10,000 + 1), or ln(counts per million + 1)."""
 
+CellNames = Literal["id", "sample:id"]
+"""How cells are named in a store: by their id, or with the sample's name before it where samples share ids."""
+
 LIBRARY_OF_SCALE: dict[Scale, float] = {"ln_cp10k": 1e4, "ln_cpm": 1e6}
 """Library size, in the units of expm1(value), of a cell stored on a logarithmic scale."""
 
 CHUNK_ROWS = 64
 MIN_CHUNK_ELEMENTS = 32_768
-CellNames = Literal["id", "sample:id"]
-"""How cells are named in a store: by their id, or with the sample's name before it where samples share ids."""
-
 MAX_SHARD_BYTES = 512 * 2**20
 
 
@@ -42,7 +42,7 @@ def dataset_name(number: int) -> str:
 
 
 def value_dtype(max_value: float, *, integral: bool) -> np.dtype:
-    """Smallest dtype that holds every value exactly: u1, u2 or u4 for whole numbers, else f4."""
+    """Smallest dtype that holds every whole number exactly, u1, u2 or u4; f4 for other values, to 7 digits."""
     if not integral or max_value > np.iinfo(np.uint32).max:
         return np.dtype("<f4")
     return next(np.dtype(d).newbyteorder("<") for d in (np.uint8, np.uint16, np.uint32) if max_value <= np.iinfo(d).max)

@@ -46,7 +46,7 @@ from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import AnySource, is_store, open_source
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import library_sizes, with_own_columns, write_frames
-from scnym.disk.gather import Input, gather
+from scnym.disk.gather import Input, gather, path_state
 from scnym.disk.hashes import write_hashes
 
 BYTES_PER_ELEMENT = 64
@@ -94,11 +94,9 @@ def convert(
     settings = settings or ConvertSettings()
     target = Path(target)
     _check_target(target, inputs, settings)
-    gathered = gather(inputs)
-    if gathered.left_out:
-        progress.say(f"left out, not of a known format: {examples(path.name for path in gathered.left_out)}")
+    gathered = _gathered(inputs, target, progress)
     table = None if settings.training_metadata is None else read_annotations(Path(settings.training_metadata))
-    for one in gathered.inputs:
+    for one in gathered:
         source = open_source(one.path, settings, one.dataset)
         _check_source(one, source, settings, table)
         if source.remark:
@@ -112,7 +110,7 @@ def convert(
         root = zarr.open_group(folder / RESULT, mode="a", zarr_format=3, use_consolidated=False)
         jobs = [
             _DatasetJob(one, root, dataset_name(number), folder, settings, table, progress)
-            for number, one in enumerate(gathered.inputs)
+            for number, one in enumerate(gathered)
         ]
         entries = [job.entry() for job in jobs]
         _seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
@@ -133,6 +131,19 @@ def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertS
             )
 
 
+def _gathered(inputs: Sequence[str | Path], target: Path, progress: Progress) -> tuple[Input, ...]:
+    """Find all inputs; the store that is to be replaced is none, though it may lie in a folder of them."""
+    gathered = gather(inputs)
+    if gathered.left_out:
+        progress.say(f"left out, not of a known format: {examples(path.name for path in gathered.left_out)}")
+    others = tuple(one for one in gathered.inputs if one.path.resolve() != target.resolve())
+    if len(others) < len(gathered.inputs):
+        progress.say(f"left out, the store that is written: {target.name}")
+    if not others:
+        raise SettingsError("there is no other input", where=target, way_out="choose another name for the store")
+    return others
+
+
 def _check_source(one: Input, source: AnySource, settings: ConvertSettings, table: pd.DataFrame | None) -> None:
     """Find what is wrong with columns before any counts are read."""
     wanted = settings.cluster_by
@@ -144,6 +155,14 @@ def _check_source(one: Input, source: AnySource, settings: ConvertSettings, tabl
             where=one.path,
             way_out=f"give --cluster_by one of {examples(known)}" if known else "give --training_metadata",
         )
+    if source.obs is None:
+        return
+    obs = source.obs.assign(**one.columns)
+    if table is not None:
+        path = Path(settings.training_metadata or "")
+        obs = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
+    if settings.library_size_column is not None:
+        library_sizes(obs, settings.library_size_column, np.zeros(len(obs)), "counts", one.path)
 
 
 def _holds_finished(folder: Path, progress: Progress) -> bool:
@@ -196,8 +215,10 @@ class _DatasetJob:
     def _key(self) -> str:
         """Name everything that the dataset depends on."""
         settings = asdict(replace(self.settings, overwrite=False))
-        table = None if self.table is None else self.table.to_csv()
-        known = (self.input.fingerprint(), settings, table, version("scnym"), FORMAT_VERSION)
+        lists = [
+            path_state(Path(name)) for name in (self.settings.input_genes, self.settings.training_metadata) if name
+        ]
+        known = (self.input.fingerprint(), settings, lists, version("scnym"), FORMAT_VERSION)
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
     def _begin(self, key: str) -> None:
@@ -280,7 +301,7 @@ class _DatasetJob:
         if self.table is not None:
             path = Path(self.settings.training_metadata or "")
             obs = join_annotations(obs, self.table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
-        if isinstance(source, RestoredDataset):
+        if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
             totals_C = library_sizes(obs, self.settings.library_size_column, parts.totals(), scale, source.path)

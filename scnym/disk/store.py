@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import read_elem
+from pandas.api.types import union_categoricals
 from pydantic import BaseModel, Field, ValidationError
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
@@ -87,6 +88,15 @@ class Dataset:
         ids: Any = read_elem(frame[str(frame.attrs["_index"])])  # type: ignore[arg-type] - a column, not a group
         return [str(cell) for cell in ids]
 
+    def column(self, name: str) -> Any:
+        """Read one column of the annotations; see `Store.column`."""
+        frame = cast("zarr.Group", self._group["obs"])
+        if name not in frame:
+            raise FormatError(
+                f"there is no column {name!r} in obs", where=f"{self.path}/{self.name}", way_out="name another"
+            )
+        return read_elem(frame[name])  # type: ignore[arg-type] - a column, not a group
+
     @property
     def values_dtype(self) -> np.dtype:
         """How the counts are stored."""
@@ -95,7 +105,7 @@ class Dataset:
     @cached_property
     def n_counts_C(self) -> np.ndarray:
         """Library size of every cell, float64, shape (C,)."""
-        return np.asarray(read_elem(self._group[f"obs/{N_COUNTS}"]), dtype=np.float64)
+        return np.asarray(self.column(N_COUNTS), dtype=np.float64)
 
     @cached_property
     def indptr_C1(self) -> np.ndarray:
@@ -236,6 +246,19 @@ class Store:
         if self.cell_names == "id":
             return pd.Index([cell for dataset, _ in named for cell in dataset.cell_ids], dtype=object)
         return pd.Index([f"{source.sample}:{cell}" for dataset, source in named for cell in dataset.cell_ids])
+
+    def column(self, name: str) -> pd.Series:
+        """Read one column of the annotations of all cells, without their ids, which take most of the memory.
+
+        Raises
+        ------
+        FormatError
+            If a source has no such column.
+        """
+        columns = [pd.Series(dataset.column(name)) for dataset in self.datasets]
+        if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
+            return pd.Series(union_categoricals(columns, sort_categories=len(columns) > 1))
+        return pd.concat(columns, ignore_index=True)
 
     @property
     def n_cells(self) -> int:

@@ -3,6 +3,7 @@
 E stored values of an array.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ class VerifyReport:
     @property
     def n_lost_cells(self) -> int:
         """Cells of which something is lost."""
-        rows = {(lost.dataset, row) for lost in self.lost for row in range(lost.first, lost.last + 1)}
-        return len(rows)
+        whole = [LostRows(rows.dataset, rows.first, rows.last, "") for rows in self.lost]
+        return sum(rows.last - rows.first + 1 for rows in _merged(whole))
 
     def require_whole(self) -> None:
         """Refuse a store with a fault.
@@ -99,7 +100,7 @@ def verify(path: str | Path, *, progress: Progress = SILENT) -> VerifyReport:
         raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert")
     expected = read_hashes(store)
     faults = tuple(_faulty_files(store, expected, progress))
-    sizes = _dataset_sizes(store)
+    sizes = _dataset_sizes(store, expected)
     lost = [rows for fault in faults for rows in _lost_rows(store, fault, sizes)]
     return VerifyReport(store, len(expected), sum(sizes.values()), faults, tuple(_merged(lost)))
 
@@ -119,15 +120,21 @@ def _faulty_files(store: Path, expected: dict[str, str], progress: Progress) -> 
             task.advance(len(group))
 
 
-def _dataset_sizes(store: Path) -> dict[str, int]:
-    """Cells of every dataset whose row pointers can be read."""
-    sizes = {}
-    for folder in sorted(store.glob("dataset_*")):
-        try:
-            sizes[folder.name] = len(_indptr(store, folder.name)) - 1
-        except READING_FAULTS:
-            sizes[folder.name] = 0
-    return sizes
+def _dataset_sizes(store: Path, expected: dict[str, str]) -> dict[str, int]:
+    """Cells of every dataset that should be there, as the store's description says; as its row pointers say, else."""
+    try:
+        sources = json.loads((store / "zarr.json").read_bytes())["attributes"]["sources"]
+        return {str(source["dataset"]): int(source["n_cells"]) for source in sources}
+    except (OSError, ValueError, KeyError, TypeError):
+        names = {name.partition("/")[0] for name in expected if name.startswith("dataset_")}
+        return {name: _n_rows(store, name) for name in sorted(names)}
+
+
+def _n_rows(store: Path, dataset: str) -> int:
+    try:
+        return len(_indptr(store, dataset)) - 1
+    except READING_FAULTS:
+        return 0
 
 
 def _lost_rows(store: Path, fault: FileFault, sizes: dict[str, int]) -> Iterator[LostRows]:

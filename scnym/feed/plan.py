@@ -143,7 +143,7 @@ class BalancedPlan(BatchPlan):
             "max_repeat": max_repeat,
         }
         self._window_rows, self._block_rows, self._seed = window_rows, block_rows, seed
-        codes_C = codes_C.astype(np.min_scalar_type(-max(1, int(codes_C.max(initial=0)))))
+        codes_C = codes_C.astype(np.min_scalar_type(-1 - max(1, int(codes_C.max(initial=0)))))
         if class_balance == "natural" and not _is_clustered(codes_C, block_rows, window_rows):
             codes_C = _one_class(codes_C)
         sizes_K = class_sizes(codes_C)

@@ -27,7 +27,10 @@ MEASURED_IN = "measured_in_"
 
 
 def export(store_path: str | Path, target: str | Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Path:
-    """Write a store's counts and annotations as an h5ad; nothing is lost, and the store's own columns are left out.
+    """Write a store's counts, obs and var as an h5ad, as they were before; the store's own columns are left out.
+
+    Cells that were regrouped stay so; ``source_row`` says where each was. What a store does not hold, such as other
+    layers and embeddings of its source, cannot come back.
 
     Several sources become one matrix over all their genes; ``var`` says in columns ``measured_in_SAMPLE`` which of the
     sources measured a gene, since a zero does not tell.
@@ -116,10 +119,8 @@ def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
     frames = [source.obs for source in sources]
     if len(frames) == 1:
         return frames[0]
-    frames = [
-        frame.assign(**({} if SOURCE in frame else {SOURCE: source.sample}))
-        for frame, source in zip(frames, store.sources, strict=True)
-    ]
+    name = f"scnym_{SOURCE}" if any(SOURCE in frame for frame in frames) else SOURCE
+    frames = [frame.assign(**{name: source.sample}) for frame, source in zip(frames, store.sources, strict=True)]
     joined = pd.concat(frames).set_axis(store.cell_ids)
     for name in joined.select_dtypes(object).columns:
         joined[name] = joined[name].astype("category")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scnym.base.schema import N_COUNTS, OWN_OBS_COLUMNS, RENAMED
+from scnym.base.schema import N_COUNTS, OWN_OBS_COLUMNS, RENAMED, SOURCE_ROW
 from scnym.disk.formats.h5ad import AnnDataFile, CellByCell
 
 
@@ -26,5 +26,5 @@ class RestoredDataset(CellByCell):
             renamed = dict(group.attrs.get(RENAMED, {}))
         self.n_counts_C = self.obs[N_COUNTS].to_numpy(dtype=np.float64)
         """Library size of every cell, shape (C,)."""
-        own = [column for column in OWN_OBS_COLUMNS if column in self.obs]
+        own = [column for column in OWN_OBS_COLUMNS if column in self.obs and column != SOURCE_ROW]
         self.obs = self.obs.drop(columns=own).rename(columns=renamed)
