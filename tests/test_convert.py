@@ -274,6 +274,38 @@ def test_a_column_of_all_sources_is_read_alone(tmp_path: Path):
         store.column("donor")
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [("id,x\nc0,CD4, naive\nc1,CD8\n", "line 2: 3 fields"), ("id,x\nc0,a\nc1\n", "line 3: 1 fields")],
+)
+def test_a_table_whose_lines_differ_in_length_is_refused(lines: str, words: str, tmp_path: Path):
+    table = write_text(tmp_path / "meta.csv", lines)
+    with pytest.raises(FormatError, match=words):
+        convert([write_csv(tmp_path / "a.csv")], tmp_path / "a.zarr", ConvertSettings(training_metadata=str(table)))
+
+
+def test_a_column_with_a_slash_groups_cells_and_sources_may_disagree_on_a_columns_type(tmp_path: Path):
+    first, second = telling_adata(), telling_adata(10)
+    first.obs["q"], second.obs["q"] = list(range(40)), [f"text {k}" for k in range(10)]
+    paths = [write_h5ad(tmp_path / "a.h5ad", first), write_h5ad(tmp_path / "b.h5ad", second)]
+    back: Any = anndata.read_h5ad(export(convert(paths, tmp_path / "both.zarr"), tmp_path / "out.h5ad"))
+    assert list(back.obs["q"].iloc[[0, 39, 40]]) == ["0", "39", "text 0"]
+    table = write_text(tmp_path / "meta.csv", "id,a/b\n" + "".join(f"cell {k},k{k % 2}\n" for k in range(40)))
+    given = ConvertSettings(training_metadata=str(table), cluster_by="a/b")
+    store = Store(convert([paths[0]], tmp_path / "grouped.zarr", given))
+    assert list(store.obs["a_b"]) == ["k0"] * 20 + ["k1"] * 20
+
+
+def test_a_damaged_store_is_not_exported(tmp_path: Path):
+    store = convert([write_h5ad(tmp_path / "a.h5ad")], tmp_path / "a.zarr")
+    shard = store / "dataset_0/X/data/c/0"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
+    with pytest.raises(FormatError, match="have changed"):
+        export(store, tmp_path / "out.h5ad")
+    assert not (tmp_path / "out.h5ad").exists()
+
+
 def test_patterns_name_files_and_a_pattern_without_any_is_an_error(tmp_path: Path):
     for name in ("b", "a"):
         write_h5ad(tmp_path / f"{name}.h5ad")

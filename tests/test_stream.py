@@ -1,5 +1,6 @@
 """Batches hold the right numbers of the right cells, whatever the genes, windows, layout and workers."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,24 @@ def test_a_window_that_is_too_large_is_read_in_several_goes_with_the_same_batche
         assert len(read) >= 2
         for a, b in zip(whole, parts, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_rows_that_become_longer_take_no_more_than_two_stretches_of_memory(tmp_path: Path):
+    lengths = np.linspace(10, 1500, 6000).astype(int)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+    adata = telling_adata(6000, 1500)
+    adata.X = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=adata.shape)
+    store = make_store(tmp_path, adata)
+    plan = InOrderPlan(np.arange(6000), batch_size=8, window_rows=2000)
+    stretch_bytes = 2_000_000
+    stream = StreamDataset(store, plan, store.datasets[0].genes, layout="csr", stretch_bytes=stretch_bytes)
+    assert next(iter(stream)).x.shape == (8, 1500)  # compiles
+    tracemalloc.start()
+    assert sum(len(batch.rows) for batch in stream) == 6000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.4 * stretch_bytes
 
 
 def test_amplification_is_what_is_decoded_for_what_is_wanted_and_clustering_lowers_it(tmp_path: Path):

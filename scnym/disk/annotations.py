@@ -1,5 +1,6 @@
 """A table of cell annotations (CSV or TSV), joined to the cells of a store by their ids."""
 
+import csv
 import gzip
 import zlib
 from functools import partial
@@ -37,26 +38,46 @@ def read_table(path: Path, way_out: str) -> pd.DataFrame:
         raise MissingInputError("there is no such file", where=path, way_out=way_out)
     try:
         return _parsed(path)
-    except (ValueError, OSError, EOFError, zlib.error) as fault:
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as fault:
+        if isinstance(fault, FormatError):
+            raise
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
 def _parsed(path: Path) -> pd.DataFrame:
     """Read a table; R writes lines with one field more than the header, the row's name in front."""
     read = partial(pd.read_csv, path, sep=separator_of(path), dtype=str, encoding="utf-8-sig")
-    width = read(nrows=0, index_col=False).shape[1]
-    first_line = read(header=None, skiprows=1, nrows=1) if _has_lines(path) else pd.DataFrame(columns=range(width))
-    if first_line.shape[1] == width + 1:
+    if _has_row_names(path):
         return read().rename_axis(ROW_NAMES).reset_index()
     return read(index_col=False)
 
 
-def _has_lines(path: Path) -> bool:
-    """Whether anything stands below the header."""
+def _has_row_names(path: Path) -> bool:
+    """Whether every line has one field more than the header.
+
+    Raises
+    ------
+    FormatError
+        If lines differ in their number of fields; names the first.
+    """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rb") as file:
-        file.readline()
-        return bool(file.readline().strip())
+    first_lines: dict[int, int] = {}
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, delimiter=separator_of(path))
+        width = len(next(reader, []))
+        for fields in filter(None, reader):
+            first_lines.setdefault(len(fields), reader.line_num)
+    if set(first_lines) == {width + 1}:
+        return True
+    wrong = {n_fields: line for n_fields, line in first_lines.items() if n_fields != width}
+    if wrong:
+        n_fields, line = next(iter(wrong.items()))
+        raise FormatError(
+            f"{n_fields} fields where the header has {width}",
+            where=f"{path}, line {line}",
+            way_out="put quotes around a field that holds a comma",
+        )
+    return False
 
 
 def join_annotations(

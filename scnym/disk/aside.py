@@ -79,8 +79,7 @@ def resumable(
     target = target.resolve()
     check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
     folder = target.with_name(f".{target.name}.partial")
-    if target.exists() and folder.exists() and not (folder / RESULT).exists():
-        _remove_unless_locked(folder)  # killed between the last two steps of a run that had finished its work
+    clear_finished(target)
     check()
     with _locked(folder, target):
         try:
@@ -94,9 +93,12 @@ def resumable(
         shutil.rmtree(folder)
 
 
-def _remove_unless_locked(folder: Path) -> None:
-    with suppress(OutputExistsError), _locked(folder, folder):
-        shutil.rmtree(folder)
+def clear_finished(target: Path) -> None:
+    """Remove what is left of a run that was killed between the last two steps, its work being finished."""
+    folder = target.with_name(f".{target.name}.partial")
+    if target.exists() and folder.exists() and not (folder / RESULT).exists():
+        with suppress(OutputExistsError), _locked(folder, folder):
+            shutil.rmtree(folder)
 
 
 def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:

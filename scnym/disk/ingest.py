@@ -37,7 +37,7 @@ from scnym.base.schema import (
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.arrange import RowArranger
-from scnym.disk.aside import RESULT, require_replaceable, resumable
+from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical
 from scnym.disk.encode import rust_codecs, write_csr
@@ -121,8 +121,9 @@ def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertS
     if not inputs:
         raise SettingsError("there is no input", where="--input_counts", way_out="name at least one file")
     if target.suffix != STORE_SUFFIX:
-        wanted = target.with_name(f"{target.name or 'cells'}{STORE_SUFFIX}")
+        wanted = target.parent / f"{target.name or 'cells'}{STORE_SUFFIX}"
         raise SettingsError(f"a store's name ends in {STORE_SUFFIX}", where=target, way_out=f"write {wanted}")
+    clear_finished(target.resolve())
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_store)
     for path in inputs:
         if target.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
@@ -240,7 +241,8 @@ class _DatasetJob:
         obs, renamed = self._annotated(source, parts, scale)
         row_lengths_C, stretches = parts.row_lengths(), iter(parts)
         if self.settings.cluster_by is not None:
-            order_C = _grouped_order(obs[self.settings.cluster_by])
+            stored_name = {old: new for new, old in renamed.items()}
+            order_C = _grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)])
             stretches = self._regrouped(parts, order_C, len(source.var))
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
             row_lengths_C = row_lengths_C[order_C]
@@ -369,4 +371,6 @@ def _seal(
         # Zarr 3 warns that consolidated metadata is not in the specification yet; readers that ignore it lose nothing.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(root.store)
+    for unfinished in folder.rglob("*.partial"):
+        unfinished.unlink()  # of a write that a kill interrupted
     write_hashes(folder)

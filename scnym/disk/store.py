@@ -4,6 +4,7 @@ C cells, G genes, N stored values.
 """
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -18,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.encode import rust_codecs
+from scnym.disk.formats.block import READING_FAULTS
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 
@@ -69,7 +71,7 @@ class Dataset:
     @cached_property
     def var(self) -> pd.DataFrame:
         """One row per gene; the index holds the gene names."""
-        return cast("pd.DataFrame", read_elem(self._group["var"]))
+        return cast("pd.DataFrame", self._element("var"))
 
     @cached_property
     def genes(self) -> tuple[str, ...]:
@@ -79,13 +81,13 @@ class Dataset:
     @cached_property
     def obs(self) -> pd.DataFrame:
         """Annotations; the index holds the cell ids."""
-        return cast("pd.DataFrame", read_elem(self._group["obs"]))
+        return cast("pd.DataFrame", self._element("obs"))
 
     @property
     def cell_ids(self) -> list[str]:
         """Ids of the cells, as their source has them."""
         frame = cast("zarr.Group", self._group["obs"])
-        ids: Any = read_elem(frame[str(frame.attrs["_index"])])  # type: ignore[arg-type] - a column, not a group
+        ids: Any = self._element(f"obs/{frame.attrs['_index']}")
         return [str(cell) for cell in ids]
 
     def column(self, name: str) -> Any:
@@ -95,7 +97,7 @@ class Dataset:
             raise FormatError(
                 f"there is no column {name!r} in obs", where=f"{self.path}/{self.name}", way_out="name another"
             )
-        return read_elem(frame[name])  # type: ignore[arg-type] - a column, not a group
+        return self._element(f"obs/{name}")
 
     @property
     def values_dtype(self) -> np.dtype:
@@ -110,7 +112,7 @@ class Dataset:
     @cached_property
     def indptr_C1(self) -> np.ndarray:
         """Where each row starts among the stored values, int64, shape (C + 1,)."""
-        return np.asarray(self._group["X/indptr"])
+        return self._element("X/indptr", np.asarray)
 
     @property
     def n_cells(self) -> int:
@@ -151,9 +153,16 @@ class Dataset:
                 way_out='use DataLoader(..., multiprocessing_context="spawn")',
             )
         try:
-            return self._rows.read(rows_C, empty)
+            rows = self._rows.read(rows_C, empty)
         except FormatError as fault:
             raise FormatError(fault.what, where=f"{self.path}/{self.name}", way_out=fault.way_out) from fault
+        if rows.indices_N.max(initial=0) >= len(self.genes):  # compiled code would look them up unchecked
+            raise FormatError(
+                f"counts of rows {rows_C[0]} to {rows_C[-1]} name genes that do not exist",
+                where=f"{self.path}/{self.name}",
+                way_out="see scnym verify; copy the store again, or convert the source again",
+            )
+        return rows
 
     def n_decoded(self, rows_C: np.ndarray, order_C: np.ndarray | None = None) -> int:
         """Count the stored values that `read_rows` decodes, in whole chunks, to give some rows.
@@ -173,6 +182,23 @@ class Dataset:
     @cached_property
     def _rows(self) -> RowReader:
         return RowReader(self.indptr_C1, self._array("indices"), self._array("data"))
+
+    def _element(self, name: str, read: Callable[[Any], Any] = read_elem) -> Any:
+        """Read a table or an array whole.
+
+        Raises
+        ------
+        FormatError
+            If it is damaged.
+        """
+        try:
+            return read(self._group[name])
+        except READING_FAULTS as fault:
+            raise FormatError(
+                f"{name} cannot be read ({fault})",
+                where=f"{self.path}/{self.name}",
+                way_out="see scnym verify; copy the store again, or convert the source again",
+            ) from fault
 
     @cached_property
     def _group(self) -> zarr.Group:

@@ -97,13 +97,15 @@ class WindowReader:
         self._normalize_to = normalize_to
         self._max_bytes = max_bytes
         self._first_rows = np.cumsum([0, *(dataset.n_cells for dataset in datasets)])
+        all_bytes = sum(int(dataset.indptr_C1[-1]) * dataset.bytes_per_element for dataset in datasets)
+        self._arena_bytes = min(max_bytes, all_bytes) + 2 * ALIGNMENT * len(datasets)
 
     def stretches(self, wanted: Iterator[np.ndarray]) -> Iterator[Stretch]:
         """Decode some rows after the other, one ahead of those in use.
 
         A stretch is good until the next one is asked for.
         """
-        arenas = cycle([_Arena(self._max_bytes) for _ in range(ARENAS)])
+        arenas = cycle([_Arena(self._arena_bytes) for _ in range(ARENAS)])
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scnym-read-ahead") as thread:
             ready = None
             for rows_W in wanted:
@@ -143,7 +145,9 @@ class WindowReader:
         bytes_W = np.empty(len(rows_W), np.int64)
         for source, mine, local in self._by_source(rows_W):
             bytes_W[mine] = self._bytes_of(source, local)
-        return np.split(rows_W, np.flatnonzero(np.diff(np.cumsum(bytes_W) // self._max_bytes)) + 1)
+        # Cut one row early: a stretch goes past its bound by no more than that.
+        bound = max(1, self._max_bytes - int(bytes_W.max(initial=0)))
+        return np.split(rows_W, np.flatnonzero(np.diff(np.cumsum(bytes_W) // bound)) + 1)
 
     def _decode(self, rows_W: np.ndarray, arena: "_Arena") -> Stretch:
         sources_W, local_W = np.empty(len(rows_W), np.int64), np.empty(len(rows_W), np.int64)
@@ -151,8 +155,7 @@ class WindowReader:
         for source, mine, local in self._by_source(rows_W):
             wanted[source], local_W[mine] = np.unique(local, return_inverse=True)
             sources_W[mine] = source
-        n_bytes = sum(int(self._bytes_of(source, rows).sum()) for source, rows in wanted.items())
-        arena.clear(n_bytes + 2 * ALIGNMENT * len(wanted))
+        arena.clear()
         decoded = {source: self._read(source, rows, arena) for source, rows in wanted.items()}
         return Stretch(rows_W, sources_W, local_W, decoded)
 
@@ -176,27 +179,28 @@ class WindowReader:
 class _Arena:
     """Memory for one stretch after the other: fresh pages cost as much as decoding into them.
 
+    It never grows: what was given before may still be looked at while the next stretch is decoded, and would be kept
+    beside a larger one.
+
     Parameters
     ----------
-    max_bytes
-        Room beyond what is wanted is taken up to this size only, in bytes.
+    n_bytes
+        Its size; memory that is never given is never touched.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = np.empty(0, np.uint8)
+    def __init__(self, n_bytes: int) -> None:
+        self._bytes = np.empty(n_bytes, np.uint8)
         self._taken = 0
 
-    def clear(self, n_bytes: int) -> None:
-        """Make room for `n_bytes`; what was given before is overwritten."""
-        if n_bytes > len(self._bytes):
-            self._bytes = np.empty(0, np.uint8)  # so that the old memory can be the new
-            self._bytes = np.empty(max(n_bytes, min(n_bytes * 9 // 8, self._max_bytes)), np.uint8)
+    def clear(self) -> None:
+        """Begin again; what was given before is overwritten."""
         self._taken = 0
 
     def empty(self, n: int, dtype: np.dtype) -> np.ndarray:
-        """Give memory for `n` elements."""
+        """Give memory for `n` elements; beside the arena, if it is full."""
         begin = self._taken
         end = begin + n * dtype.itemsize
+        if end > len(self._bytes):
+            return np.empty(n, dtype)
         self._taken = -(-end // ALIGNMENT) * ALIGNMENT
         return self._bytes[begin:end].view(dtype)

@@ -18,6 +18,7 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import SOURCE
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.store import Store
+from scnym.disk.verify import verify
 
 SUFFIX = ".h5ad"
 BLOCK_ELEMENTS = 2**22
@@ -60,6 +61,7 @@ def export(store_path: str | Path, target: str | Path, *, overwrite: bool = Fals
         raise SettingsError(f"the name must end in {SUFFIX}", where=target, way_out=f"write {target}{SUFFIX}")
     if target.exists() and not (overwrite and target.is_file()):
         raise OutputExistsError("it exists already", where=target, way_out="choose another name, or give --overwrite")
+    verify(store.path, progress=progress).require_whole()
     sources = [RestoredDataset(store.path, source.dataset) for source in store.sources]
     var = _joined_var(store, sources)
     with _written_aside(target) as file:
@@ -122,9 +124,7 @@ def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
     name = f"scnym_{SOURCE}" if any(SOURCE in frame for frame in frames) else SOURCE
     frames = [frame.assign(**{name: source.sample}) for frame, source in zip(frames, store.sources, strict=True)]
     joined = pd.concat(frames).set_axis(store.cell_ids)
-    for name in joined.select_dtypes(object).columns:
-        joined[name] = joined[name].astype("category")
-    return joined
+    return _as_text(joined)
 
 
 def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFrame:
@@ -137,4 +137,12 @@ def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
         f"{MEASURED_IN}{one.sample.replace('/', '_')}": var.index.isin(source.var.index)
         for one, source in zip(store.sources, sources, strict=True)
     }
-    return var.assign(**measured)
+    return _as_text(var.assign(**measured))
+
+
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Make text of columns that several sources filled with different things."""
+    texts = {
+        str(name): frame[name].map(str, na_action="ignore").astype("category") for name in frame.select_dtypes(object)
+    }
+    return frame.assign(**texts)

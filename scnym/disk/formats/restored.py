@@ -23,7 +23,8 @@ class RestoredDataset(CellByCell):
         file = AnnDataFile(path, None, name)
         super().__init__(file)
         with file.opened() as group:
-            renamed = dict(group.attrs.get(RENAMED, {}))
+            # A slash in a name would make a folder of it again.
+            renamed = {new: old for new, old in dict(group.attrs.get(RENAMED, {})).items() if "/" not in old}
         self.n_counts_C = self.obs[N_COUNTS].to_numpy(dtype=np.float64)
         """Library size of every cell, shape (C,)."""
         own = [column for column in OWN_OBS_COLUMNS if column in self.obs and column != SOURCE_ROW]
