@@ -21,7 +21,9 @@ N_CELLS, N_GENES, PER_CELL = 12_000, 6_000, 2_500
 
 LIMITED = """
 import resource, sys
-import loompy, scnym.disk.ingest
+import scnym.disk.ingest
+if sys.argv[1].endswith("loom"):
+    import loompy
 from scnym import ConvertSettings, convert
 cap, room = int(sys.argv[3]), int(sys.argv[4])
 pages = int(open("/proc/self/statm").read().split()[0])

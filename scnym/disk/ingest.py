@@ -49,7 +49,7 @@ from scnym.disk.frames import library_sizes, with_own_columns, write_frames
 from scnym.disk.gather import Input, gather, path_state
 from scnym.disk.hashes import write_hashes
 
-BYTES_PER_ELEMENT = 64
+BYTES_PER_ELEMENT = 96
 """Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 MAX_BLOCK_ELEMENTS = 2**22
 ENTRY, CELL_HASHES = "entry.json", "cells.npy"

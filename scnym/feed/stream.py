@@ -30,6 +30,8 @@ MAX_CSR_DENSITY = 0.2
 MAX_WORKERS = 256
 INDEX_BYTES = 64
 """Memory that a row of a window takes beside its values: its number, source, place, factor and the like."""
+SHARE_FOR_ROWS = 0.95
+"""Share of the memory cap that is dealt out; the rest is for what is small."""
 WINDOW_MARGIN = 1.3
 """Windows are planned so much smaller, in rows of mean length, than the memory for one: one that is larger all the
 same is read in two goes, which costs time."""
@@ -303,7 +305,9 @@ def _window_size(store: Store, n_genes: int, settings: StreamSettings, layout: L
     # Dense batches stand in one memory; a CSR batch is made while its user may still hold the one before.
     row_bytes = n_genes * 4 if layout == "dense" else min(longest_row, n_genes) * 8 * 2
     aside_bytes = min(n_values, 2 * REQUEST_ELEMENTS) * element_bytes
-    stretch_bytes = (settings.memory_bytes - settings.batch_size * row_bytes - aside_bytes) // ARENAS
+    stretch_bytes = (
+        int(SHARE_FOR_ROWS * settings.memory_bytes) - settings.batch_size * row_bytes - aside_bytes
+    ) // ARENAS
     mean_bytes = n_values / max(1, store.n_cells) * element_bytes + INDEX_BYTES
     rows = int(stretch_bytes / (WINDOW_MARGIN * mean_bytes))
     if rows < settings.batch_size:
