@@ -105,8 +105,9 @@ class StreamDataset(IterableDataset[Batch]):
         self.measured_SG = np.stack([gene_map.present_G for gene_map in self.gene_maps])
         """Which of the model's genes each source measured; bool. A gene that is absent is not zero, but unknown."""
         self._reader = WindowReader(store.datasets, self.gene_maps, normalize_to=normalize_to, max_bytes=stretch_bytes)
-        self._labels_C = np.full(store.n_cells, -1) if labels_C is None else labels_C
-        self._conditions_C = np.full(store.n_cells, -1) if conditions_C is None else conditions_C
+        unknown_C = np.broadcast_to(np.int8(-1), store.n_cells)  # takes no memory
+        self._labels_C = unknown_C if labels_C is None else labels_C
+        self._conditions_C = unknown_C if conditions_C is None else conditions_C
         self._layout = layout
         self._reuse_buffer = reuse_buffer
         self._identity = {
