@@ -112,8 +112,8 @@ class StreamDataset(IterableDataset[Batch]):
         self._reuse_buffer = reuse_buffer
         self._identity = {
             "store": store.content_hash,
-            "library_sizes": digest(np.concatenate([dataset.n_counts_C for dataset in store.datasets])),
-            "gene_tables": digest(np.concatenate([gene_map.table_S for gene_map in self.gene_maps])),
+            "library_sizes": digest(*(dataset.n_counts_C for dataset in store.datasets)),
+            "gene_tables": digest(*(gene_map.table_S for gene_map in self.gene_maps)),
             "genes": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
             "normalize_to": normalize_to,
             "layout": layout,
