@@ -27,6 +27,7 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import (
     FORMAT_VERSION,
     RENAMED,
+    RENAMED_VAR,
     SOURCE_ROW,
     STORE_ENCODING,
     STORE_SUFFIX,
@@ -45,7 +46,7 @@ from scnym.disk.formats.block import ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import AnySource, is_store, open_source
 from scnym.disk.formats.turned import TurnedSource
-from scnym.disk.frames import library_sizes, with_own_columns, write_frames
+from scnym.disk.frames import library_sizes, storable, with_own_columns, write_frames
 from scnym.disk.gather import Input, gather, path_state
 from scnym.disk.hashes import write_hashes
 
@@ -246,9 +247,10 @@ class _DatasetJob:
             stretches = self._regrouped(parts, order_C, len(source.var))
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
             row_lengths_C = row_lengths_C[order_C]
-        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale, RENAMED: renamed}
+        var, renamed_var = storable(source.var)
+        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale}
         group = self.root.require_group(self.name)
-        group.attrs.put(attributes)
+        group.attrs.put({**attributes, RENAMED: renamed, RENAMED_VAR: renamed_var})
         content_hash = write_csr(
             group,
             stretches,
@@ -259,7 +261,7 @@ class _DatasetJob:
             max_memory_bytes=self.settings.max_memory_bytes,
             journal=self._work / "written.json",
         )
-        write_frames(group, obs, source.var)
+        write_frames(group, obs, var)
         return {
             "dataset": self.name,
             "sample": self.input.sample,

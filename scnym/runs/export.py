@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
+from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import SOURCE
@@ -72,8 +73,8 @@ def export(store_path: str | Path, target: str | Path, *, overwrite: bool = Fals
         write_elem(file, "uns", {"scnym": {"scales": {one.sample: one.scale for one in store.sources}}})
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
-            write_elem(file, "obs", _joined_obs(store, sources))
-        write_elem(file, "var", var)
+            write_elem(file, "obs", _named_for_h5ad(_joined_obs(store, sources)))
+        write_elem(file, "var", _named_for_h5ad(var))
     return target
 
 
@@ -138,6 +139,11 @@ def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
         for one, source in zip(store.sources, sources, strict=True)
     }
     return _as_text(var.assign(**measured))
+
+
+def _named_for_h5ad(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give columns their own names wherever an h5ad can hold these; it takes long ones."""
+    return frame.set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:

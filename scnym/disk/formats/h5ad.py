@@ -163,12 +163,12 @@ class AnnDataFile:
 class CellByCell:
     """CSR or dense counts, read in bounded blocks of cells."""
 
-    has_cell_ids, remark = True, None
+    remark = None
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
         self.path, self.obs, self.var = file.path, file.obs, file.var
-        self.n_cells = len(file.obs)
+        self.n_cells, self.has_cell_ids = len(file.obs), True
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
