@@ -42,7 +42,7 @@ from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resuma
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical
 from scnym.disk.encode import rust_codecs, write_csr
-from scnym.disk.formats.block import ScatteredSource, Source
+from scnym.disk.formats.block import BYTES_PER_ELEMENT, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import AnySource, is_store, open_source
 from scnym.disk.formats.turned import TurnedSource
@@ -50,8 +50,6 @@ from scnym.disk.frames import library_sizes, storable, with_own_columns, write_f
 from scnym.disk.gather import Input, gather, path_state
 from scnym.disk.hashes import write_hashes
 
-BYTES_PER_ELEMENT = 96
-"""Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 MAX_BLOCK_ELEMENTS = 2**22
 ENTRY, CELL_HASHES = "entry.json", "cells.npy"
 REGROUPING_SEED = 0

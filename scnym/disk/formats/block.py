@@ -13,6 +13,8 @@ from scipy import sparse
 from scnym.base.errors import DataError, FormatError, examples
 from scnym.base.schema import value_dtype
 
+BYTES_PER_ELEMENT = 96
+"""Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 READING_FAULTS = (
     OSError,
     KeyError,

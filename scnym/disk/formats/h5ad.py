@@ -16,6 +16,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.base.settings import GIGABYTE
 from scnym.disk.encode import rust_codecs
 from scnym.disk.formats.block import (
     READING_FAULTS,
@@ -26,13 +27,14 @@ from scnym.disk.formats.block import (
     numbers,
     require_unique,
 )
+from scnym.disk.formats.caches import cache_for
 
 RAW = "raw"
 OLD_INDEX_FIELDS = ("index", "_index")
 DEFAULT_ENCODING = "csr_matrix"
 
 
-def open_anndata(path: Path, layer: str | None = None, group: str = "") -> Source | ScatteredSource:
+def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> Source | ScatteredSource:
     """Open an AnnData on disk.
 
     Parameters
@@ -41,26 +43,31 @@ def open_anndata(path: Path, layer: str | None = None, group: str = "") -> Sourc
         An h5ad file, or the folder of a Zarr store.
     layer
         None for X, ``raw`` for raw/X, else the name of a layer.
-    group
-        Where in the Zarr store the AnnData is.
+    max_memory_bytes
+        Memory cap, in bytes.
 
     Raises
     ------
     FormatError
         If it is damaged.
+    SettingsError
+        If the memory cap is too small for its chunks.
     DataError
         If cell or gene names stand twice, or the layer is not there.
     """
-    file = AnnDataFile(path, layer, group)
+    file = AnnDataFile(path, layer, max_memory_bytes=max_memory_bytes)
     return GeneByGene(file) if file.encoding == "csc_matrix" else CellByCell(file)
 
 
 class AnnDataFile:
     """The parts of an AnnData on disk that say what its counts are; see `open_anndata`."""
 
-    def __init__(self, path: Path, layer: str | None, group: str) -> None:
+    def __init__(
+        self, path: Path, layer: str | None = None, group: str = "", *, max_memory_bytes: int = GIGABYTE
+    ) -> None:
         self.path = path
         self._group = group
+        self._options: dict[str, Any] = {}
         self.counts_key = {None: "X", RAW: "raw/X"}.get(layer, f"layers/{layer}")
         with self.opened() as file:
             self._check_layer(file)
@@ -68,6 +75,8 @@ class AnnDataFile:
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
             self.encoding = _encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
+            self.cache = cache_for(self._arrays(file), path, max_memory_bytes)
+        self._options = self.cache.options
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
         require_unique(self.var.index, "gene", path, way_out.format("var"))
         require_unique(self.obs.index, "cell", path, way_out.format("obs"))
@@ -80,7 +89,7 @@ class AnnDataFile:
                 with rust_codecs():
                     yield zarr.open_group(self.path, mode="r", path=self._group)
             else:
-                with h5py.File(self.path) as file:
+                with h5py.File(self.path, **self._options) as file:
                     yield file
         except READING_FAULTS as fault:
             if isinstance(fault, ScnymError):
@@ -112,6 +121,11 @@ class AnnDataFile:
                 where=f"{self.path}, at {place} or soon after",
                 way_out="write the file again",
             )
+
+    def _arrays(self, file: Any) -> list[Any]:
+        """Give the arrays that hold the counts."""
+        counts = file[self.counts_key]
+        return [counts] if self.encoding == "array" else [counts["data"], counts["indices"]]
 
     def _check_layer(self, file: Any) -> None:
         if self.counts_key in file and file[self.counts_key].attrs.get("encoding-type") not in {"null", "dict"}:
@@ -172,6 +186,7 @@ class CellByCell:
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
+        max_elements = min(max_elements, self._file.cache.max_elements)
         dense = self._file.encoding == "array"
         yield from (self._dense_blocks if dense else self._csr_blocks)(max_elements, first_cell)
 
@@ -208,6 +223,7 @@ class GeneByGene:
 
     def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
         """Yield all values in the order of the genes, at most `max_elements` at a time."""
+        max_elements = min(max_elements, self._file.cache.max_elements)
         with self._file.sparse_counts() as (data, indices, indptr):
             for low in range(first_slab * max_elements, int(indptr[-1]), max_elements):
                 high = min(low + max_elements, int(indptr[-1]))

@@ -23,7 +23,7 @@ class RestoredDataset(CellByCell):
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        file = AnnDataFile(path, None, name)
+        file = AnnDataFile(path, group=name)
         super().__init__(file)
         with file.opened() as group:
             attributes = dict(group.attrs)
