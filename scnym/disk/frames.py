@@ -4,6 +4,8 @@ C cells.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
@@ -17,6 +19,8 @@ from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 
+ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
 EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
 
 
@@ -90,15 +94,23 @@ def library_sizes(
 
 def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
     """Write obs and var, made ready by `storable`, and the other groups of an AnnData, which are empty."""
-    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost.
-    whole = zarr.config.set({"array.write_empty_chunks": True})
-    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
-        # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
-        warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
+    with as_anndata_writes():
         write_elem(group, "obs", obs)
         write_elem(group, "var", var)
     for name in EMPTY_GROUPS:
-        group.create_group(name, attributes={"encoding-type": "dict", "encoding-version": "0.1.0"}, overwrite=True)
+        group.create_group(name, attributes=DICT_ATTRIBUTES, overwrite=True)
+
+
+@contextmanager
+def as_anndata_writes() -> Iterator[None]:
+    """Write tables and the like as AnnData does, and without its warnings."""
+    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost. The Rust pipeline,
+    # under which a source may be open, would leave them out.
+    whole = zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": ZARRS_OWN_PIPELINE})
+    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
+        # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
+        warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
+        yield
 
 
 def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,15 @@ class ScatteredSource(Protocol):
 
         Slabs before `first_slab` are not parsed again.
         """
+        ...
+
+
+@runtime_checkable
+class GroupSource(Protocol):
+    """A raw file that holds more than counts, obs and var."""
+
+    def other_groups(self) -> AbstractContextManager[dict[str, Any]]:
+        """Open what can be carried along, of HDF5 or Zarr: obsm, varm and uns."""
         ...
 
 
