@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from scnym import Inspection, PredictionSummary, RunSummary, Store, VerifyReport
+    from scnym import Inspection, MarkerSummary, PredictionSummary, RunSummary, Store, VerifyReport
     from scnym.results.metrics import Metrics
     from scnym.runs.inspection import SourceInspection
 
 _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
+MAX_GENES_SHOWN = 8
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
@@ -146,6 +147,24 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     if summary.n_empty_cells:
         _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
     _say(f"predictions: {summary.folder / 'predictions.csv'}")
+
+
+def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
+    """Print the best genes of every class."""
+    if as_json:
+        _print_json(summary.to_json())
+        return
+    table = _table("class", "accuracy", "without top genes", "without random genes")
+    table.add_column("top genes", overflow="fold")
+    for name, genes in summary.top_genes.items():
+        deletion = summary.deletions.get(name)
+        figures = ("", "", "")
+        if deletion:
+            accuracies = (deletion.accuracy, deletion.accuracy_without_markers, deletion.accuracy_without_random)
+            figures = tuple(f"{accuracy:.3f}" for accuracy in accuracies)
+        table.add_row(Text(name), *figures, Text(" ".join(genes[:MAX_GENES_SHOWN])))
+    _STDOUT.print(table)
+    _say(f"markers: {summary.folder / 'markers.csv'}")
 
 
 def _metrics_table(metrics: "Metrics") -> Table:
