@@ -12,6 +12,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from scnym import Inspection, MarkerSummary, PredictionSummary, RunSummary, Store, VerifyReport
+    from scnym.results.deletion import Deletion
     from scnym.results.metrics import Metrics
     from scnym.runs.inspection import SourceInspection
 
@@ -154,17 +155,27 @@ def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     if as_json:
         _print_json(summary.to_json())
         return
-    table = _table("class", "accuracy", "without top genes", "without random genes")
+    tested = bool(summary.deletions)
+    table = _table("class", *(("accuracy", "deleted", "at random") if tested else ()))
     table.add_column("top genes", overflow="fold")
     for name, genes in summary.top_genes.items():
-        deletion = summary.deletions.get(name)
-        figures = ("", "", "")
-        if deletion:
-            accuracies = (deletion.accuracy, deletion.accuracy_without_markers, deletion.accuracy_without_random)
-            figures = tuple(f"{accuracy:.3f}" for accuracy in accuracies)
+        figures = _accuracies(summary.deletions.get(name)) if tested else ()
         table.add_row(Text(name), *figures, Text(" ".join(genes[:MAX_GENES_SHOWN])))
     _STDOUT.print(table)
+    if tested:
+        _say(
+            "accuracy: share of the class's cells that are labelled right; deleted: without its best "
+            f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
+            "others that it expresses"
+        )
     _say(f"markers: {summary.folder / 'markers.csv'}")
+
+
+def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
+    if deletion is None:
+        return ("", "", "")
+    found = (deletion.accuracy, deletion.accuracy_without_markers, deletion.accuracy_without_random)
+    return tuple(f"{accuracy:.3f}" for accuracy in found)
 
 
 def _metrics_table(metrics: "Metrics") -> Table:
