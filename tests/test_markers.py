@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import clustered_adata, write_h5ad
+from helpers import clustered_adata, dense, write_h5ad
 from scipy import sparse
 from test_cli import scnym
 from torch.nn import functional
@@ -193,7 +193,7 @@ def test_how_often_a_gene_is_seen_is_counted_in_the_class_and_elsewhere(work: Pa
     codes_C = store.obs["cell_type"].cat.codes.to_numpy().astype(np.int64)
     evidence = gather_evidence(network, LabelledCells(store, codes_C, network), 0, seed=0)
     assert evidence is not None
-    seen_CG = np.asarray(clustered_adata(n_genes=300).X.toarray()) > 0
+    seen_CG = dense(clustered_adata(n_genes=300)) > 0
     assert evidence.detected_G == pytest.approx(seen_CG[codes_C == 0].mean(axis=0))
     assert evidence.detected_elsewhere_G == pytest.approx(seen_CG[codes_C != 0].mean(axis=0))
 
