@@ -198,6 +198,16 @@ def test_how_often_a_gene_is_seen_is_counted_in_the_class_and_elsewhere(work: Pa
     assert evidence.detected_elsewhere_G == pytest.approx(seen_CG[codes_C != 0].mean(axis=0))
 
 
+def test_other_classes_are_drawn_as_often_as_each_other_however_common_they_are(work: Path):
+    codes_C = np.repeat([0, 1, 2, -1], [10, 250, 30, 10])
+    cells = LabelledCells(Store(work / "cells.zarr"), codes_C, SplitNetwork(network_of()))
+    drawn = codes_C[cells.of_others(0, 20, np.random.default_rng(0))]
+    assert set(drawn) == {1, 2}
+    assert 5 <= (drawn == 2).sum() <= 15
+    nothing_else = LabelledCells(Store(work / "cells.zarr"), np.zeros(300, int), SplitNetwork(network_of()))
+    assert gather_evidence(SplitNetwork(network_of()), nothing_else, 0, seed=0) is None
+
+
 def test_genes_that_speak_by_their_absence_are_no_markers():
     found = ClassOptima(0, np.arange(2), np.zeros((2, 1)), np.array([[2.0, 1.0, 0.5]], np.float32))
     evidence = CellEvidence(

@@ -60,6 +60,8 @@ class LabelledCells:
     def of_others(self, code: int, n: int, random: np.random.Generator) -> np.ndarray:
         """Draw rows of other classes without repeat, all classes as often as each other where there are cells."""
         others = np.flatnonzero((self.codes_C >= 0) & (self.codes_C != code))
+        if not len(others):
+            return others
         weights = self._weight_C[others]
         return random.choice(others, min(n, len(others)), replace=False, p=weights / weights.sum())
 
@@ -91,10 +93,10 @@ def gather_evidence(network: SplitNetwork, cells: LabelledCells, code: int, seed
     """
     random = np.random.default_rng([seed, code])
     own_rows = cells.of_class(code, random)[:CELLS]
-    if not len(own_rows) or len(own_rows) == (cells.codes_C >= 0).sum():
+    other_rows = cells.of_others(code, CELLS, random)
+    if not len(own_rows) or not len(other_rows):
         return None
-    rows = np.concatenate([own_rows, cells.of_others(code, CELLS, random)])
-    (batch,) = cells.batches(rows)
+    (batch,) = cells.batches(np.concatenate([own_rows, other_rows]))
     own_B = cells.codes_C[batch.rows] == code
     slope_BD = _summed_slopes(network, network.units(batch.x), own_B, code, random)
     return CellEvidence(
