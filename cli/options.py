@@ -126,6 +126,14 @@ NFolds = Annotated[
     int,
     typer.Option("--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT),
 ]
+CvGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--cv_group",
+        help="Column with groups that folds keep whole, such as donors or data sets.",
+        rich_help_panel=SPLIT,
+    ),
+]
 MinCellsPerClass = Annotated[
     int,
     typer.Option("--min_cells_per_class", help="Leave out classes with fewer cells.", rich_help_panel=SPLIT),

@@ -24,6 +24,7 @@ def train_tissue_independent(
     upper_group: options.UpperGroup = _RUN.tissue_column,
     genes_to_use: options.GenesToUse = None,
     n_folds: options.NFolds = _SPLIT.n_folds,
+    cv_group: options.CvGroup = _SPLIT.group_column,
     min_cells_per_class: options.MinCellsPerClass = _SPLIT.min_cells_per_class,
     seed: options.Seed = _SPLIT.seed,
     batch_size: options.BatchSize = _STREAM.batch_size,
@@ -69,7 +70,9 @@ def train_tissue_independent(
         convert=convert_settings(
             input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory
         ),
-        split=scnym.SplitSettings(n_folds=n_folds, min_cells_per_class=min_cells_per_class, seed=seed),
+        split=scnym.SplitSettings(
+            n_folds=n_folds, group_column=cv_group, min_cells_per_class=min_cells_per_class, seed=seed
+        ),
         stream=scnym.StreamSettings(
             batch_size=batch_size,
             class_balance=_balance(balance_classes, class_balance),

@@ -32,6 +32,7 @@ from scnym import (
     train,
 )
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, UserError
+from scnym.base.progress import SilentProgress
 from scnym.results.metrics import expected_calibration_error
 
 FOLD_FILES = [
@@ -54,6 +55,16 @@ def quick(**changes) -> RunSettings:
         **changes,
     }
     return RunSettings(**content)
+
+
+class Listener(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +233,42 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
     train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
     assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
+
+
+def test_donors_are_kept_whole_and_what_that_means_is_said(tmp_path: Path):
+    adata = clustered_adata(120)
+    kinds = adata.obs["cell_type"]
+    donor_of = {f"cell {k}": "donor 1" if kinds.iloc[k] == "type 2" else f"donor {k % 4}" for k in range(120)}
+    adata.obs["donor"] = list(donor_of.values())
+    path, heard = write_h5ad(tmp_path / "cells.h5ad", adata), Listener()
+    settings = quick(split=SplitSettings(n_folds=2, group_column="donor"), training=TrainSettings(n_epochs=1))
+    run = train(path, tmp_path / "out", settings, progress=heard).folder
+    for fold in ("fold00", "fold01"):
+        cells = {part: pd.read_csv(run / fold / f"{part}_idx.csv")["cell_id"] for part in ("train", "test", "val")}
+        donors = {part: {donor_of[cell] for cell in ids} for part, ids in cells.items()}
+        assert not donors["val"] & (donors["train"] | donors["test"])
+        parameters = json.loads((run / fold / f"{fold}_parameters.json").read_text())
+        assert parameters["split"] == {"held_out_by": "group", "selection_by": "cell"}
+    assert "classes that live in one donor only, and are unknown where that is held out: 'type 2'" in heard.lines
+    assert heard.lines[-1] == (
+        "4 groups (donor) are kept whole; selection cells are set aside by cell, where whole groups would be too few"
+    )
+
+
+def test_groups_that_make_no_sense_are_mistakes_with_the_way_out(tmp_path: Path):
+    adata = clustered_adata(60)
+    adata.obs["donor"] = ["a", "b", *[None] * 2, *"abab" * 14]
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+
+    def refused(match: str, column: str, n_folds: int = 2) -> None:
+        with pytest.raises(DataError, match=match):
+            train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=n_folds, group_column=column)))
+
+    refused(r"no column 'doner'.*give --cv_group one of .*'donor'", "doner")
+    refused(r"2 labelled cells have no group in column 'donor': 'cell 2', 'cell 3'", "donor")
+    adata.obs["donor"] = ["a", "b"] * 30
+    write_h5ad(path, adata)
+    refused("2 groups with labelled cells are fewer than 3 folds", "donor", n_folds=3)
 
 
 def test_no_folds_trains_the_final_model_only(tmp_path: Path):

@@ -158,6 +158,8 @@ class SplitSettings:
     """Share of the cells outside the held-out part that choose the best epoch."""
     min_cells_per_class: int = 0
     """Classes with fewer cells are left out, in cells."""
+    group_column: str | None = None
+    """Column of the annotations with groups that are kept whole, such as donors or data sets; None: cells are split."""
     seed: int = 0
     """Decides the folds."""
 

@@ -192,6 +192,10 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
     return {
         "settings": asdict(job.settings),
         "cells": {"train": len(fold.train), "selection": len(fold.selection), "held_out": len(fold.held_out)},
+        "split": {
+            "held_out_by": "cell" if job.settings.split.group_column is None else "group",
+            "selection_by": fold.selection_by,
+        },
         "n_genes": len(job.genes),
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
