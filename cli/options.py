@@ -116,6 +116,15 @@ GenesToUse = Annotated[
     Path | None,
     typer.Option("--genes_to_use", help="Text file, one gene a line: use these only.", rich_help_panel=DATA),
 ]
+NTopGenes = Annotated[
+    int | None,
+    typer.Option(
+        "--n_top_genes",
+        help="Use so many genes only: those that vary most among the training cells of each fold.",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
+]
 StreamMemory = Annotated[
     str, typer.Option("--stream_memory", help="Memory cap of the stream, such as 1GB.", rich_help_panel=DATA)
 ]
@@ -185,6 +194,26 @@ Optimizer = Annotated[
     ),
 ]
 WeightDecay = Annotated[float, typer.Option("--weight_decay", help="Weight decay.", rich_help_panel=TRAINING)]
+MixupAlpha = Annotated[
+    float,
+    typer.Option(
+        "--mixup_alpha",
+        help="Mix each cell with another of its batch, in shares that follow Beta(a, a); 0: not at all.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Device = Annotated[
+    settings.Device,
+    typer.Option("--device", help="Where to compute; auto: on a GPU if there is one.", rich_help_panel=TRAINING),
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint_every",
+        help="Write bare weights every so many epochs; the last two are kept. 0: never.",
+        rich_help_panel=TRAINING,
+    ),
+]
 BalanceClasses = Annotated[
     Switch | None,
     typer.Option(

@@ -201,9 +201,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished: 
 
 def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: dict[str, set[int]] = {}
-    original = scnym.runs.learning._train_fold
+    original = scnym.runs.learning.run_fold
 
-    def spied(job, fold, network, target, progress):
+    def spied(job, fold, number, folder, progress):
         rows: set[int] = set()
 
         def noting(function):
@@ -219,17 +219,17 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
             patch.setattr(scnym.runs.learning, "training_stream", noting(scnym.runs.learning.training_stream))
             patch.setattr(
                 scnym.runs.learning,
-                "fit_input_scale",
-                lambda _, stream: rows.update(*(batch.rows.tolist() for batch in stream)),
+                "gene_variances",
+                lambda stream: rows.update(*(batch.rows.tolist() for batch in stream)) or np.ones(stream.n_genes),
             )
-            result = original(job, fold, network, target, progress)
+            result = original(job, fold, number, folder, progress)
         drawn[fold.name] = rows
         assert rows == set(fold.train.tolist())
         assert not rows & set(fold.held_out.tolist())
         assert not rows & set(fold.selection.tolist())
         return result
 
-    monkeypatch.setattr(scnym.runs.learning, "_train_fold", spied)
+    monkeypatch.setattr(scnym.runs.single_run, "run_fold", spied)
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
     train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
     assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
@@ -320,6 +320,31 @@ def test_a_gene_list_limits_what_the_network_reads(tmp_path: Path):
         train(path, tmp_path / "no", quick(genes_to_use=str(write_text(tmp_path / "g.txt", "x\n"))))
     with pytest.raises(MissingInputError):
         train(path, tmp_path / "no", quick(genes_to_use="nowhere.txt"))
+
+
+def test_each_fold_reads_the_genes_that_vary_most_among_its_training_cells_whatever_the_held_out_ones_are(
+    tmp_path: Path,
+):
+    adata, settings = clustered_adata(), quick(n_top_genes=20, training=TrainSettings(n_epochs=2))
+    first = train(write_h5ad(tmp_path / "cells.h5ad", adata), tmp_path / "out", settings)
+    held_out = pd.read_csv(first.folder / "fold00" / "val_idx.csv")["row"].to_numpy()
+    changed = dense(adata).copy()
+    changed[np.ix_(held_out, range(50, 60))] = np.random.default_rng(0).integers(0, 300, (len(held_out), 10))
+    adata.X = sparse.csr_matrix(changed)
+    again = train(write_h5ad(tmp_path / "changed.h5ad", adata), tmp_path / "again", settings)
+    models = {
+        (fold, run): Snapshot.load(folder / fold / "model.safetensors")
+        for fold in ("fold00", "fold01")
+        for run, folder in (("first", first.folder), ("again", again.folder))
+    }
+    one, two = models["fold00", "first"], models["fold00", "again"]
+    assert one.card.genes == two.card.genes
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True))
+    assert models["fold01", "first"].card.genes != models["fold01", "again"].card.genes
+    assert {f"gene {k}" for k in range(50, 60)} <= set(models["fold01", "again"].card.genes)
+    assert (len(one.card.genes), first.n_genes) == (20, 20)
+    table = predict(tmp_path / "cells.h5ad", first.model_path, tmp_path / "out").folder / "predictions.csv"
+    assert (pd.read_csv(table)["cell_type"] == clustered_adata().obs["cell_type"].to_numpy()).mean() > 0.8
 
 
 def test_a_raw_input_is_converted_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ from scnym.base.errors import SettingsError
 DEFAULT_EPOCHS = 30
 DEFAULT_MIN_STEPS = 300
 Optimizer = Literal["mixed", "adamw", "adadelta"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Profile = Literal["fast", "small", "archive"]
 Orientation = Literal["auto", "cells_by_genes", "genes_by_cells"]
 GIGABYTE = 10**9
@@ -190,6 +191,8 @@ class TrainSettings:
     """L2 penalty of the shortcut, on the scale of a logistic regression's 1/C."""
     weight_decay: float = 1e-2
     """Weight decay of the optimiser."""
+    mixup_alpha: float = 0.0
+    """Each cell is mixed with another of its batch, in shares that follow Beta(alpha, alpha); 0 for not at all."""
     checkpoint_every: int = 10
     """Epochs between two periodic checkpoints; 0 for none."""
     seed: int = 0
@@ -205,6 +208,7 @@ class TrainSettings:
         _positive("gene_rate", self.gene_rate)
         _positive("shortcut_rate", self.shortcut_rate)
         _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
+        _require(0 <= self.mixup_alpha < float("inf"), "mixup_alpha", self.mixup_alpha, "0 or more")
         _seed(self.seed)
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
@@ -239,6 +243,10 @@ class RunSettings:
     """CSV with a row per cell, joined to the cells by their ids."""
     genes_to_use: str | None = None
     """Text file with one gene a line; the network reads these only."""
+    n_top_genes: int | None = None
+    """Read so many genes only, those that vary most among the training cells of each fold; None for all."""
+    device: Device = "auto"
+    """Where to compute; auto: on a GPU if there is one."""
     overwrite: bool = False
     """Whether an existing run is replaced."""
     convert: ConvertSettings = field(default_factory=ConvertSettings)
@@ -246,3 +254,7 @@ class RunSettings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     training: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        _require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
+        _require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")

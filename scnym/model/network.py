@@ -117,7 +117,7 @@ class CellTypeNetwork(nn.Module):
         super().__init__()
         width = settings.n_hidden
         self.register_buffer("input_scale", torch.ones(()))
-        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float64))
+        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float32))
         self.input_dropout = nn.Dropout(settings.init_dropout)
         self.first = GeneLinear(n_genes, width)
         self.first_finish = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU())

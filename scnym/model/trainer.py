@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
+from torch import nn
 from torch.nn import functional
 
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
+from scnym.model.device import moved
 from scnym.model.forward import all_logits
+from scnym.model.mixup import draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import fit_temperature
 from scnym.model.optimizers import Optimizers
@@ -95,7 +98,7 @@ def train(
     log: list[EpochRecord] = []
     best_epoch, best_loss, best_weights = 0, float("inf"), {}
     for epoch in range(1, n_epochs + 1):
-        record = _one_epoch(network, training, selection, optimizers, epoch, device, task)
+        record = _one_epoch(network, training, selection, optimizers, settings, epoch, device, task)
         log.append(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         if record.selection_loss < best_loss:
@@ -120,6 +123,7 @@ def _one_epoch(
     training: StreamDataset,
     selection: StreamDataset,
     optimizers: Optimizers,
+    settings: TrainSettings,
     epoch: int,
     device: torch.device,
     task: Task,
@@ -128,10 +132,12 @@ def _one_epoch(
     clock = _WaitClock(training.epoch(epoch - 1))
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
-    for batch in clock:
-        logits_BK = network(batch.x.to(device))
+    for number, batch in enumerate(clock):
         labels_B = batch.labels.to(device)
-        loss = functional.cross_entropy(logits_BK, labels_B)
+        mix = draw_mix(settings.mixup_alpha, len(labels_B), (settings.seed, epoch, number), device)
+        with mixed(_reading_layers(network), mix):
+            logits_BK = network(moved(batch.x, device))
+        loss = mixed_cross_entropy(logits_BK, labels_B, mix)
         optimizers.step(loss)
         loss_sum += float(loss.detach()) * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
@@ -153,18 +159,17 @@ def _one_epoch(
     )
 
 
-def fit_input_scale(network: CellTypeNetwork, training_cells: StreamDataset) -> None:
-    """Set the network's input scale in one pass over the training cells, each once in CSR batches, nothing else.
+def _reading_layers(network: CellTypeNetwork) -> list[nn.Module]:
+    """Give the linear layers that a batch meets first."""
+    return [layer for layer in (network.first, network.shortcut) if layer is not None]
+
+
+def fit_input_scale(network: CellTypeNetwork, variances_G: np.ndarray) -> None:
+    """Set the network's input scale from the variance of each gene it reads, over the training cells and no others.
 
     The scale is sqrt(1000 / sum over genes of the variance): one number, so that genes keep their proportions.
     """
-    n_cells, sum_G, square_sum = 0, np.zeros(training_cells.n_genes), 0.0
-    for batch in training_cells:
-        values, genes = batch.x.values().double().numpy(), batch.x.col_indices().numpy()
-        n_cells += len(batch.rows)
-        sum_G += np.bincount(genes, weights=values, minlength=len(sum_G))
-        square_sum += float(values @ values)
-    total_variance = square_sum / n_cells - float(np.square(sum_G / n_cells).sum())
+    total_variance = float(variances_G.sum())
     if total_variance > 0:
         network.input_scale.fill_((TOTAL_VARIANCE / total_variance) ** 0.5)
 

@@ -4,7 +4,7 @@ C cells of the store, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from scnym.disk.store import Store
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.forward import all_logits
+from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Card, Snapshot
@@ -66,6 +67,8 @@ class FoldResult:
     """What one fold, or the final model, gave."""
 
     fold: Fold
+    n_genes: int
+    """Genes that the network reads."""
     training: TrainingResult
     metrics: Metrics
     """On held-out cells; for the final model on its selection cells."""
@@ -84,13 +87,17 @@ def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress
     """Train on one fold's cells, judge the result, write the fold's folder."""
     target = folder / fold.name
     target.mkdir()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
+        job, variances_G = with_top_genes(job, fold)
         network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
+        if job.settings.network.scale_input:
+            fit_input_scale(network, variances_G)
         trained = _train_fold(job, fold, network, target, progress)
     judged = fold.held_out if len(fold.held_out) else fold.selection
     rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
-    result = FoldResult(fold, trained, judge(job, rows, logits_CK, trained.temperature), rows, logits_CK)
+    metrics = judge(job, rows, logits_CK, trained.temperature)
+    result = FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
     _write_fold(job, result, network, target)
     return result
 
@@ -105,12 +112,25 @@ def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: floa
     )
 
 
+def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
+    """Give the job on the genes that this fold's network reads, and their variances, shape (G,).
+
+    One pass over the fold's training cells and no others; none where nothing asks for it, the variances being empty.
+    """
+    n_genes = job.settings.n_top_genes
+    if n_genes is None and not job.settings.network.scale_input:
+        return job, np.empty(0)
+    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"))
+    if n_genes is None:
+        return job, variances_G
+    chosen = most_variable(variances_G, n_genes)
+    return replace(job, genes=[job.genes[position] for position in chosen]), variances_G[chosen]
+
+
 def _train_fold(job: Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
-    """Train in place; no row outside `fold.train` is drawn, counted for balance, or used for scaling."""
+    """Train in place; no row outside `fold.train` is drawn or counted for balance."""
     settings = job.settings
     training = balanced_stream(job, fold)
-    if settings.network.scale_input:
-        fit_input_scale(network, _in_order(job, fold.train, layout="csr"))
     n_draws = settings.training.epochs_for(training.plan.n_batches) * training.plan.n_draws
     with progress.task(f"train {fold.name}", total=n_draws, unit="cells") as task:
         return train(
@@ -134,7 +154,7 @@ def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
         job.genes,
         job.settings.stream,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout_for(job.store),
+        layout=_layout(job),
     )
 
 
@@ -146,8 +166,13 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.settings.stream,
         job.labels.codes_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout or layout_for(job.store),
+        layout=layout or _layout(job),
     )
+
+
+def _layout(job: Job) -> Layout:
+    """Give the faster layout that the device takes; Apple's GPUs take dense batches only."""
+    return "dense" if job.device.type == "mps" else layout_for(job.store)
 
 
 def _checkpoint(network: CellTypeNetwork, every: int, folder: Path, epoch: int) -> None:
@@ -200,6 +225,7 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,
+        "device": str(job.device),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "zarr")},
     }

@@ -31,6 +31,7 @@ class RunSummary:
     """The final model."""
     labels: CellLabels
     n_genes: int
+    """Genes that the final model reads."""
     folds: list[FoldResult]
     final: FoldResult
     held_out: Metrics | None
@@ -102,7 +103,7 @@ def _summarise(job: Job, results: list[FoldResult], folder: Path) -> RunSummary:
     if folds:
         held_out = _judge_together(job, folds)
     model_path = folder / final.fold.name / MODEL_FILE
-    return RunSummary(folder, model_path, job.labels, len(job.genes), folds, final, held_out)
+    return RunSummary(folder, model_path, job.labels, final.n_genes, folds, final, held_out)
 
 
 def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:

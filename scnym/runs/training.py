@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
@@ -14,6 +13,7 @@ from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
+from scnym.model.device import choose_device
 from scnym.runs.folder import is_run
 from scnym.runs.folds import Fold, classes_of_one_group, make_folds
 from scnym.runs.intake import UNLABELLED, CellLabels, annotated, groups_of, labels_of, open_input
@@ -62,6 +62,7 @@ def train_tissue_independent(
 
 def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
     """Check everything that can be wrong before work starts."""
+    device = choose_device(settings.device)
     metadata = settings.training_metadata and Path(settings.training_metadata)
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
@@ -73,7 +74,7 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    return Job(store, labels, genes, obs, settings, torch.device("cpu"))
+    return Job(store, labels, genes, obs, settings, device)
 
 
 def split(job: Job, where: Path, progress: Progress) -> list[Fold]:
