@@ -130,6 +130,10 @@ StreamMemory = Annotated[
 ]
 OutPath = Annotated[Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run that was interrupted, if one was.", rich_help_panel=OUTPUT),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
 NFolds = Annotated[
     int,

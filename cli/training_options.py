@@ -7,6 +7,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from scnym.base.settings import (
     NetworkSettings,
     RunSettings,
@@ -20,6 +22,8 @@ from . import options
 from .options import Switch
 from .raw_input import convert_settings
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C has ended, as shells have it."""
 _RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
 _NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
 _RESIDUAL, _SHORTCUT = Switch.of(_NETWORK.residual), Switch.of(_NETWORK.shortcut)
@@ -66,6 +70,7 @@ class TrainingOptions:
     max_memory: options.MaxMemory = "1GB"
     stream_memory: options.StreamMemory = "1GB"
     overwrite: options.Overwrite = False
+    resume: options.Resume = False
     json: options.Json = False
 
     def settings(self) -> RunSettings:
@@ -78,6 +83,7 @@ class TrainingOptions:
             n_top_genes=self.n_top_genes,
             device=self.device,
             overwrite=self.overwrite,
+            resume=self.resume,
             convert=convert_settings(
                 input_genes=self.input_genes,
                 layer=self.layer,
@@ -142,13 +148,18 @@ def _text(path: Path | None) -> str | None:
 def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
     """Give a command whose options are the fields of the class that its one argument is annotated with.
 
-    Typer reads the options off a function's signature; so the class's signature becomes the command's.
+    Typer reads the options off a function's signature; so the class's signature becomes the command's. Ctrl-C
+    ends the command with a word on how to go on.
     """
     kind = next(iter(command.__annotations__.values()))
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        command(kind(**given))
+        try:
+            command(kind(**given))
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command with --resume goes on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
     fields = inspect.signature(kind)
     vars(with_options)["__signature__"] = fields.replace(return_annotation=None)

@@ -96,7 +96,7 @@ def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, Traini
             TrainSettings(**{"n_epochs": 4, **changes}),
             device=CPU,
             task=task,
-            after_epoch=epochs.append,
+            after_epoch=lambda course: epochs.append(course.epoch),
         )
     assert epochs == [record.epoch for record in result.log]
     return network, result

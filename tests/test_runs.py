@@ -203,7 +203,7 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
     drawn: dict[str, set[int]] = {}
     original = scnym.runs.learning.run_fold
 
-    def spied(job, fold, number, folder, progress):
+    def spied(job, fold, number, folder, checkpoints, progress):
         rows: set[int] = set()
 
         def noting(function):
@@ -222,7 +222,7 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
                 "gene_variances",
                 lambda stream: rows.update(*(batch.rows.tolist() for batch in stream)) or np.ones(stream.n_genes),
             )
-            result = original(job, fold, number, folder, progress)
+            result = original(job, fold, number, folder, checkpoints, progress)
         drawn[fold.name] = rows
         assert rows == set(fold.train.tolist())
         assert not rows & set(fold.held_out.tolist())
@@ -503,20 +503,6 @@ def test_class_names_of_any_kind_go_through_a_whole_run(name: str, tmp_path: Pat
     assert name in pd.read_csv(summary.folder / "celltype_label.csv")["cell_type"].tolist()
     assert "<script>" not in (summary.folder / "report.html").read_text()
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"cache", "tissue_independent"}
-
-
-def test_work_that_is_interrupted_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.single_run, "_write_summary", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(path, tmp_path / "out", quick())
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["cache"]
-    train(path, tmp_path / "out", quick())
 
 
 def test_only_a_run_is_ever_replaced(tmp_path: Path):

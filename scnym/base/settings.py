@@ -1,8 +1,8 @@
 """One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy."""
 
 import re
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from scnym.base.errors import SettingsError
 
@@ -249,6 +249,8 @@ class RunSettings:
     """Where to compute; auto: on a GPU if there is one."""
     overwrite: bool = False
     """Whether an existing run is replaced."""
+    resume: bool = False
+    """Whether a run that was interrupted is gone on with."""
     convert: ConvertSettings = field(default_factory=ConvertSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -258,3 +260,11 @@ class RunSettings:
     def __post_init__(self) -> None:
         _require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
         _require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")
+        _require(
+            not (self.resume and self.overwrite), "resume", self.resume, "one of --resume and --overwrite, not both"
+        )
+
+    def of_result(self) -> dict[str, Any]:
+        """Give what the result depends on, as plain values: not how the run was started."""
+        content = asdict(self)
+        return {name: value for name, value in content.items() if name not in {"overwrite", "resume"}}

@@ -3,7 +3,8 @@
 C cells of the store, K classes.
 """
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -24,9 +25,10 @@ from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Card, Snapshot
-from scnym.model.trainer import TrainingResult, fit_input_scale, train
+from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure
+from scnym.runs.checkpoints import Checkpoints, State
 from scnym.runs.folder import (
     BEST_WEIGHTS,
     CHECKPOINT_NAME,
@@ -82,24 +84,72 @@ class FoldResult:
         """Calibrated probabilities of the judged cells."""
         return probabilities_of(self.logits_CK, self.training.temperature)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give all from which the result can be had again, as tensors and plain values."""
+        return {
+            "n_genes": self.n_genes,
+            "best_epoch": self.training.best_epoch,
+            "temperature": self.training.temperature,
+            "log": [asdict(record) for record in self.training.log],
+            "rows": torch.from_numpy(self.judged_rows),
+            "logits": self.logits_CK,
+        }
 
-def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress) -> FoldResult:
-    """Train on one fold's cells, judge the result, write the fold's folder."""
-    target = folder / fold.name
-    target.mkdir()
+
+def run_fold(
+    job: Job, fold: Fold, number: int, folder: Path, checkpoints: Checkpoints, progress: Progress
+) -> FoldResult:
+    """Train on one fold's cells, judge the result, write the fold's folder; or give what was given before.
+
+    Parameters
+    ----------
+    job, fold
+        What to learn, and from which cells.
+    number
+        Position of the fold, which decides its random numbers with the seed.
+    folder
+        Where the fold's folder is made.
+    checkpoints
+        What an interrupted run left, and where this one leaves its own.
+    progress
+        Where to report cells done.
+    """
+    finished = checkpoints.finished(fold.name)
+    if finished is not None:
+        return _restored(job, fold, finished)
+    target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
+    if earlier is None:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
     with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
         job, variances_G = with_top_genes(job, fold)
         network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
         if job.settings.network.scale_input:
             fit_input_scale(network, variances_G)
-        trained = _train_fold(job, fold, network, target, progress)
+        trained = _train_fold(
+            job, fold, network, partial(_after_epoch, job, fold.name, network, target, checkpoints), earlier, progress
+        )
+    result = _judged(job, fold, network, trained)
+    _write_fold(job, result, network, target)
+    checkpoints.finish(fold.name, result.state_dict())
+    return result
+
+
+def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
     judged = fold.held_out if len(fold.held_out) else fold.selection
     rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
     metrics = judge(job, rows, logits_CK, trained.temperature)
-    result = FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
-    _write_fold(job, result, network, target)
-    return result
+    return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
+
+
+def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
+    """Give the result whose state this is."""
+    log = [EpochRecord(**record) for record in state["log"]]
+    training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
+    rows, logits_CK = state["rows"].numpy(), state["logits"]
+    metrics = judge(job, rows, logits_CK, training.temperature)
+    return FoldResult(fold, state["n_genes"], training, metrics, rows, logits_CK)
 
 
 def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: float) -> Metrics:
@@ -127,20 +177,28 @@ def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
     return replace(job, genes=[job.genes[position] for position in chosen]), variances_G[chosen]
 
 
-def _train_fold(job: Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
+def _train_fold(
+    job: Job,
+    fold: Fold,
+    network: CellTypeNetwork,
+    after_epoch: Callable[[Course], None],
+    earlier: State | None,
+    progress: Progress,
+) -> TrainingResult:
     """Train in place; no row outside `fold.train` is drawn or counted for balance."""
-    settings = job.settings
+    settings = job.settings.training
     training = balanced_stream(job, fold)
-    n_draws = settings.training.epochs_for(training.plan.n_batches) * training.plan.n_draws
+    n_draws = settings.epochs_for(training.plan.n_batches) * training.plan.n_draws
     with progress.task(f"train {fold.name}", total=n_draws, unit="cells") as task:
         return train(
             network,
             training,
             _in_order(job, fold.selection),
-            settings.training,
+            settings,
             device=job.device,
             task=task,
-            after_epoch=partial(_checkpoint, network, settings.training.checkpoint_every, target),
+            after_epoch=after_epoch,
+            earlier=earlier,
         )
 
 
@@ -175,10 +233,15 @@ def _layout(job: Job) -> Layout:
     return "dense" if job.device.type == "mps" else layout_for(job.store)
 
 
-def _checkpoint(network: CellTypeNetwork, every: int, folder: Path, epoch: int) -> None:
-    if every and epoch % every == 0:
-        save_weights(folder / CHECKPOINT_NAME.format(epoch), network)
+def _after_epoch(
+    job: Job, name: str, network: CellTypeNetwork, folder: Path, checkpoints: Checkpoints, course: Course
+) -> None:
+    """Write periodic weights, and what an interrupted run goes on from."""
+    every = job.settings.training.checkpoint_every
+    if every and course.epoch % every == 0:
+        save_weights(folder / CHECKPOINT_NAME.format(course.epoch), network)
         drop_old_checkpoints(folder)
+    checkpoints.keep(name, course.state_dict)
 
 
 def _write_fold(job: Job, result: FoldResult, network: CellTypeNetwork, folder: Path) -> None:
@@ -215,7 +278,7 @@ def _card(job: Job, result: FoldResult) -> Card:
 def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
     fold = result.fold
     return {
-        "settings": asdict(job.settings),
+        "settings": job.settings.of_result(),
         "cells": {"train": len(fold.train), "selection": len(fold.selection), "held_out": len(fold.held_out)},
         "split": {
             "held_out_by": "cell" if job.settings.split.group_column is None else "group",

@@ -3,8 +3,10 @@
 K classes.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.progress import Progress
+from scnym.feed.plan import digest
 from scnym.model.objective import probabilities_of
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure, spread_over
+from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
@@ -50,7 +54,31 @@ class RunSummary:
         }
 
 
-def run_all(job: Job, folds: Sequence[Fold], folder: Path, target: Path, progress: Progress) -> RunSummary:
+def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
+    """Give all that decides the result of a run, as plain values."""
+    settings = job.settings.of_result()
+    parts = [rows for fold in folds for rows in (fold.train, fold.selection, fold.held_out)]
+    return {
+        # What these name is told by the digests below, wherever it lies.
+        "settings": {k: v for k, v in settings.items() if k not in {"convert", "training_metadata", "genes_to_use"}},
+        "device": str(job.device),
+        "counts": job.store.content_hash,
+        "cells": _digest(job.cell_ids),
+        "classes": list(job.labels.classes),
+        "labels": digest(job.labels.codes_C),
+        "genes": _digest(job.genes),
+        "split": digest(np.concatenate(parts)),
+        "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "scikit-learn")},
+    }
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def run_all(
+    job: Job, folds: Sequence[Fold], folder: Path, target: Path, checkpoints: Checkpoints, progress: Progress
+) -> RunSummary:
     """Train on every fold, and write what concerns all of them.
 
     Parameters
@@ -63,10 +91,12 @@ def run_all(job: Job, folds: Sequence[Fold], folder: Path, target: Path, progres
         Where to write now.
     target
         Where that will stand when it is finished.
+    checkpoints
+        What an interrupted run left, and where this one leaves its own.
     progress
         Where to report cells done.
     """
-    results = [run_fold(job, fold, number, folder, progress) for number, fold in enumerate(folds)]
+    results = [run_fold(job, fold, number, folder, checkpoints, progress) for number, fold in enumerate(folds)]
     summary = _summarise(job, results, target)
     if summary.folds:
         write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))

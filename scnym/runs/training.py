@@ -8,17 +8,18 @@ import numpy as np
 from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
-from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.aside import RESULT
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
 from scnym.model.device import choose_device
-from scnym.runs.folder import is_run
+from scnym.runs.attempt import STATES, attempt, require_startable
+from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.folds import Fold, classes_of_one_group, make_folds
 from scnym.runs.intake import UNLABELLED, CellLabels, annotated, groups_of, labels_of, open_input
 from scnym.runs.learning import Job, balanced_stream
-from scnym.runs.single_run import RunSummary, run_all
+from scnym.runs.single_run import RunSummary, identity_of, run_all
 
 FOLDER = "tissue_independent"
 HIGH_AMPLIFICATION = 3.0
@@ -48,16 +49,18 @@ def train_tissue_independent(
     Raises
     ------
     UserError
-        If input, labels or settings make no sense, before any training; or if the output exists.
+        If input, labels or settings make no sense, before any training; if the output exists, finished or not, and
+        nothing says what to do with it.
     """
     settings = settings or RunSettings()
     out_path, target = Path(out_path), Path(out_path) / FOLDER
-    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(Path(input_counts), out_path, settings, progress)
     folds = split(job, Path(input_counts), progress)
     _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
-    with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
-        return run_all(job, folds, folder, target, progress)
+    identity = identity_of(job, folds)
+    with attempt(target, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
+        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
 
 
 def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
