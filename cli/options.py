@@ -147,6 +147,14 @@ CvGroup = Annotated[
         rich_help_panel=SPLIT,
     ),
 ]
+Baseline = Annotated[
+    bool,
+    typer.Option(
+        "--baseline",
+        help="Train a logistic regression on the same folds too, to see what the network adds.",
+        rich_help_panel=SPLIT,
+    ),
+]
 MinCellsPerClass = Annotated[
     int,
     typer.Option("--min_cells_per_class", help="Leave out classes with fewer cells.", rich_help_panel=SPLIT),
@@ -249,7 +257,9 @@ MaxRepeat = Annotated[
 InitDropout = Annotated[
     float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
 ]
-NHidden = Annotated[int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)]
+NHidden = Annotated[
+    int, typer.Option("--n_hidden", help="Width of the hidden layers; 0: logistic regression.", rich_help_panel=NETWORK)
+]
 NLayers = Annotated[int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)]
 Residual = Annotated[
     Switch,

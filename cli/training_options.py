@@ -48,6 +48,7 @@ class TrainingOptions:
     n_folds: options.NFolds = _SPLIT.n_folds
     cv_group: options.CvGroup = _SPLIT.group_column
     min_cells_per_class: options.MinCellsPerClass = _SPLIT.min_cells_per_class
+    baseline: options.Baseline = False
     seed: options.Seed = _SPLIT.seed
     batch_size: options.BatchSize = _STREAM.batch_size
     n_epochs: options.NEpochs = _TRAINING.n_epochs
@@ -82,6 +83,7 @@ class TrainingOptions:
             genes_to_use=_text(self.genes_to_use),
             n_top_genes=self.n_top_genes,
             device=self.device,
+            baseline=self.baseline,
             overwrite=self.overwrite,
             resume=self.resume,
             convert=convert_settings(

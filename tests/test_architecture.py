@@ -25,7 +25,7 @@ FROZEN_OPTIONS = {
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "train_tissue_independent": (
-        "--balance_classes --batch_size --checkpoint_every --class_balance --config --cv_group --device "
+        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --cv_group --device "
         "--genes_to_use --init_dropout --input_counts --input_genes --json --layer --library_size --lower_group "
         "--max_memory --max_repeat --min_cells_per_class --mixup_alpha --n_epochs --n_folds --n_hidden --n_layers "
         "--n_top_genes --normalize_to --optimizer --out_path --overwrite --patience --residual --resume --scale_input "

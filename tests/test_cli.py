@@ -115,9 +115,11 @@ def test_switches_mean_what_they_say(words, residual, balance, cells: Path, tmp_
 
 
 def test_every_option_of_training_reaches_its_setting(cells: Path, tmp_path: Path):
-    scnym("train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK,
+    printed = scnym("train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK,
           *("--patience", 3, "--optimizer", "adamw", "--mixup_alpha", 0.2, "--device", "cpu", "--n_top_genes", 30),
-          *("--checkpoint_every", 1, "--upper_group", "organ", "--resume"))  # fmt: skip
+          *("--checkpoint_every", 1, "--upper_group", "organ", "--resume", "--baseline"))  # fmt: skip
+    assert "logistic regression: accuracy" in printed
+    assert "what the network adds: accuracy " in printed
     used = settings_of(tmp_path / "out")
     training = {name: used["training"][name] for name in ("patience", "optimizer", "mixup_alpha", "checkpoint_every")}
     assert training == {"patience": 3, "optimizer": "adamw", "mixup_alpha": 0.2, "checkpoint_every": 1}

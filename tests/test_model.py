@@ -154,6 +154,46 @@ def test_the_shortcut_starts_at_zero_so_that_the_hidden_path_alone_decides():
     torch.testing.assert_close(with_shortcut.eval()(x), without.eval()(x))
 
 
+def test_without_hidden_units_the_network_is_a_logistic_regression():
+    torch.manual_seed(0)
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0, n_layers=2))
+    assert network.shortcut is not None
+    torch.nn.init.normal_(network.shortcut.weight)
+    x = torch.poisson(torch.full((8, 60), 0.4))
+    for batch in (x, as_csr(x)):
+        torch.testing.assert_close(network.train()(batch), x @ network.shortcut.weight + network.shortcut.bias)
+    trained = {name for name, parameter in network.named_parameters() if parameter.numel()}
+    assert trained == {"shortcut.weight", "shortcut.bias"}
+    assert network.gene_importance().shape == (60,)
+    with pytest.raises(SettingsError, match="no --shortcut"):
+        NetworkSettings(n_hidden=0, shortcut=False)
+
+
+def test_it_learns_what_scikit_learn_learns(store: Store):
+    from sklearn.linear_model import LogisticRegression
+
+    codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
+    rows = np.arange(store.n_cells)
+    cells = in_order_stream(store, rows, GENES, StreamSettings(), codes, layout="csr")
+    x = torch.cat([batch.x.to_dense() for batch in cells])
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0))
+    fit_input_scale(network, gene_variances(cells))
+    with SILENT.task("train", total=None, unit="cells") as task:
+        train(
+            network,
+            training_stream(store, codes, GENES, StreamSettings(batch_size=64), layout="csr"),
+            cells,
+            TrainSettings(n_epochs=150),
+            device=CPU,
+            task=task,
+            after_epoch=lambda _: None,
+        )
+    theirs = LogisticRegression(C=1.0, max_iter=2000).fit((x * network.input_scale).numpy(), codes)
+    ours = probabilities_of(all_logits(network, cells, CPU)[2], 1.0)
+    expected = theirs.predict_proba((x * network.input_scale).numpy())
+    assert np.abs(ours - expected).mean() < 0.01
+
+
 def test_gene_importance_is_zero_for_a_gene_without_weights():
     network = make_network()
     with torch.no_grad():

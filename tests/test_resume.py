@@ -39,8 +39,8 @@ BATCHES = 5 * (4 + 4 + 6)  # five epochs of two folds, of 108 cells each, and of
 class Interrupting(SilentProgress):
     """Interrupts training after so many batches."""
 
-    def __init__(self, n_batches: int) -> None:
-        self.left = n_batches
+    def __init__(self, n_batches: int, of_task: str = "train") -> None:
+        self.left, self.of_task = n_batches, of_task
         self.tasks: list[str] = []
 
     @contextmanager
@@ -52,7 +52,7 @@ class Interrupting(SilentProgress):
     def advance(self, amount: int, note: str = "") -> None:
         if amount and not note:
             self.left -= 1
-            if self.left < 0 and self.tasks[-1].startswith("train"):
+            if self.left < 0 and self.tasks[-1].startswith(self.of_task):
                 raise KeyboardInterrupt
 
 
@@ -90,6 +90,18 @@ def test_a_run_that_was_interrupted_anywhere_ends_in_the_same_bytes(
     interrupted(cells, tmp_path, n_batches)
     assert contents(train(cells, tmp_path, RESUMED).folder) == undisturbed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tissue_independent"]
+
+
+def test_the_baseline_goes_on_too(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scnym.runs.checkpoints, "SECONDS_BETWEEN", 0)
+    settings = replace(SETTINGS, baseline=True)
+    whole = train(cells, tmp_path / "whole", settings).folder
+    with pytest.raises(KeyboardInterrupt):
+        train(cells, tmp_path / "out", settings, progress=Interrupting(30, "baseline"))
+    heard = Interrupting(1000)
+    again = train(cells, tmp_path / "out", replace(settings, resume=True), progress=heard).folder
+    assert contents(again) == contents(whole)
+    assert heard.tasks == ["baseline fold00", "train fold01", "baseline fold01", "train all_data"]
 
 
 def test_a_run_that_is_interrupted_again_and_again_ends_in_the_same_bytes(

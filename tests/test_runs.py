@@ -31,7 +31,7 @@ from scnym import (
     predict,
     train,
 )
-from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, UserError
+from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError, UserError
 from scnym.base.progress import SilentProgress
 from scnym.results.metrics import expected_calibration_error
 
@@ -269,6 +269,29 @@ def test_groups_that_make_no_sense_are_mistakes_with_the_way_out(tmp_path: Path)
     adata.obs["donor"] = ["a", "b"] * 30
     write_h5ad(path, adata)
     refused("2 groups with labelled cells are fewer than 3 folds", "donor", n_folds=3)
+
+
+def test_a_logistic_regression_on_the_same_folds_shows_what_the_network_adds(finished: Path, tmp_path: Path):
+    summary = train(finished / "cells.h5ad", tmp_path / "out", quick(baseline=True))
+    metrics = json.loads((summary.folder / "metrics.json").read_text())
+    baseline, gain = metrics["baseline"], metrics["baseline"]["network_adds"]["accuracy"]
+    assert baseline["held_out"]["n_cells"] == 300
+    assert baseline["held_out"]["accuracy"] > 0.9
+    pairs = zip(metrics["folds"], baseline["folds"], strict=True)
+    differences = [ours["accuracy"] - theirs["accuracy"] for ours, theirs in pairs]
+    assert gain == {"mean": pytest.approx(np.mean(differences)), "sd": pytest.approx(np.std(differences, ddof=1))}
+    table = pd.read_csv(summary.folder / "fold_eval_acc.csv")
+    assert list(table) == ["fold", "accuracy", "baseline_accuracy"]
+    assert list(table["baseline_accuracy"]) == pytest.approx([fold["accuracy"] for fold in baseline["folds"]], abs=1e-5)
+    page = (summary.folder / "report.html").read_text()
+    assert "What the network adds" in page
+    assert f"{baseline['held_out']['accuracy']:.3f}" in page
+    without = finished / "out" / "tissue_independent"
+    assert "What the network adds" not in (without / "report.html").read_text()
+    model = "fold00/model.safetensors"  # the network itself is none the worse for it
+    assert (summary.folder / model).read_bytes() == (without / model).read_bytes()
+    with pytest.raises(SettingsError, match="--n_folds 2 or more"):
+        quick(baseline=True, split=SplitSettings(n_folds=0))
 
 
 def test_no_folds_trains_the_final_model_only(tmp_path: Path):

@@ -125,7 +125,7 @@ class NetworkSettings:
     """The shape of the network."""
 
     n_hidden: int = 256
-    """Width of the hidden layers, in units."""
+    """Width of the hidden layers, in units; 0 for none, which leaves the shortcut: a logistic regression."""
     n_layers: int = 1
     """Hidden blocks after the first layer."""
     residual: bool = True
@@ -142,7 +142,10 @@ class NetworkSettings:
     """Whether the input is multiplied by one number, fitted on the training cells, that sets its total variance."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "1 to 65536")
+        _require(0 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "0 to 65536")
+        _require(
+            self.n_hidden > 0 or self.shortcut, "n_hidden", self.n_hidden, "1 or more where there is no --shortcut"
+        )
         _require(0 <= self.n_layers <= 100, "n_layers", self.n_layers, "0 to 100")
         _require(1 <= self.normalize_to <= 1e7, "normalize_to", self.normalize_to, "a library size, 1 to 1e7")
         _fraction("init_dropout", self.init_dropout)
@@ -249,6 +252,8 @@ class RunSettings:
     """Where to compute; auto: on a GPU if there is one."""
     overwrite: bool = False
     """Whether an existing run is replaced."""
+    baseline: bool = False
+    """Whether a logistic regression is trained on the same folds, to show what the network adds."""
     resume: bool = False
     """Whether a run that was interrupted is gone on with."""
     convert: ConvertSettings = field(default_factory=ConvertSettings)
@@ -260,6 +265,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         _require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
         _require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")
+        _require(not self.baseline or self.split.n_folds > 0, "baseline", self.baseline, "--n_folds 2 or more with it")
         _require(
             not (self.resume and self.overwrite), "resume", self.resume, "one of --resume and --overwrite, not both"
         )

@@ -4,7 +4,8 @@ C cells of the store, K classes.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -121,19 +122,55 @@ def run_fold(
     if earlier is None:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-    with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
-        job, variances_G = with_top_genes(job, fold)
-        network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
-        if job.settings.network.scale_input:
-            fit_input_scale(network, variances_G)
-        trained = _train_fold(
-            job, fold, network, partial(_after_epoch, job, fold.name, network, target, checkpoints), earlier, progress
-        )
+    job, variances_G = with_top_genes(job, fold)
+    with _seeded(job, number):
+        network = _new_network(job, variances_G)
+        after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
+        trained = _train_fold(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
     result = _judged(job, fold, network, trained)
     _write_fold(job, result, network, target)
     checkpoints.finish(fold.name, result.state_dict())
     return result
+
+
+def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, progress: Progress) -> FoldResult:
+    """Train a logistic regression on the cells of a fold and judge it on those held out; no file is written."""
+    name = f"{fold.name}.baseline"
+    finished = checkpoints.finished(name)
+    if finished is not None:
+        return _restored(job, fold, finished)
+    job, variances_G = with_top_genes(_baseline_of(job), fold)
+    with _seeded(job, number):
+        network = _new_network(job, variances_G)
+        after_epoch = partial(_keep, name, checkpoints)
+        earlier = checkpoints.unfinished(name)
+        trained = _train_fold(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
+    result = _judged(job, fold, network, trained)
+    checkpoints.finish(name, result.state_dict())
+    return result
+
+
+def _baseline_of(job: Job) -> Job:
+    """Give the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
+    settings = job.settings
+    network = replace(settings.network, n_hidden=0, shortcut=True)
+    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0)
+    return replace(job, settings=replace(settings, network=network, training=training))
+
+
+@contextmanager
+def _seeded(job: Job, number: int) -> Iterator[None]:
+    """Draw the random numbers of a fold while the block runs; the caller's are untouched."""
+    with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
+        yield
+
+
+def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
+    network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
+    if job.settings.network.scale_input:
+        fit_input_scale(network, variances_G)
+    return network
 
 
 def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
@@ -181,6 +218,7 @@ def _train_fold(
     job: Job,
     fold: Fold,
     network: CellTypeNetwork,
+    title: str,
     after_epoch: Callable[[Course], None],
     earlier: State | None,
     progress: Progress,
@@ -189,7 +227,7 @@ def _train_fold(
     settings = job.settings.training
     training = balanced_stream(job, fold)
     n_draws = settings.epochs_for(training.plan.n_batches) * training.plan.n_draws
-    with progress.task(f"train {fold.name}", total=n_draws, unit="cells") as task:
+    with progress.task(title, total=n_draws, unit="cells") as task:
         return train(
             network,
             training,
@@ -241,6 +279,10 @@ def _after_epoch(
     if every and course.epoch % every == 0:
         save_weights(folder / CHECKPOINT_NAME.format(course.epoch), network)
         drop_old_checkpoints(folder)
+    _keep(name, checkpoints, course)
+
+
+def _keep(name: str, checkpoints: Checkpoints, course: Course) -> None:
     checkpoints.keep(name, course.state_dict)
 
 

@@ -22,8 +22,38 @@ from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
-from scnym.runs.learning import FoldResult, Job, run_fold
+from scnym.runs.learning import FoldResult, Job, run_baseline, run_fold
 from scnym.runs.report import write_report
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What logistic regression gave on the same folds."""
+
+    folds: list[FoldResult]
+    held_out: Metrics
+    """Over the held-out cells of all folds together."""
+
+    def to_json(self, network: Sequence[FoldResult]) -> dict[str, Any]:
+        """Give its figures, and what the network adds to them: mean and sd over folds of the difference."""
+        pairs = [
+            (theirs.metrics.summary(), ours.metrics.summary()) for theirs, ours in zip(self.folds, network, strict=True)
+        ]
+        gains = pd.DataFrame([{name: ours[name] - theirs[name] for name in theirs} for theirs, ours in pairs])
+        return {
+            "method": "logistic regression",
+            "held_out": self.held_out.to_json(),
+            "folds": _by_fold(self.folds),
+            "spread": spread_over([result.metrics for result in self.folds]),
+            "network_adds": {
+                str(name): {"mean": float(gains[name].mean()), "sd": float(gains[name].std(ddof=1))}
+                for name in gains.columns.drop("n_cells")
+            },
+        }
+
+
+def _by_fold(folds: Sequence[FoldResult]) -> list[dict[str, Any]]:
+    return [{"fold": result.fold.name, **result.metrics.summary()} for result in folds]
 
 
 @dataclass(frozen=True)
@@ -40,6 +70,8 @@ class RunSummary:
     final: FoldResult
     held_out: Metrics | None
     """Over the held-out cells of all folds together; None without cross-validation."""
+    baseline: Baseline | None = None
+    """None where it was not asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``metrics.json``."""
@@ -48,8 +80,9 @@ class RunSummary:
             "n_cells": int((self.labels.codes_C >= 0).sum()),
             "n_genes": self.n_genes,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
-            "folds": [{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds],
+            "folds": _by_fold(self.folds),
             "spread": spread_over([result.metrics for result in self.folds]),
+            "baseline": None if self.baseline is None else self.baseline.to_json(self.folds),
             "final_model_on_selection_cells": self.final.metrics.summary(),
         }
 
@@ -96,8 +129,12 @@ def run_all(
     progress
         Where to report cells done.
     """
-    results = [run_fold(job, fold, number, folder, checkpoints, progress) for number, fold in enumerate(folds)]
-    summary = _summarise(job, results, target)
+    results, baseline = [], []
+    for number, fold in enumerate(folds):
+        results.append(run_fold(job, fold, number, folder, checkpoints, progress))
+        if job.settings.baseline and len(fold.held_out):
+            baseline.append(run_baseline(job, fold, number, checkpoints, progress))
+    summary = _summarise(job, results, baseline, target)
     if summary.folds:
         write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
     _write_summary(folder, summary, results)
@@ -127,13 +164,18 @@ def _fold_table(job: Job, result: FoldResult) -> pd.DataFrame:
     return table
 
 
-def _summarise(job: Job, results: list[FoldResult], folder: Path) -> RunSummary:
+def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
     *folds, final = results
-    held_out = None
-    if folds:
-        held_out = _judge_together(job, folds)
-    model_path = folder / final.fold.name / MODEL_FILE
-    return RunSummary(folder, model_path, job.labels, final.n_genes, folds, final, held_out)
+    return RunSummary(
+        folder=folder,
+        model_path=folder / final.fold.name / MODEL_FILE,
+        labels=job.labels,
+        n_genes=final.n_genes,
+        folds=folds,
+        final=final,
+        held_out=_judge_together(job, folds) if folds else None,
+        baseline=Baseline(baseline, _judge_together(job, baseline)) if baseline else None,
+    )
 
 
 def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
@@ -150,11 +192,15 @@ def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult])
     """Write what concerns all folds."""
     classes = summary.labels.classes
     write_table(folder / "celltype_label.csv", pd.DataFrame({"code": range(len(classes)), "cell_type": classes}))
-    by_fold = [(result.fold.name, result.metrics) for result in summary.folds]
-    accuracy = pd.DataFrame([(name, metrics.accuracy) for name, metrics in by_fold], columns=["fold", "accuracy"])
-    losses = pd.DataFrame([(name, metrics.mean_loss) for name, metrics in by_fold], columns=["fold", "loss"])
-    write_table(folder / "fold_eval_acc.csv", accuracy)
-    write_table(folder / "fold_eval_losses.csv", losses)
+    for file, column, figure in (
+        ("fold_eval_acc.csv", "accuracy", "accuracy"),
+        ("fold_eval_losses.csv", "loss", "mean_loss"),
+    ):
+        table = pd.DataFrame({"fold": [result.fold.name for result in summary.folds]})
+        table[column] = [getattr(result.metrics, figure) for result in summary.folds]
+        if summary.baseline is not None:
+            table[f"baseline_{column}"] = [getattr(result.metrics, figure) for result in summary.baseline.folds]
+        write_table(folder / file, table)
     write_json(folder / METRICS_FILE, summary.to_json())
     logs = {result.fold.name: pd.DataFrame([asdict(record) for record in result.training.log]) for result in results}
     judged = summary.held_out or summary.final.metrics

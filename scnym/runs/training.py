@@ -14,11 +14,11 @@ from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
 from scnym.model.device import choose_device
-from scnym.runs.attempt import STATES, attempt, require_startable
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.folds import Fold, classes_of_one_group, make_folds
 from scnym.runs.intake import UNLABELLED, CellLabels, annotated, groups_of, labels_of, open_input
 from scnym.runs.learning import Job, balanced_stream
+from scnym.runs.resumption import STATES, attempt, require_startable
 from scnym.runs.single_run import RunSummary, identity_of, run_all
 
 FOLDER = "tissue_independent"
