@@ -28,7 +28,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._last_kept = time.monotonic()
 
@@ -54,8 +54,8 @@ class Checkpoints:
 
 
 def any_kept(folder: Path) -> bool:
-    """Whether a folder holds any state."""
-    return any(folder.glob(f"*{FINISHED}")) or any(folder.glob(f"*{UNFINISHED}"))
+    """Whether a folder, or a folder inside it, holds any state."""
+    return any(folder.rglob(f"*{FINISHED}")) or any(folder.rglob(f"*{UNFINISHED}"))
 
 
 def _write(path: Path, state: State) -> None:
