@@ -96,10 +96,23 @@ def _on_values(layer: Callable[[torch.Tensor], torch.Tensor], x_BG: torch.Tensor
     return csr_tensor(*places, layer(x_BG.values()), (n_rows, n_columns))
 
 
+class NoLogits(nn.Module):
+    """What stands for the last layer of a network without hidden units: it gives zeros."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_classes, 0))
+
+    def forward(self, hidden_BH: torch.Tensor) -> torch.Tensor:
+        """Map (B, 0) to (B, K)."""
+        return hidden_BH @ self.weight.T
+
+
 class CellTypeNetwork(nn.Module):
     """Genes to class logits: a hidden path, and beside it a linear shortcut whose logits are added.
 
-    The shortcut starts at zero. `docs/decisions.md` has the measurements that led to it.
+    The shortcut starts at zero. Without hidden units it is all there is: a multinomial logistic regression.
+    `docs/decisions.md` has the measurements that led to it.
 
     Parameters
     ----------
@@ -120,13 +133,16 @@ class CellTypeNetwork(nn.Module):
         super().__init__()
         width = settings.n_hidden
         self.register_buffer("input_scale", torch.ones(()))
-        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float64))
+        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float32))
         self.input_dropout = nn.Dropout(settings.init_dropout)
         self.first = GeneLinear(n_genes, width)
-        self.first_finish = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU())
+        finish = (nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU()) if width else ()
+        self.first_finish = nn.Sequential(*finish)
         block = ResidualBlock if settings.residual else HiddenBlock
-        self.blocks = nn.Sequential(*(block(width, settings.hidden_dropout) for _ in range(settings.n_layers)))
-        self.classify = nn.Linear(width, n_classes)
+        self.blocks = nn.Sequential(
+            *(block(width, settings.hidden_dropout) for _ in range(settings.n_layers if width else 0))
+        )
+        self.classify = nn.Linear(width, n_classes) if width else NoLogits(n_classes)
         self.shortcut = GeneLinear(n_genes, n_classes) if settings.shortcut else None
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
