@@ -108,7 +108,9 @@ LowerGroup = Annotated[
 ]
 UpperGroup = Annotated[
     str,
-    typer.Option("--upper_group", help="Column with the context; not used by this command.", rich_help_panel=DATA),
+    typer.Option(
+        "--upper_group", help="Column with the context; stands beside held-out predictions.", rich_help_panel=DATA
+    ),
 ]
 GenesToUse = Annotated[
     Path | None,

@@ -125,6 +125,9 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         _STDOUT.print(_confusion_table(judged, summary.labels.classes))
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
     _say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
+    if judged.calibration_error_uncalibrated is not None:
+        before = judged.calibration_error_uncalibrated
+        _say(f"calibration error {judged.calibration_error:.3f}, before temperature scaling {before:.3f}")
     _say(f"report: {summary.folder / 'report.html'}")
     _say(f"model:  {summary.model_path}")
 

@@ -21,7 +21,7 @@ def train_tissue_independent(
     library_size: options.LibrarySize = None,
     training_metadata: options.TrainingMetadata = None,
     lower_group: options.LowerGroup = _RUN.label_column,
-    upper_group: options.UpperGroup = "tissue",
+    upper_group: options.UpperGroup = _RUN.tissue_column,
     genes_to_use: options.GenesToUse = None,
     n_folds: options.NFolds = _SPLIT.n_folds,
     min_cells_per_class: options.MinCellsPerClass = _SPLIT.min_cells_per_class,
@@ -54,7 +54,7 @@ def train_tissue_independent(
 
         scnym train_tissue_independent -c configs/default_config.txt --input_counts cells.zarr --out_path run
     """
-    del config, upper_group
+    del config
     import scnym
 
     from .reporting import make_progress
@@ -62,6 +62,7 @@ def train_tissue_independent(
 
     settings = scnym.RunSettings(
         label_column=lower_group,
+        tissue_column=upper_group,
         training_metadata=None if training_metadata is None else str(training_metadata),
         genes_to_use=None if genes_to_use is None else str(genes_to_use),
         overwrite=overwrite,

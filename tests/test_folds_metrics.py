@@ -9,7 +9,7 @@ from sklearn import metrics
 from scnym import SplitSettings
 from scnym.base.errors import DataError
 from scnym.results.labels import label_table
-from scnym.results.metrics import expected_calibration_error, measure
+from scnym.results.metrics import expected_calibration_error, measure, spread_over
 from scnym.runs.folds import make_folds
 
 codes_arrays = st.lists(st.integers(-1, 3), min_size=60, max_size=300).map(
@@ -73,6 +73,18 @@ def test_metrics_agree_with_scikit_learn(seed, n_classes):
     assert found.balanced_accuracy == pytest.approx(macro_recall)
     assert found.mean_loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(n_classes)))
     assert found.confusion_KK.sum() == 40
+
+
+def test_the_spread_over_folds_leaves_out_folds_without_cells_of_a_class():
+    sure, names = np.eye(3), ["a", "b", "c"]
+    folds = [measure(np.array(truth), sure[predicted], names) for truth, predicted in (
+        ([0, 0, 1, 2], [0, 1, 1, 2]), ([0, 0, 1, 1], [0, 0, 1, 0])
+    )]  # fmt: skip
+    spread = spread_over(folds)
+    assert spread["accuracy"] == {"mean": 0.75, "sd": 0.0}
+    assert spread["per_class"]["a"]["recall"] == {"mean": 0.75, "sd": pytest.approx(0.5**1.5)}
+    assert spread["per_class"]["c"]["f1"] == {"mean": 1.0, "sd": None}
+    assert "calibration_error_uncalibrated" not in spread
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():

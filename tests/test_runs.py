@@ -32,12 +32,16 @@ from scnym import (
     train,
 )
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, UserError
+from scnym.results.metrics import expected_calibration_error
 
 FOLD_FILES = [
     *("train_idx.csv", "test_idx.csv", "val_idx.csv", "predictions.csv", "labels.csv"),
     *("00_best_model_weights.pkl", "model.safetensors"),
 ]
-TOP_FILES = ["celltype_label.csv", "fold_eval_acc.csv", "fold_eval_losses.csv", "metrics.json", "report.html"]
+TOP_FILES = [
+    *("celltype_label.csv", "fold_eval_acc.csv", "fold_eval_losses.csv"),
+    *("held_out_predictions.csv", "metrics.json", "report.html"),
+]
 
 
 def quick(**changes) -> RunSettings:
@@ -55,7 +59,9 @@ def quick(**changes) -> RunSettings:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    train(write_h5ad(folder / "cells.h5ad", clustered_adata()), folder / "out", quick())
+    adata = clustered_adata()
+    adata.obs["tissue"] = [f"tissue of {name}" for name in adata.obs_names]
+    train(write_h5ad(folder / "cells.h5ad", adata), folder / "out", quick())
     return folder
 
 
@@ -103,12 +109,45 @@ def test_a_folds_predictions_are_about_its_held_out_cells_and_agree_with_the_fig
     assert metrics["spread"]["accuracy"]["mean"] == pytest.approx(accuracies.mean(), abs=1e-5)
 
 
+def test_the_held_out_predictions_of_all_folds_stand_in_one_file_and_give_the_figures(finished: Path):
+    out = finished / "out" / "tissue_independent"
+    table = pd.read_csv(out / "held_out_predictions.csv")
+    columns = "cell_id fold cell_type predicted confidence margin second second_confidence tissue"
+    assert list(table) == columns.split()
+    adata = clustered_adata()
+    assert list(table["cell_id"]) == list(adata.obs_names)
+    assert list(table["cell_type"]) == list(adata.obs["cell_type"])
+    assert list(table["tissue"]) == [f"tissue of {name}" for name in adata.obs_names]
+    for name, rows in table.groupby("fold"):
+        own = pd.read_csv(out / str(name) / "predictions.csv").rename(columns={"cell_type": "predicted"})
+        found = rows[list(own)].set_index("cell_id")
+        pd.testing.assert_frame_equal(found, own.set_index("cell_id").loc[found.index])
+    held_out = json.loads((out / "metrics.json").read_text())["held_out"]
+    assert held_out["accuracy"] == pytest.approx((table["cell_type"] == table["predicted"]).mean())
+    correct = (table["cell_type"] == table["predicted"]).to_numpy()
+    error = expected_calibration_error(table["confidence"].to_numpy(), correct)
+    assert held_out["calibration_error"] == pytest.approx(error, abs=1e-3)
+
+
+def test_the_figures_say_how_much_the_temperature_gains_and_how_far_the_folds_differ(finished: Path):
+    metrics = json.loads((finished / "out" / "tissue_independent" / "metrics.json").read_text())
+    for name in ("accuracy", "macro_f1", "calibration_error", "calibration_error_uncalibrated"):
+        by_fold = np.array([fold[name] for fold in metrics["folds"]])
+        assert metrics["spread"][name] == {
+            "mean": pytest.approx(by_fold.mean()), "sd": pytest.approx(by_fold.std(ddof=1))
+        }  # fmt: skip
+    assert metrics["held_out"]["calibration_error"] != metrics["held_out"]["calibration_error_uncalibrated"]
+    assert set(metrics["spread"]["per_class"]) == {"type 0", "type 1", "type 2"}
+    assert metrics["spread"]["per_class"]["type 1"]["recall"]["mean"] > 0.8
+
+
 def test_the_log_and_the_parameters_say_what_happened(finished: Path):
     folder = finished / "out" / "tissue_independent" / "fold00"
     log = pd.read_csv(folder / "fold00_log.csv")
     assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert (log["cells_per_second"] > 0).all()
     assert log["wait_share"].between(0, 1).all()
+    assert log["selection_macro_f1"].iloc[-1] > 0.8
     parameters = json.loads((folder / "fold00_parameters.json").read_text())
     assert parameters["settings"]["split"]["n_folds"] == 3
     assert parameters["best_epoch"] == 1 + int(log["selection_loss"].to_numpy().argmin())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
 from torch.nn import functional
 
 from scnym.base.errors import SettingsError
@@ -36,6 +37,8 @@ class EpochRecord:
     selection_loss: float
     """Mean cross-entropy per selection cell, dropout off, in nats."""
     selection_accuracy: float
+    selection_macro_f1: float
+    """Mean F1 over the classes that occur among the selection cells or their predictions."""
     learning_rate: float
     cells_per_second: float
     wait_share: float
@@ -136,12 +139,14 @@ def _one_epoch(
         task.advance(len(labels_B))
     seconds = time.perf_counter() - started
     _, labels, logits = all_logits(network, selection, device)
+    predicted = logits.argmax(dim=1)
     return EpochRecord(
         epoch=epoch,
         train_loss=loss_sum / n_cells,
         train_accuracy=n_correct / n_cells,
         selection_loss=float(functional.cross_entropy(logits, labels)),
-        selection_accuracy=float((logits.argmax(dim=1) == labels).double().mean()),
+        selection_accuracy=float((predicted == labels).double().mean()),
+        selection_macro_f1=float(f1_score(labels, predicted, average="macro")),
         learning_rate=optimizers.rate,
         cells_per_second=n_cells / seconds,
         wait_share=clock.waited / seconds,

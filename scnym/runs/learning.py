@@ -5,7 +5,7 @@ C cells of the store, K classes.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,19 @@ class Job:
     store: Store
     labels: CellLabels
     genes: Sequence[str]
-    cell_ids: np.ndarray
+    obs: pd.DataFrame
+    """Annotations of the cells by their ids, those of a metadata table among them."""
     settings: RunSettings
     device: torch.device
+
+    @cached_property
+    def cell_ids(self) -> np.ndarray:
+        """Ids of the cells, shape (C,)."""
+        return self.obs.index.to_numpy()
+
+    def true_classes(self, rows: np.ndarray) -> np.ndarray:
+        """Give the class of each of some labelled cells, as a name."""
+        return np.asarray(self.labels.classes, dtype=object)[self.labels.codes_C[rows]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,13 @@ class FoldResult:
     """On held-out cells; for the final model on its selection cells."""
     judged_rows: np.ndarray
     """Cells that `metrics` is about."""
-    probabilities_CK: np.ndarray
-    """Their calibrated probabilities."""
+    logits_CK: torch.Tensor
+    """Their logits, before the temperature."""
+
+    @property
+    def probabilities_CK(self) -> np.ndarray:
+        """Calibrated probabilities of the judged cells."""
+        return probabilities_of(self.logits_CK, self.training.temperature)
 
 
 def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress) -> FoldResult:
@@ -74,11 +89,20 @@ def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress
         network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
         trained = _train_fold(job, fold, network, target, progress)
     judged = fold.held_out if len(fold.held_out) else fold.selection
-    rows, truth, logits = all_logits(network, _in_order(job, judged), job.device)
-    probabilities = probabilities_of(logits, trained.temperature)
-    result = FoldResult(fold, trained, measure(truth.numpy(), probabilities, job.labels.classes), rows, probabilities)
+    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
+    result = FoldResult(fold, trained, judge(job, rows, logits_CK, trained.temperature), rows, logits_CK)
     _write_fold(job, result, network, target)
     return result
+
+
+def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: float) -> Metrics:
+    """Measure the logits of some cells against their classes, before and after the temperature."""
+    return measure(
+        job.labels.codes_C[rows],
+        probabilities_of(logits_CK, temperature),
+        job.labels.classes,
+        uncalibrated_CK=probabilities_of(logits_CK, 1.0),
+    )
 
 
 def _train_fold(job: Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
@@ -138,9 +162,10 @@ def _write_fold(job: Job, result: FoldResult, network: CellTypeNetwork, folder: 
         write_rows(folder / f"{name}_idx.csv", job.cell_ids, rows)
     classes = job.labels.classes
     judged_ids = job.cell_ids[result.judged_rows]
-    truth = np.asarray(classes, dtype=object)[job.labels.codes_C[result.judged_rows]]
     write_table(folder / "predictions.csv", label_table(judged_ids, result.probabilities_CK, classes))
-    write_table(folder / "labels.csv", pd.DataFrame({"cell_id": judged_ids, "cell_type": truth}))
+    write_table(
+        folder / "labels.csv", pd.DataFrame({"cell_id": judged_ids, "cell_type": job.true_classes(result.judged_rows)})
+    )
     write_table(folder / f"{fold.name}_log.csv", pd.DataFrame([asdict(record) for record in training.log]))
     write_json(folder / f"{fold.name}_parameters.json", _parameters(job, result))
     save_weights(folder / BEST_WEIGHTS, network)

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.progress import Progress
-from scnym.results.metrics import Metrics, measure
-from scnym.runs.folder import METRICS_FILE, MODEL_FILE, write_json, write_table
+from scnym.model.objective import probabilities_of
+from scnym.results.labels import label_table
+from scnym.results.metrics import Metrics, measure, spread_over
+from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
 from scnym.runs.learning import FoldResult, Job, run_fold
 from scnym.runs.report import write_report
-
-HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "mean_loss", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,13 @@ class RunSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``metrics.json``."""
-        by_fold = pd.DataFrame([{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds])
         return {
             "classes": list(self.labels.classes),
             "n_cells": int((self.labels.codes_C >= 0).sum()),
             "n_genes": self.n_genes,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
-            "folds": by_fold.to_dict(orient="records"),
-            "spread": {
-                name: {"mean": float(by_fold[name].mean()), "sd": float(by_fold[name].std(ddof=1))}
-                for name in HEADLINES
-                if self.folds
-            },
+            "folds": [{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds],
+            "spread": spread_over([result.metrics for result in self.folds]),
             "final_model_on_selection_cells": self.final.metrics.summary(),
         }
 
@@ -72,19 +67,52 @@ def run_all(job: Job, folds: Sequence[Fold], folder: Path, target: Path, progres
     """
     results = [run_fold(job, fold, number, folder, progress) for number, fold in enumerate(folds)]
     summary = _summarise(job, results, target)
+    if summary.folds:
+        write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
     _write_summary(folder, summary, results)
     return summary
+
+
+def held_out_table(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame:
+    """Give what the folds say of the cells that they held out, in the order of the input.
+
+    One row per cell: cell_id, fold, cell_type (the true one), predicted, confidence, margin, second,
+    second_confidence; and the tissue, where there is one.
+    """
+    table = pd.concat([_fold_table(job, result) for result in folds]).sort_index()
+    if job.settings.tissue_column in job.obs:
+        name = job.settings.tissue_column
+        own = f"{name}_input" if name in table else name
+        table[own] = job.obs[name].to_numpy()[table.index]
+    return table
+
+
+def _fold_table(job: Job, result: FoldResult) -> pd.DataFrame:
+    rows, classes = result.judged_rows, job.labels.classes
+    table = label_table(job.cell_ids[rows], result.probabilities_CK, classes).set_axis(rows)
+    table = table.rename(columns={"cell_type": "predicted"})
+    table.insert(1, "fold", result.fold.name)
+    table.insert(2, "cell_type", job.true_classes(rows))
+    return table
 
 
 def _summarise(job: Job, results: list[FoldResult], folder: Path) -> RunSummary:
     *folds, final = results
     held_out = None
     if folds:
-        rows = np.concatenate([result.judged_rows for result in folds])
-        probabilities = np.concatenate([result.probabilities_CK for result in folds])
-        held_out = measure(job.labels.codes_C[rows], probabilities, job.labels.classes)
+        held_out = _judge_together(job, folds)
     model_path = folder / final.fold.name / MODEL_FILE
     return RunSummary(folder, model_path, job.labels, len(job.genes), folds, final, held_out)
+
+
+def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
+    """Measure the held-out cells of all folds at once, each with the temperature of its own fold."""
+    return measure(
+        job.labels.codes_C[np.concatenate([result.judged_rows for result in folds])],
+        np.concatenate([result.probabilities_CK for result in folds]),
+        job.labels.classes,
+        uncalibrated_CK=np.concatenate([probabilities_of(result.logits_CK, 1.0) for result in folds]),
+    )
 
 
 def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult]) -> None:

@@ -72,7 +72,7 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    return Job(store, labels, genes, obs.index.to_numpy(), settings, torch.device("cpu"))
+    return Job(store, labels, genes, obs, settings, torch.device("cpu"))
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
