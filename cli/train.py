@@ -1,4 +1,10 @@
-"""``scnym train_tissue_independent``."""
+"""``scnym train_tissue_independent``, and the options that it shares with the other families' commands."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from scnym.base.settings import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings
 
@@ -12,9 +18,25 @@ _RESIDUAL, _SHORTCUT = Switch.of(_NETWORK.residual), Switch.of(_NETWORK.shortcut
 _SCALE_INPUT = Switch.of(_NETWORK.scale_input)
 
 
-def train_tissue_independent(
-    input_counts: options.InputCounts,
-    out_path: options.OutPath,
+def _own_options(input_counts: options.InputCounts, out_path: options.OutPath, json: options.Json = False) -> None:
+    """Stand for the options that are no settings."""
+
+
+def with_training_options(command: Callable[[Path, Path, RunSettings, bool], None]) -> Callable[..., None]:
+    """Give a command all training options; it is called with input, output, settings and whether to print JSON."""
+
+    @functools.wraps(command)
+    def run(*, input_counts: Path, out_path: Path, json: bool, **chosen: Any) -> None:
+        command(input_counts, out_path, run_settings(**chosen), json)
+
+    own, shared = (inspect.signature(function).parameters.values() for function in (_own_options, run_settings))
+    listed = sorted((*own, *shared), key=lambda parameter: parameter.default is not parameter.empty)
+    signature = inspect.Signature([parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in listed])
+    vars(run)["__signature__"] = signature  # Typer reads it
+    return run
+
+
+def run_settings(
     config: options.Config = None,
     input_genes: options.InputGenes = None,
     layer: options.Layer = None,
@@ -44,23 +66,12 @@ def train_tissue_independent(
     max_memory: options.MaxMemory = "1GB",
     stream_memory: options.StreamMemory = "1GB",
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-) -> None:
-    """Learn cell types from all cells, whatever their tissue: 5-fold cross-validation, then the final model.
-
-    For example:
-
-        scnym train_tissue_independent --input_counts cells.h5ad --lower_group cell_type --out_path run
-
-        scnym train_tissue_independent -c configs/default_config.txt --input_counts cells.zarr --out_path run
-    """
+) -> RunSettings:
+    """Turn the options of a training command into settings."""
     del config
     import scnym
 
-    from .reporting import make_progress
-    from .tables import print_run
-
-    settings = scnym.RunSettings(
+    return scnym.RunSettings(
         label_column=lower_group,
         tissue_column=upper_group,
         training_metadata=None if training_metadata is None else str(training_metadata),
@@ -90,7 +101,6 @@ def train_tissue_independent(
             n_epochs=n_epochs, patience=patience, optimizer=optimizer, weight_decay=weight_decay, seed=seed
         ),
     )
-    print_run(scnym.train(input_counts, out_path, settings, progress=make_progress()), as_json=json)
 
 
 def _balance(balance_classes: Switch | None, class_balance: str | None) -> str:
@@ -100,3 +110,21 @@ def _balance(balance_classes: Switch | None, class_balance: str | None) -> str:
     if balance_classes is not None:
         return "seed" if balance_classes.on else "natural"
     return _STREAM.class_balance
+
+
+@with_training_options
+def train_tissue_independent(input_counts: Path, out_path: Path, settings: RunSettings, json: bool) -> None:
+    """Learn cell types from all cells, whatever their tissue: 5-fold cross-validation, then the final model.
+
+    For example:
+
+        scnym train_tissue_independent --input_counts cells.h5ad --lower_group cell_type --out_path run
+
+        scnym train_tissue_independent -c configs/default_config.txt --input_counts cells.zarr --out_path run
+    """
+    import scnym
+
+    from .reporting import make_progress
+    from .tables import print_run
+
+    print_run(scnym.train(input_counts, out_path, settings, progress=make_progress()), as_json=json)

@@ -26,6 +26,7 @@ from scnym.model.snapshot import Card, Snapshot
 from scnym.model.trainer import TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure
+from scnym.runs.families import Family
 from scnym.runs.folder import (
     BEST_WEIGHTS,
     CHECKPOINT_NAME,
@@ -36,7 +37,7 @@ from scnym.runs.folder import (
     write_table,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.intake import UNLABELLED, CellLabels
+from scnym.runs.intake import UNLABELLED, CellLabels, Context
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,21 @@ class Job:
     """Annotations of the cells by their ids, those of a metadata table among them."""
     settings: RunSettings
     device: torch.device
+    family: Family = "independent"
+    context: Context | None = None
+    """Tissues of the cells, where they are known; only the dependent family reads them."""
+    tissue: str | None = None
+    """The one tissue whose cells have labels here, for the specific family."""
+
+    @property
+    def tissues(self) -> tuple[str, ...]:
+        """Levels that the network reads as a one-hot beside the genes."""
+        return self.context.levels if self.context and self.family == "dependent" else ()
+
+    @property
+    def conditions_C(self) -> np.ndarray | None:
+        """Tissue of every cell, as the network reads it."""
+        return self.context.codes_C if self.context and self.tissues else None
 
     @cached_property
     def cell_ids(self) -> np.ndarray:
@@ -86,7 +102,7 @@ def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress
     target.mkdir()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
-        network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
+        network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
         trained = _train_fold(job, fold, network, target, progress)
     judged = fold.held_out if len(fold.held_out) else fold.selection
     rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
@@ -133,6 +149,7 @@ def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
         codes_C,
         job.genes,
         job.settings.stream,
+        conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
         layout=layout_for(job.store),
     )
@@ -145,6 +162,7 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.genes,
         job.settings.stream,
         job.labels.codes_C,
+        conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
         layout=layout or layout_for(job.store),
     )
@@ -177,6 +195,8 @@ def _card(job: Job, result: FoldResult) -> Card:
         genes=tuple(job.genes),
         classes=job.labels.classes,
         label_column=job.settings.label_column,
+        tissues=job.tissues,
+        tissue_column=job.settings.tissue_column if job.tissues else None,
         network=job.settings.network,
         training=job.settings.training,
         stream=job.settings.stream,
@@ -193,6 +213,8 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
         "settings": asdict(job.settings),
         "cells": {"train": len(fold.train), "selection": len(fold.selection), "held_out": len(fold.held_out)},
         "n_genes": len(job.genes),
+        "family": job.family,
+        "tissue": job.tissue,
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,

@@ -15,7 +15,9 @@ from scnym.base.progress import Progress
 from scnym.model.objective import probabilities_of
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure, spread_over
-from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, write_json, write_table
+from scnym.results.tissues import figures_by_tissue
+from scnym.runs.families import CATEGORIES_FILE, Family
+from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
 from scnym.runs.learning import FoldResult, Job, run_fold
@@ -35,15 +37,23 @@ class RunSummary:
     final: FoldResult
     held_out: Metrics | None
     """Over the held-out cells of all folds together; None without cross-validation."""
+    family: Family = "independent"
+    tissue: str | None = None
+    """The one tissue that the model is for, in the specific family."""
+    by_tissue: pd.DataFrame | None = None
+    """Figures of the held-out cells of each tissue; see `scnym.results.tissues`. None where tissues are not known."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``metrics.json``."""
         return {
+            "family": self.family,
+            "tissue": self.tissue,
             "classes": list(self.labels.classes),
             "n_cells": int((self.labels.codes_C >= 0).sum()),
             "n_genes": self.n_genes,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
             "folds": [{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds],
+            "tissues": None if self.by_tissue is None else without_nan(self.by_tissue),
             "spread": spread_over([result.metrics for result in self.folds]),
             "final_model_on_selection_cells": self.final.metrics.summary(),
         }
@@ -69,6 +79,8 @@ def run_all(job: Job, folds: Sequence[Fold], folder: Path, target: Path, progres
     summary = _summarise(job, results, target)
     if summary.folds:
         write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
+    if job.tissues:
+        write_table(folder / CATEGORIES_FILE, pd.DataFrame({"code": range(len(job.tissues)), "tissue": job.tissues}))
     _write_summary(folder, summary, results)
     return summary
 
@@ -80,10 +92,10 @@ def held_out_table(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame:
     second_confidence; and the tissue, where there is one.
     """
     table = pd.concat([_fold_table(job, result) for result in folds]).sort_index()
-    if job.settings.tissue_column in job.obs:
-        name = job.settings.tissue_column
+    if job.context is not None:
+        name = job.context.column
         own = f"{name}_input" if name in table else name
-        table[own] = job.obs[name].to_numpy()[table.index]
+        table[own] = job.context.names_of(table.index.to_numpy())
     return table
 
 
@@ -101,8 +113,25 @@ def _summarise(job: Job, results: list[FoldResult], folder: Path) -> RunSummary:
     held_out = None
     if folds:
         held_out = _judge_together(job, folds)
-    model_path = folder / final.fold.name / MODEL_FILE
-    return RunSummary(folder, model_path, job.labels, len(job.genes), folds, final, held_out)
+    return RunSummary(
+        folder=folder,
+        model_path=folder / final.fold.name / MODEL_FILE,
+        labels=job.labels,
+        n_genes=len(job.genes),
+        folds=folds,
+        final=final,
+        held_out=held_out,
+        family=job.family,
+        tissue=job.tissue,
+        by_tissue=_by_tissue(job, folds),
+    )
+
+
+def _by_tissue(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame | None:
+    if job.context is None or not folds:
+        return None
+    table = pd.concat([_fold_table(job, result) for result in folds])
+    return figures_by_tissue(table.assign(tissue=job.context.names_of(table.index.to_numpy())))
 
 
 def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:

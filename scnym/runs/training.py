@@ -1,11 +1,12 @@
-"""Training runs: cells in, cross-validated and final models out, in one folder."""
+"""Training runs, one for each family: cells in, cross-validated and final models out, in one folder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.aside import aside, require_replaceable
@@ -13,13 +14,14 @@ from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
+from scnym.runs.families import FOLDERS
 from scnym.runs.folder import is_run
-from scnym.runs.folds import make_folds
-from scnym.runs.intake import CellLabels, annotated, labels_of, open_input
+from scnym.runs.folds import Fold, make_folds
+from scnym.runs.intake import CellLabels, Context, annotated, context_of, labels_of, open_input, require_context
 from scnym.runs.learning import Job, balanced_stream
 from scnym.runs.single_run import RunSummary, run_all
+from scnym.runs.tissue_models import TissueModels, is_tissues_run, plan_tissues, train_tissues
 
-FOLDER = "tissue_independent"
 HIGH_AMPLIFICATION = 3.0
 """Values decoded per value used, above which the user is told how to bring the classes together."""
 
@@ -50,13 +52,76 @@ def train_tissue_independent(
         If input, labels or settings make no sense, before any training; or if the output exists.
     """
     settings = settings or RunSettings()
-    out_path, target = Path(out_path), Path(out_path) / FOLDER
+    target = Path(out_path) / FOLDERS["independent"]
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
-    job = _prepare(Path(input_counts), out_path, settings, progress)
-    folds = make_folds(job.labels.codes_C, job.labels.classes, settings.split)
-    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
-    with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
-        return run_all(job, folds, folder, target, progress)
+    return _train_into(target, _prepare(Path(input_counts), Path(out_path), settings, progress), progress)
+
+
+def train_tissue_dependent(
+    input_counts: str | Path,
+    out_path: str | Path,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> RunSummary:
+    """Train as `train_tissue_independent`, with the tissue read beside the genes; write ``OUT/tissue_dependent/``.
+
+    Cells without a tissue are left out. The model file knows the tissues, and so does ``tissue_categories.csv``.
+
+    Parameters
+    ----------
+    input_counts, out_path, settings, progress
+        As in `train_tissue_independent`.
+
+    Raises
+    ------
+    UserError
+        As there; and if there are no tissues, or only one.
+    """
+    settings = settings or RunSettings()
+    target = Path(out_path) / FOLDERS["dependent"]
+    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
+    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
+    context = _of_known_tissue(job, Path(input_counts), progress)
+    labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
+    context = context.within(labels.codes_C >= 0)
+    if len(context.levels) < 2:
+        raise DataError(
+            f"one {context.column} only ({examples(context.levels)})",
+            where="--upper_group",
+            way_out="train without it, with scnym train_tissue_independent, or name another column",
+        )
+    return _train_into(target, replace(job, labels=labels, context=context, family="dependent"), progress)
+
+
+def train_tissue_specific(
+    input_counts: str | Path,
+    out_path: str | Path,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> TissueModels:
+    """Train one model for each tissue, with classes and folds of its own; write ``OUT/tissues/``.
+
+    A tissue whose cells are too few for the folds, or all of one class, is skipped, and said. Tissues that an
+    interrupted run of the same settings has finished are not trained again.
+
+    Parameters
+    ----------
+    input_counts, out_path, settings, progress
+        As in `train_tissue_independent`.
+
+    Raises
+    ------
+    UserError
+        As there; and if there are no tissues, or none that can have a model.
+    """
+    settings = settings or RunSettings()
+    target = Path(out_path) / FOLDERS["specific"]
+    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_tissues_run)
+    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
+    context = _of_known_tissue(job, Path(input_counts), progress)
+    return train_tissues(plan_tissues(job, context, _split, progress), target, progress)
 
 
 def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
@@ -72,7 +137,30 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    return Job(store, labels, genes, obs, settings, torch.device("cpu"))
+    context = context_of(obs, settings.tissue_column)
+    return Job(store, labels, genes, obs, settings, torch.device("cpu"), context=context)
+
+
+def _of_known_tissue(job: Job, input_counts: Path, progress: Progress) -> Context:
+    """Give the tissues, which this family needs; say how many labelled cells have none."""
+    where = job.settings.training_metadata or input_counts
+    context = require_context(job.context, job.obs, job.settings.tissue_column, where)
+    n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
+    if n_lost:
+        progress.say(f"{n_lost:,} of {job.store.n_cells:,} cells without a {context.column} are left out")
+    return context
+
+
+def _split(job: Job) -> list[Fold]:
+    return make_folds(job.labels.codes_C, job.labels.classes, job.settings.split)
+
+
+def _train_into(target: Path, job: Job, progress: Progress) -> RunSummary:
+    """Cross-validate and train the final model of one job; the folder appears when all of it is finished."""
+    folds = _split(job)
+    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, job.settings.label_column, progress)
+    with aside(target, overwrite=job.settings.overwrite, is_replaceable=is_run) as folder:
+        return run_all(job, folds, folder, target, progress)
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
