@@ -24,11 +24,15 @@ FROZEN_OPTIONS = {
     "export": "--json --overwrite",
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
-    "train_tissue_independent": (
-        "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
-        "--input_genes --json --layer --library_size --lower_group --max_memory --max_repeat --min_cells_per_class "
-        "--n_epochs --n_folds --n_hidden --n_layers --normalize_to --optimizer --out_path --overwrite --patience "
-        "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay"
+    "compare": "--json",
+    **dict.fromkeys(
+        ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
+        (
+            "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
+            "--input_genes --json --layer --library_size --lower_group --max_memory --max_repeat --min_cells_per_class "
+            "--n_epochs --n_folds --n_hidden --n_layers --normalize_to --optimizer --out_path --overwrite --patience "
+            "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay"
+        ),
     ),
     "predict_cell_types": (
         "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "

@@ -14,6 +14,10 @@ from torch import nn
 from scnym.base.settings import NetworkSettings
 from scnym.feed.stack import csr_tensor
 
+TISSUE_SCALE = 10.0
+"""What stands for one in the one-hot of a tissue: about what a strong marker gene is in the scaled input, whose
+variances add up to 1,000. A plain one goes unheard among the genes (`docs/decisions.md`)."""
+
 
 class HiddenBlock(nn.Module):
     """Linear, BN, dropout, ReLU."""
@@ -108,8 +112,8 @@ class CellTypeNetwork(nn.Module):
     settings
         The shape between them.
     n_tissues
-        Length of the one-hot of a cell's tissue that is read beside the genes; 0 for none. It is exempt from input
-        dropout, and all zero for a cell of no known tissue.
+        Length of the one-hot of a cell's tissue, times `TISSUE_SCALE`, that is read beside the genes; 0 for none. It is
+        exempt from input dropout, and all zero for a cell of no known tissue.
     """
 
     input_scale: torch.Tensor
@@ -170,7 +174,7 @@ class CellTypeNetwork(nn.Module):
         if self.tissue is None or tissues_B is None:
             return None
         known = torch.arange(self.tissue.in_features, device=tissues_B.device)
-        return (tissues_B[:, None] == known).to(self.tissue.weight.dtype)
+        return (tissues_B[:, None] == known).to(self.tissue.weight.dtype) * TISSUE_SCALE
 
     @torch.no_grad()
     def gene_importance(self) -> torch.Tensor:

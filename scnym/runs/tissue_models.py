@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from scnym.base.errors import DataError, SettingsError, UserError, examples
+from scnym.base.errors import MAX_EXAMPLES, DataError, SettingsError, UserError, examples
 from scnym.base.progress import Progress
 from scnym.disk.aside import RESULT, aside, resumable
 from scnym.feed.plan import digest
@@ -90,20 +90,23 @@ def plan_tissues(
         If no tissue can have a model.
     """
     folders = folder_names(context.levels)
-    plans = [
-        _plan(job, context, code, folder, split, progress) for code, folder in enumerate(folders)
-    ]  # all of them before any work
+    plans = [_plan(job, context, code, folder, split, progress) for code, folder in enumerate(folders)]
     for plan in plans:
         if plan.reason:
             progress.say(f"{context.column} {plan.tissue!r} is skipped: {plan.reason}")
     if all(plan.reason for plan in plans):
         raise DataError(
-            f"no {context.column} can have a model of its own: {examples(f'{p.tissue}: {p.reason}' for p in plans)}",
+            f"no {context.column} can have a model of its own: {_reasons(plans)}",
             where="--upper_group",
             way_out="leave small classes out with --min_cells_per_class, take fewer folds with --n_folds, or train one "
             "model for all with scnym train_tissue_independent",
         )
     return plans
+
+
+def _reasons(plans: Sequence[TissuePlan]) -> str:
+    more = f"; and {len(plans) - MAX_EXAMPLES:,} more" if len(plans) > MAX_EXAMPLES else ""
+    return "; ".join(f"{plan.tissue}: {plan.reason}" for plan in plans[:MAX_EXAMPLES]) + more
 
 
 def _plan(
@@ -123,7 +126,7 @@ def _plan(
     try:
         folds = split(own)
     except UserError as fault:
-        return TissuePlan(tissue, folder, own, [], f"{fault.what}; {fault.way_out}")
+        return TissuePlan(tissue, folder, own, [], fault.what)
     if labels.n_rare:
         progress.say(f"{context.column} {tissue!r}: {labels.n_rare:,} cells of classes that are too small are left out")
     return TissuePlan(tissue, folder, own, folds, "")
