@@ -109,9 +109,7 @@ LowerGroup = Annotated[
 ]
 UpperGroup = Annotated[
     str,
-    typer.Option(
-        "--upper_group", help="Column with the context; stands beside held-out predictions.", rich_help_panel=DATA
-    ),
+    typer.Option("--upper_group", help="Column with the context of the cells: their tissue.", rich_help_panel=DATA),
 ]
 GenesToUse = Annotated[
     Path | None,

@@ -11,7 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from scnym import Inspection, MarkerSummary, PredictionSummary, RunSummary, Store, VerifyReport
+    from scnym import (
+        Comparison,
+        Inspection,
+        MarkerSummary,
+        PredictionSummary,
+        RunSummary,
+        Store,
+        TissueModels,
+        VerifyReport,
+    )
     from scnym.results.deletion import Deletion
     from scnym.results.metrics import Metrics
     from scnym.runs.inspection import SourceInspection
@@ -141,6 +150,48 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         _say(f"what the network adds: {'   '.join(said)}")
     _say(f"report: {summary.folder / 'report.html'}")
     _say(f"model:  {summary.model_path}")
+
+
+def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
+    """Print what the training of a model for each tissue gave."""
+    if as_json:
+        _print_json({"folder": str(models.folder), **models.to_json()})
+        return
+    table = _table("tissue", "cells", "classes", "accuracy", "macro-F1")
+    for row in models.to_json()["tissues"]:
+        figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
+        table.add_row(
+            Text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
+            *(["skipped"] if row["reason"] else figures),
+        )  # fmt: skip
+    _STDOUT.print(table)
+    _say(f"report: {models.folder / 'report.html'}")
+    _say(f"models: {models.folder / 'summary.csv'}")
+
+
+def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
+    """Print which family is best for which tissue."""
+    content = comparison.to_json()
+    if as_json:
+        _print_json(content)
+        return
+    table = _table("tissue", "cells", "family", "accuracy", "macro-F1", "")
+    last = None
+    for row in content["rows"]:
+        tissue = row["tissue"] or row["scope"]
+        head = [Text(tissue), f"{row['n_cells']:,}"] if tissue != last else ["", ""]
+        verdict = "best" if row["winner"] else "within the spread" if row["within_spread"] else ""
+        figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
+        table.add_row(*head, row["family"], *figures, verdict)
+        last = tissue
+    _STDOUT.print(table)
+    for remark in comparison.remarks:
+        _say(f"note: {remark}")
+    _say(f"written: {comparison.path}")
+
+
+def _spread(mean: float | None, sd: float | None) -> str:
+    return "-" if mean is None else f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands that train."""
+"""``scnym train_tissue_independent``."""
 
 from .training_options import TrainingOptions, takes_training_options
 

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.single_run import RunSummary
+    from scnym.runs.tissue_comparison import Comparison, compare
+    from scnym.runs.tissue_models import TissueModels
+    from scnym.runs.training import train_tissue_dependent, train_tissue_specific
     from scnym.runs.training import train_tissue_independent as train
 
 _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
+    "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
     "Inspection": "scnym.runs.inspection:Inspection",
     "MarkerSettings": "scnym.base.settings:MarkerSettings",
@@ -46,9 +50,11 @@ _HOMES = {
     "Store": "scnym.disk.store:Store",
     "StreamDataset": "scnym.feed.stream:StreamDataset",
     "StreamSettings": "scnym.base.settings:StreamSettings",
+    "TissueModels": "scnym.runs.tissue_models:TissueModels",
     "TrainSettings": "scnym.base.settings:TrainSettings",
     "UserError": "scnym.base.errors:UserError",
     "VerifyReport": "scnym.disk.verify:VerifyReport",
+    "compare": "scnym.runs.tissue_comparison:compare",
     "convert": "scnym.disk.ingest:convert",
     "export": "scnym.runs.export:export",
     "find_markers": "scnym.runs.markers:find_markers",
@@ -59,12 +65,15 @@ _HOMES = {
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
     "train": "scnym.runs.training:train_tissue_independent",
+    "train_tissue_dependent": "scnym.runs.training:train_tissue_dependent",
+    "train_tissue_specific": "scnym.runs.training:train_tissue_specific",
     "training_stream": "scnym.feed.stream:training_stream",
     "verify": "scnym.disk.verify:verify",
 }
 
 __all__ = [
     "Batch",
+    "Comparison",
     "ConvertSettings",
     "Inspection",
     "MarkerSettings",
@@ -80,9 +89,11 @@ __all__ = [
     "Store",
     "StreamDataset",
     "StreamSettings",
+    "TissueModels",
     "TrainSettings",
     "UserError",
     "VerifyReport",
+    "compare",
     "convert",
     "export",
     "find_markers",
@@ -93,6 +104,8 @@ __all__ = [
     "parse_bytes",
     "predict",
     "train",
+    "train_tissue_dependent",
+    "train_tissue_specific",
     "training_stream",
     "verify",
 ]

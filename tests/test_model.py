@@ -32,7 +32,7 @@ from scnym.model.device import choose_device
 from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
-from scnym.model.network import CellTypeNetwork
+from scnym.model.network import TISSUE_SCALE, CellTypeNetwork
 from scnym.model.objective import fit_temperature, probabilities_of
 from scnym.model.optimizers import Optimizers
 from scnym.model.snapshot import Card
@@ -166,7 +166,7 @@ def test_a_tissue_is_a_one_hot_appended_to_the_genes_and_exempt_from_input_dropo
             weights[f"{reading}.weight"] = torch.cat([weights[f"{reading}.weight"], of_tissues.T])
     appended.load_state_dict(weights)
     x, tissues = torch.rand(6, 60), torch.tensor([0, 1, 2, 3, -1, 2])
-    one_hot = torch.cat([torch.eye(4), torch.zeros(1, 4)])[tissues]
+    one_hot = TISSUE_SCALE * torch.cat([torch.eye(4), torch.zeros(1, 4)])[tissues]
     torch.testing.assert_close(network.eval()(x, tissues), appended.eval()(torch.cat([x, one_hot], dim=1)))
     torch.testing.assert_close(network(x), network(x, torch.full((6,), -1)))
     assert not torch.allclose(network(x, tissues), network(x))

@@ -271,7 +271,8 @@ class RunSettings:
     label_column: str = "cell_ontology_class"
     """Column of the annotations with the classes to learn."""
     tissue_column: str = "tissue"
-    """Column of the annotations with the context of the cells, which stands beside held-out predictions."""
+    """Column of the annotations with the context of the cells: dependent models read it, specific ones are for one of
+    its levels each, and where it is known it stands beside held-out predictions."""
     training_metadata: str | None = None
     """CSV with a row per cell, joined to the cells by their ids."""
     genes_to_use: str | None = None

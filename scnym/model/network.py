@@ -14,6 +14,10 @@ from torch import nn
 from scnym.base.settings import NetworkSettings
 from scnym.feed.stack import csr_tensor
 
+TISSUE_SCALE = 10.0
+"""What stands for one in the one-hot of a tissue: about what a strong marker gene is in the scaled input, whose
+variances add up to 1,000. A plain one goes unheard among the genes (`docs/decisions.md`)."""
+
 
 class HiddenBlock(nn.Module):
     """Linear, BN, dropout, ReLU."""
@@ -121,8 +125,8 @@ class CellTypeNetwork(nn.Module):
     settings
         The shape between them.
     n_tissues
-        Length of the one-hot of a cell's tissue that is read beside the genes; 0 for none. It is exempt from input
-        dropout, and all zero for a cell of no known tissue.
+        Length of the one-hot of a cell's tissue, times `TISSUE_SCALE`, that is read beside the genes; 0 for none. It is
+        exempt from input dropout, and all zero for a cell of no known tissue.
     """
 
     input_scale: torch.Tensor
@@ -147,8 +151,9 @@ class CellTypeNetwork(nn.Module):
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
             nn.init.zeros_(self.shortcut.bias)
+        self._n_tissues = n_tissues
         # A one-hot appended to the genes is a vector per tissue added behind the layers that read genes.
-        self.tissue = nn.Linear(n_tissues, width, bias=False) if n_tissues else None
+        self.tissue = nn.Linear(n_tissues, width, bias=False) if n_tissues and width else None
         self.tissue_shortcut = nn.Linear(n_tissues, n_classes, bias=False) if n_tissues and settings.shortcut else None
         if self.tissue_shortcut is not None:
             nn.init.zeros_(self.tissue_shortcut.weight)
@@ -183,10 +188,10 @@ class CellTypeNetwork(nn.Module):
         return logits_BK, hidden_BH
 
     def _one_hot(self, tissues_B: torch.Tensor | None) -> torch.Tensor | None:
-        if self.tissue is None or tissues_B is None:
+        if not self._n_tissues or tissues_B is None:
             return None
-        known = torch.arange(self.tissue.in_features, device=tissues_B.device)
-        return (tissues_B[:, None] == known).to(self.tissue.weight.dtype)
+        known = torch.arange(self._n_tissues, device=tissues_B.device)
+        return (tissues_B[:, None] == known).to(self.first.weight.dtype) * TISSUE_SCALE
 
     @torch.no_grad()
     def gene_importance(self) -> torch.Tensor:

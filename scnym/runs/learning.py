@@ -30,6 +30,7 @@ from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_s
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure
 from scnym.runs.checkpoints import Checkpoints, State
+from scnym.runs.families import Family
 from scnym.runs.folder import (
     BEST_WEIGHTS,
     CHECKPOINT_NAME,
@@ -40,7 +41,7 @@ from scnym.runs.folder import (
     write_table,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.intake import UNLABELLED, CellLabels
+from scnym.runs.intake import UNLABELLED, CellLabels, Context
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ class Job:
     """Annotations of the cells by their ids, those of a metadata table among them."""
     settings: RunSettings
     device: torch.device
+    family: Family = "independent"
+    context: Context | None = None
+    """Tissues of the cells, where they are known; only the dependent family reads them."""
+    tissue: str | None = None
+    """The one tissue whose cells have labels here, for the specific family."""
+
+    @property
+    def tissues(self) -> tuple[str, ...]:
+        """Levels that the network reads as a one-hot beside the genes."""
+        return self.context.levels if self.context and self.family == "dependent" else ()
+
+    @property
+    def conditions_C(self) -> np.ndarray | None:
+        """Tissue of every cell, as the network reads it."""
+        return self.context.codes_C if self.context and self.tissues else None
 
     @cached_property
     def cell_ids(self) -> np.ndarray:
@@ -167,7 +183,7 @@ def _seeded(job: Job, number: int) -> Iterator[None]:
 
 
 def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
-    network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
+    network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
     if job.settings.network.scale_input:
         fit_input_scale(network, variances_G)
     return network
@@ -249,6 +265,7 @@ def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
         codes_C,
         job.genes,
         job.settings.stream,
+        conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
         layout=_layout(job),
     )
@@ -261,6 +278,7 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.genes,
         job.settings.stream,
         job.labels.codes_C,
+        conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
         layout=layout or _layout(job),
     )
@@ -307,6 +325,8 @@ def _card(job: Job, result: FoldResult) -> Card:
         genes=tuple(job.genes),
         classes=job.labels.classes,
         label_column=job.settings.label_column,
+        tissues=job.tissues,
+        tissue_column=job.settings.tissue_column if job.tissues else None,
         network=job.settings.network,
         training=job.settings.training,
         stream=job.settings.stream,
@@ -327,6 +347,8 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
             "selection_by": fold.selection_by,
         },
         "n_genes": len(job.genes),
+        "family": job.family,
+        "tissue": job.tissue,
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,

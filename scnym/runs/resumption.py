@@ -10,7 +10,7 @@ from typing import Any
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable, work_folder
 from scnym.runs.checkpoints import any_kept
-from scnym.runs.folder import is_run, write_json
+from scnym.runs.folder import flat, is_run, write_json
 
 STATES = "states"
 """Subfolder with the states of folds."""
@@ -98,8 +98,8 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _require_same(begun: Mapping[str, Any], now: Mapping[str, Any], target: Path) -> None:
-    theirs, ours = dict(_flat(begun)), dict(_flat(json.loads(json.dumps(now))))
+def _require_same(begun: dict[str, Any], now: Mapping[str, Any], target: Path) -> None:
+    theirs, ours = flat(begun), flat(json.loads(json.dumps(now)))
     different = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
     if different:
         said = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours.get(name)!r}" for name in different)
@@ -108,12 +108,3 @@ def _require_same(begun: Mapping[str, Any], now: Mapping[str, Any], target: Path
             where=target,
             way_out="give the same data and settings with the same version, or --overwrite to start anew",
         )
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give nested values with dotted names."""
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -18,8 +18,10 @@ from scnym.feed.plan import digest
 from scnym.model.objective import probabilities_of
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure, spread_over
+from scnym.results.tissues import figures_by_tissue
 from scnym.runs.checkpoints import Checkpoints
-from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, write_json, write_table
+from scnym.runs.families import CATEGORIES_FILE, Family
+from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
 from scnym.runs.learning import FoldResult, Job, run_baseline, run_fold
@@ -72,15 +74,23 @@ class RunSummary:
     """Over the held-out cells of all folds together; None without cross-validation."""
     baseline: Baseline | None = None
     """None where it was not asked for."""
+    family: Family = "independent"
+    tissue: str | None = None
+    """The one tissue that the model is for, in the specific family."""
+    by_tissue: pd.DataFrame | None = None
+    """Figures of the held-out cells of each tissue; see `scnym.results.tissues`. None where tissues are not known."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``metrics.json``."""
         return {
+            "family": self.family,
+            "tissue": self.tissue,
             "classes": list(self.labels.classes),
             "n_cells": int((self.labels.codes_C >= 0).sum()),
             "n_genes": self.n_genes,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
             "folds": _by_fold(self.folds),
+            "tissues": None if self.by_tissue is None else without_nan(self.by_tissue),
             "spread": spread_over([result.metrics for result in self.folds]),
             "baseline": None if self.baseline is None else self.baseline.to_json(self.folds),
             "final_model_on_selection_cells": self.final.metrics.summary(),
@@ -99,6 +109,8 @@ def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
         "cells": _digest(job.cell_ids),
         "classes": list(job.labels.classes),
         "labels": digest(job.labels.codes_C),
+        "tissues": list(job.tissues),
+        "conditions": None if job.conditions_C is None else digest(job.conditions_C),
         "genes": _digest(job.genes),
         "split": digest(np.concatenate(parts)),
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "scikit-learn")},
@@ -137,6 +149,8 @@ def run_all(
     summary = _summarise(job, results, baseline, target)
     if summary.folds:
         write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
+    if job.tissues:
+        write_table(folder / CATEGORIES_FILE, pd.DataFrame({"code": range(len(job.tissues)), "tissue": job.tissues}))
     _write_summary(folder, summary, results)
     return summary
 
@@ -148,10 +162,10 @@ def held_out_table(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame:
     second_confidence; and the tissue, where there is one.
     """
     table = pd.concat([_fold_table(job, result) for result in folds]).sort_index()
-    if job.settings.tissue_column in job.obs:
-        name = job.settings.tissue_column
+    if job.context is not None:
+        name = job.context.column
         own = f"{name}_input" if name in table else name
-        table[own] = job.obs[name].to_numpy()[table.index]
+        table[own] = job.context.names_of(table.index.to_numpy())
     return table
 
 
@@ -175,7 +189,17 @@ def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], 
         final=final,
         held_out=_judge_together(job, folds) if folds else None,
         baseline=Baseline(baseline, _judge_together(job, baseline)) if baseline else None,
+        family=job.family,
+        tissue=job.tissue,
+        by_tissue=_by_tissue(job, folds),
     )
+
+
+def _by_tissue(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame | None:
+    if job.context is None or not folds:
+        return None
+    table = pd.concat([_fold_table(job, result) for result in folds])
+    return figures_by_tissue(table.assign(tissue=job.context.names_of(table.index.to_numpy())))
 
 
 def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:

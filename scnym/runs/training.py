@@ -1,6 +1,8 @@
-"""Training runs: cells in, cross-validated and final models out, in one folder."""
+"""Training runs, one for each family: cells in, cross-validated and final models out, in one folder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,24 @@ from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
 from scnym.model.device import choose_device
 from scnym.runs.checkpoints import Checkpoints
+from scnym.runs.families import FOLDERS
 from scnym.runs.folds import Fold, classes_of_one_group, make_folds
-from scnym.runs.intake import UNLABELLED, CellLabels, annotated, groups_of, labels_of, open_input
+from scnym.runs.intake import (
+    UNLABELLED,
+    CellLabels,
+    Context,
+    annotated,
+    context_of,
+    groups_of,
+    labels_of,
+    open_input,
+    require_context,
+)
 from scnym.runs.learning import Job, balanced_stream
 from scnym.runs.resumption import STATES, attempt, require_startable
 from scnym.runs.single_run import RunSummary, identity_of, run_all
+from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
 
-FOLDER = "tissue_independent"
 HIGH_AMPLIFICATION = 3.0
 """Values decoded per value used, above which the user is told how to bring the classes together."""
 
@@ -53,14 +66,79 @@ def train_tissue_independent(
         nothing says what to do with it.
     """
     settings = settings or RunSettings()
-    out_path, target = Path(out_path), Path(out_path) / FOLDER
+    target = Path(out_path) / FOLDERS["independent"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(Path(input_counts), out_path, settings, progress)
-    folds = split(job, Path(input_counts), progress)
-    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
-    identity = identity_of(job, folds)
-    with attempt(target, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
-        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
+    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
+    return _train_into(target, job, Path(input_counts), progress)
+
+
+def train_tissue_dependent(
+    input_counts: str | Path,
+    out_path: str | Path,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> RunSummary:
+    """Train as `train_tissue_independent`, with the tissue read beside the genes; write ``OUT/tissue_dependent/``.
+
+    Cells without a tissue are left out. The model file knows the tissues, and so does ``tissue_categories.csv``.
+
+    Parameters
+    ----------
+    input_counts, out_path, settings, progress
+        As in `train_tissue_independent`.
+
+    Raises
+    ------
+    UserError
+        As there; and if there are no tissues, or only one.
+    """
+    settings = settings or RunSettings()
+    target = Path(out_path) / FOLDERS["dependent"]
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
+    context = _of_known_tissue(job, Path(input_counts), progress)
+    labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
+    context = context.within(labels.codes_C >= 0)
+    if len(context.levels) < 2:
+        raise DataError(
+            f"one {context.column} only ({examples(context.levels)})",
+            where="--upper_group",
+            way_out="train without it, with scnym train_tissue_independent, or name another column",
+        )
+    job = replace(job, labels=labels, context=context, family="dependent")
+    return _train_into(target, job, Path(input_counts), progress)
+
+
+def train_tissue_specific(
+    input_counts: str | Path,
+    out_path: str | Path,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> TissueModels:
+    """Train one model for each tissue, with classes and folds of its own; write ``OUT/tissues/``.
+
+    A tissue whose cells are too few for the folds, or all of one class, is skipped, and said. Tissues that an
+    interrupted run of the same settings has finished are not trained again.
+
+    Parameters
+    ----------
+    input_counts, out_path, settings, progress
+        As in `train_tissue_independent`.
+
+    Raises
+    ------
+    UserError
+        As there; and if there are no tissues, or none that can have a model.
+    """
+    settings = settings or RunSettings()
+    target = Path(out_path) / FOLDERS["specific"]
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
+    context = _of_known_tissue(job, Path(input_counts), progress)
+    plans = plan_tissues(job, context, partial(split, where=Path(input_counts), progress=progress), progress)
+    return train_tissues(plans, target, progress)
 
 
 def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
@@ -77,7 +155,7 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    return Job(store, labels, genes, obs, settings, device)
+    return Job(store, labels, genes, obs, settings, device, context=context_of(obs, settings.tissue_column))
 
 
 def split(job: Job, where: Path, progress: Progress) -> list[Fold]:
@@ -104,6 +182,25 @@ def _how_selected(folds: Sequence[Fold]) -> str:
         return "selection cells are set aside by whole groups"
     where = "" if len(by_cell) == len(folds) else f" in {', '.join(by_cell)}"
     return f"selection cells are set aside by cell{where}, where whole groups would be too few"
+
+
+def _of_known_tissue(job: Job, input_counts: Path, progress: Progress) -> Context:
+    """Give the tissues, which this family needs; say how many labelled cells have none."""
+    where = job.settings.training_metadata or input_counts
+    context = require_context(job.context, job.obs, job.settings.tissue_column, where)
+    n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
+    if n_lost:
+        progress.say(f"{n_lost:,} of {job.store.n_cells:,} cells without a {context.column} are left out")
+    return context
+
+
+def _train_into(target: Path, job: Job, input_counts: Path, progress: Progress) -> RunSummary:
+    """Cross-validate and train the final model of one job; the folder appears when all of it is finished."""
+    settings, folds = job.settings, split(job, input_counts, progress)
+    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
+    identity = identity_of(job, folds)
+    with attempt(target, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
+        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
