@@ -31,7 +31,8 @@ FROZEN_OPTIONS = {
             "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
             "--input_genes --json --layer --library_size --lower_group --max_memory --max_repeat --min_cells_per_class "
             "--n_epochs --n_folds --n_hidden --n_layers --normalize_to --optimizer --out_path --overwrite --patience "
-            "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay"
+            "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group "
+            "--weight_decay"
         ),
     ),
     "predict_cell_types": (
