@@ -79,12 +79,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All families, trained on cells whose tissue decides their type; some are of no known tissue."""
     folder = tmp_path_factory.mktemp("families")
     adata = two_tissues()
-    adata.obs["tissue"] = adata.obs["tissue"].astype(object)
-    adata.obs.iloc[:5, adata.obs.columns.get_loc("tissue")] = [None, np.nan, "", " ", None]
+    adata.obs["tissue"] = [None, np.nan, "", " ", None, *adata.obs["tissue"].iloc[5:]]
     cells = write_h5ad(folder / "cells.h5ad", adata)
     for job in (train, train_tissue_dependent, train_tissue_specific):
         job(cells, folder / "out", quick())
     return folder
+
+
+def by(table: pd.DataFrame, *columns: str) -> Any:
+    """A table by these columns; Any, because it is known here what stands in each."""
+    return table.set_index(list(columns)).sort_index()
 
 
 def accuracy_of(run: Path) -> float:
@@ -258,7 +262,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Listener]:
 
 def test_the_table_lists_every_tissue_with_its_folder_or_the_reason_why_it_has_none(uneven: tuple[Path, Listener]):
     folder, heard = uneven
-    table = pd.read_csv(folder / "out" / "tissues" / "summary.csv", keep_default_na=False).set_index("tissue")
+    table = by(pd.read_csv(folder / "out" / "tissues" / "summary.csv", keep_default_na=False), "tissue")
     assert list(table.index) == ["../../x", "CON", "a/b", "bare", "small", "uniform"]
     assert table["status"].to_dict() == {
         "../../x": "trained", "CON": "trained", "a/b": "trained", "bare": "skipped", "small": "skipped",
@@ -283,7 +287,7 @@ def test_the_table_lists_every_tissue_with_its_folder_or_the_reason_why_it_has_n
 def test_each_tissues_model_has_its_own_classes_and_learns_from_its_own_cells_only(uneven: tuple[Path, Listener]):
     folder, _ = uneven
     tissues = dict(zip((f"cell {k}" for k in range(300)), uneven_tissues().obs["tissue"], strict=True))
-    table = pd.read_csv(folder / "out" / "tissues" / "summary.csv").set_index("tissue")
+    table = by(pd.read_csv(folder / "out" / "tissues" / "summary.csv"), "tissue")
     for tissue, name in table["folder"].dropna().items():
         run = folder / "out" / "tissues" / name
         card = Snapshot.load(run / "all_data" / "model.safetensors").card
@@ -304,14 +308,14 @@ def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Pat
     drawn: list[tuple[str | None, str]] = []
     original = scnym.runs.learning._train_fold
 
-    def spied(job, fold, network, target, progress):
+    def spied(job, fold, *others):
         stream = scnym.runs.learning.balanced_stream(job, fold)
         rows = {int(row) for batch in stream for row in batch.rows}
         assert rows <= set(fold.train.tolist())
         assert not rows & {*fold.held_out.tolist(), *fold.selection.tolist()}
         assert {job.obs["tissue"].iloc[row] for row in rows} == {job.tissue}
         drawn.append((job.tissue, fold.name))
-        return original(job, fold, network, target, progress)
+        return original(job, fold, *others)
 
     monkeypatch.setattr(scnym.runs.learning, "_train_fold", spied)
     cells = write_h5ad(tmp_path / "cells.h5ad", two_tissues(120))
@@ -325,7 +329,7 @@ def test_classes_too_small_inside_a_tissue_are_left_out_when_asked_for(tmp_path:
     cells = write_h5ad(tmp_path / "cells.h5ad", adata)
     settings = quick(split=SplitSettings(n_folds=2, min_cells_per_class=2), training=TrainSettings(n_epochs=1))
     models = train_tissue_specific(cells, tmp_path / "out", settings, progress=heard)
-    row = models.table.set_index("tissue").loc["small"]
+    row = by(models.table, "tissue").loc["small"]
     assert (row["status"], row["n_cells"], row["n_classes"]) == ("trained", 8, 2)
     assert "tissue 'small': 1 cells of classes that are too small are left out" in heard.lines
 
@@ -422,7 +426,7 @@ def test_folder_names_are_safe_unlike_and_the_same_in_any_order(tissues: list[st
 
 def test_compare_finds_the_families_that_can_tell_and_says_what_differs(finished: Path):
     comparison = compare(finished / "out")
-    rows = comparison.table.set_index(["scope", "tissue", "family"]).sort_index()
+    rows = by(comparison.table, "scope", "tissue", "family")
     for tissue in ("north", "south"):
         assert rows.loc[("tissue", tissue, "independent"), "accuracy"] < 0.85
         assert rows.loc[("tissue", tissue, "dependent"), "accuracy"] > 0.85
@@ -456,7 +460,7 @@ def test_the_figures_are_means_over_folds_and_a_lead_inside_the_spread_is_a_tie(
     held_out_table(tmp_path / "tissue_independent", folds, ["a", "a", "a", "b", "a", "b", "a", "b"], tissue=tissue)
     held_out_table(tmp_path / "tissue_dependent", folds, perfect, tissue=tissue, overwrite=True, split={"seed": 3})
     comparison = compare(tmp_path)
-    rows = comparison.table.set_index(["tissue", "family"])
+    rows = by(comparison.table, "tissue", "family")
     one = rows.loc[("NA", "independent")]
     assert (one["n_cells"], one["n_folds"]) == (4, 2)
     assert one["accuracy"] == 0.75
@@ -514,7 +518,7 @@ def test_macro_f1_of_a_tissue_is_over_the_classes_that_occur_there():
     cells = pd.DataFrame(
         {"tissue": ["t", "t", "u", None], "fold": "f0", "cell_type": list("abca"), "predicted": list("abdb")}
     )
-    table = figures_by_tissue(cells).set_index("tissue")
+    table = by(figures_by_tissue(cells), "tissue")
     assert list(table.index) == ["t", "u"]
     assert table.loc["t", "macro_f1"] == 1
     assert table.loc["u", "macro_f1"] == 0
