@@ -197,7 +197,7 @@ def _one_epoch(
         labels_B = batch.labels.to(device)
         mix = draw_mix(settings.mixup_alpha, len(labels_B), (settings.seed, epoch, number), device)
         with mixed(_reading_layers(network), mix):
-            logits_BK = network(moved(batch.x, device))
+            logits_BK = network(moved(batch.x, device), batch.conditions.to(device))
         loss = mixed_cross_entropy(logits_BK, labels_B, mix)
         optimizers.step(loss)
         loss_sum += float(loss.detach()) * len(labels_B)
@@ -222,7 +222,8 @@ def _one_epoch(
 
 def _reading_layers(network: CellTypeNetwork) -> list[nn.Module]:
     """Give the linear layers that a batch meets first."""
-    return [layer for layer in (network.first, network.shortcut) if layer is not None]
+    layers = (network.first, network.shortcut, network.tissue, network.tissue_shortcut)
+    return [layer for layer in layers if layer is not None]
 
 
 def fit_input_scale(network: CellTypeNetwork, variances_G: np.ndarray) -> None:
