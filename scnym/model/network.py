@@ -151,7 +151,6 @@ class CellTypeNetwork(nn.Module):
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
             nn.init.zeros_(self.shortcut.bias)
-        self._n_tissues = n_tissues
         # A one-hot appended to the genes is a vector per tissue added behind the layers that read genes.
         self.tissue = nn.Linear(n_tissues, width, bias=False) if n_tissues and width else None
         self.tissue_shortcut = nn.Linear(n_tissues, n_classes, bias=False) if n_tissues and settings.shortcut else None
@@ -188,10 +187,11 @@ class CellTypeNetwork(nn.Module):
         return logits_BK, hidden_BH
 
     def _one_hot(self, tissues_B: torch.Tensor | None) -> torch.Tensor | None:
-        if not self._n_tissues or tissues_B is None:
+        reader = self.tissue or self.tissue_shortcut
+        if reader is None or tissues_B is None:
             return None
-        known = torch.arange(self._n_tissues, device=tissues_B.device)
-        return (tissues_B[:, None] == known).to(self.first.weight.dtype) * TISSUE_SCALE
+        known = torch.arange(reader.in_features, device=tissues_B.device)
+        return (tissues_B[:, None] == known).to(reader.weight.dtype) * TISSUE_SCALE
 
     @torch.no_grad()
     def gene_importance(self) -> torch.Tensor:
