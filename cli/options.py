@@ -109,21 +109,52 @@ LowerGroup = Annotated[
 ]
 UpperGroup = Annotated[
     str,
-    typer.Option("--upper_group", help="Column with the context; not used by this command.", rich_help_panel=DATA),
+    typer.Option(
+        "--upper_group", help="Column with the context; stands beside held-out predictions.", rich_help_panel=DATA
+    ),
 ]
 GenesToUse = Annotated[
     Path | None,
     typer.Option("--genes_to_use", help="Text file, one gene a line: use these only.", rich_help_panel=DATA),
+]
+NTopGenes = Annotated[
+    int | None,
+    typer.Option(
+        "--n_top_genes",
+        help="Use so many genes only: those that vary most among the training cells of each fold.",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
 ]
 StreamMemory = Annotated[
     str, typer.Option("--stream_memory", help="Memory cap of the stream, such as 1GB.", rich_help_panel=DATA)
 ]
 OutPath = Annotated[Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run that was interrupted, if one was.", rich_help_panel=OUTPUT),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
 NFolds = Annotated[
     int,
     typer.Option("--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT),
+]
+CvGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--cv_group",
+        help="Column with groups that folds keep whole, such as donors or data sets.",
+        rich_help_panel=SPLIT,
+    ),
+]
+Baseline = Annotated[
+    bool,
+    typer.Option(
+        "--baseline",
+        help="Train a logistic regression on the same folds too, to see what the network adds.",
+        rich_help_panel=SPLIT,
+    ),
 ]
 MinCellsPerClass = Annotated[
     int,
@@ -176,6 +207,26 @@ Optimizer = Annotated[
     ),
 ]
 WeightDecay = Annotated[float, typer.Option("--weight_decay", help="Weight decay.", rich_help_panel=TRAINING)]
+MixupAlpha = Annotated[
+    float,
+    typer.Option(
+        "--mixup_alpha",
+        help="Mix each cell with another of its batch, in shares that follow Beta(a, a); 0: not at all.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Device = Annotated[
+    settings.Device,
+    typer.Option("--device", help="Where to compute; auto: on a GPU if there is one.", rich_help_panel=TRAINING),
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint_every",
+        help="Write bare weights every so many epochs; the last two are kept. 0: never.",
+        rich_help_panel=TRAINING,
+    ),
+]
 BalanceClasses = Annotated[
     Switch | None,
     typer.Option(
@@ -207,7 +258,9 @@ MaxRepeat = Annotated[
 InitDropout = Annotated[
     float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
 ]
-NHidden = Annotated[int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)]
+NHidden = Annotated[
+    int, typer.Option("--n_hidden", help="Width of the hidden layers; 0: logistic regression.", rich_help_panel=NETWORK)
+]
 NLayers = Annotated[int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)]
 Residual = Annotated[
     Switch,

@@ -20,6 +20,7 @@ _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
 MAX_GENES_SHOWN = 8
+GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
@@ -127,6 +128,17 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         _STDOUT.print(_confusion_table(judged, summary.labels.classes))
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
     _say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
+    if judged.calibration_error_uncalibrated is not None:
+        before = judged.calibration_error_uncalibrated
+        _say(f"calibration error {judged.calibration_error:.3f}, before temperature scaling {before:.3f}")
+    if summary.baseline is not None:
+        gains = summary.baseline.to_json(summary.folds)["network_adds"]
+        theirs = summary.baseline.held_out
+        _say(
+            f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells"
+        )
+        said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
+        _say(f"what the network adds: {'   '.join(said)}")
     _say(f"report: {summary.folder / 'report.html'}")
     _say(f"model:  {summary.model_path}")
 

@@ -25,10 +25,11 @@ FROZEN_OPTIONS = {
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "train_tissue_independent": (
-        "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
-        "--input_genes --json --layer --library_size --lower_group --max_memory --max_repeat --min_cells_per_class "
-        "--n_epochs --n_folds --n_hidden --n_layers --normalize_to --optimizer --out_path --overwrite --patience "
-        "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay"
+        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --cv_group --device "
+        "--genes_to_use --init_dropout --input_counts --input_genes --json --layer --library_size --lower_group "
+        "--max_memory --max_repeat --min_cells_per_class --mixup_alpha --n_epochs --n_folds --n_hidden --n_layers "
+        "--n_top_genes --normalize_to --optimizer --out_path --overwrite --patience --residual --resume --scale_input "
+        "--seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay"
     ),
     "predict_cell_types": (
         "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "

@@ -6,7 +6,8 @@ held-out cells better (`docs/decisions.md`). So the default trains those weights
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,6 +46,20 @@ class Optimizers:
         """Present learning rate of the last optimiser."""
         return float(self._schedules[-1].get_last_lr()[0])
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that going on needs, as tensors and plain values."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "schedules": [schedule.state_dict() for schedule in self._schedules],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        for optimizer, content in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(content)
+        for schedule, content in zip(self._schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(content)
+
     def step(self, loss: torch.Tensor) -> None:
         """Follow the gradient of a loss once."""
         for optimizer in self._optimizers:
@@ -66,8 +81,11 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
         if network.shortcut is not None:
             l2 = settings.shortcut_l2 / n_train
             own = {"lr": settings.shortcut_rate}
+            weights: list[torch.Tensor] = [network.shortcut.weight]
+            if network.tissue_shortcut is not None:
+                weights.append(network.tissue_shortcut.weight)
             gene_weights += [
-                {"params": [network.shortcut.weight], "weight_decay": l2, **own},
+                {"params": weights, "weight_decay": l2, **own},
                 {"params": [network.shortcut.bias], **own},
             ]
         yield SGD(gene_weights, momentum=0.9, nesterov=True, fused=True)
@@ -75,10 +93,11 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
 
 
 def _others(network: CellTypeNetwork) -> list[nn.Parameter]:
-    """Give the parameters that do not read genes."""
+    """Give the parameters that belong neither to the first layer's genes nor to the shortcut."""
     reading = {id(network.first.weight)}
-    if network.shortcut is not None:
-        reading |= {id(parameter) for parameter in network.shortcut.parameters()}
+    for layer in (network.shortcut, network.tissue_shortcut):
+        if layer is not None:
+            reading |= {id(parameter) for parameter in layer.parameters()}
     return [parameter for parameter in network.parameters() if id(parameter) not in reading]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 BEST_WEIGHTS = "00_best_model_weights.pkl"
+HELD_OUT_FILE = "held_out_predictions.csv"
 METRICS_FILE = "metrics.json"
 SUMMARY_FILE = "summary.json"
 MODEL_FILE = "model.safetensors"

@@ -79,14 +79,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     DataError
         If the column is not there, or holds no label at all.
     """
-    if column not in obs:
-        raise DataError(
-            f"there is no column {column!r} among the cells' annotations",
-            where=where,
-            way_out=f"give --lower_group one of {examples(obs.columns)}"
-            if len(obs.columns)
-            else "give --training_metadata",
-        )
+    _require_column(obs, column, where, "--lower_group")
     if column in OWN_OBS_COLUMNS:
         raise DataError(
             f"{column!r} is a column that scnym writes",
@@ -107,6 +100,35 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     codes_C = pd.Categorical(names, categories=classes).codes.astype(np.int64)
     n_unlabelled = int(names.isna().sum())
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
+
+
+def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Path) -> np.ndarray:
+    """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
+
+    Raises
+    ------
+    DataError
+        If the column is not there, or a labelled cell has no group.
+    """
+    _require_column(obs, column, where, "--cv_group")
+    names = obs[column].map(_label).astype(object)
+    lost = names.index[names.isna() & (codes_C != UNLABELLED)]
+    if len(lost):
+        raise DataError(
+            f"{len(lost):,} labelled cells have no group in column {column!r}: {examples(lost)}",
+            where=where,
+            way_out="give them one, or take their label away to leave them out",
+        )
+    return names.fillna("").to_numpy(dtype=str)
+
+
+def _require_column(obs: pd.DataFrame, column: str, where: Path, option: str) -> None:
+    if column not in obs:
+        raise DataError(
+            f"there is no column {column!r} among the cells' annotations",
+            where=where,
+            way_out=f"give {option} one of {examples(obs.columns)}" if len(obs.columns) else "give --training_metadata",
+        )
 
 
 def _label(value: object) -> str | None:

@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
-from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.aside import RESULT
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
-from scnym.runs.folder import is_run
-from scnym.runs.folds import make_folds
-from scnym.runs.intake import CellLabels, annotated, labels_of, open_input
+from scnym.model.device import choose_device
+from scnym.runs.checkpoints import Checkpoints
+from scnym.runs.folds import Fold, classes_of_one_group, make_folds
+from scnym.runs.intake import UNLABELLED, CellLabels, annotated, groups_of, labels_of, open_input
 from scnym.runs.learning import Job, balanced_stream
-from scnym.runs.single_run import RunSummary, run_all
+from scnym.runs.resumption import STATES, attempt, require_startable
+from scnym.runs.single_run import RunSummary, identity_of, run_all
 
 FOLDER = "tissue_independent"
 HIGH_AMPLIFICATION = 3.0
@@ -47,20 +49,23 @@ def train_tissue_independent(
     Raises
     ------
     UserError
-        If input, labels or settings make no sense, before any training; or if the output exists.
+        If input, labels or settings make no sense, before any training; if the output exists, finished or not, and
+        nothing says what to do with it.
     """
     settings = settings or RunSettings()
     out_path, target = Path(out_path), Path(out_path) / FOLDER
-    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(Path(input_counts), out_path, settings, progress)
-    folds = make_folds(job.labels.codes_C, job.labels.classes, settings.split)
+    folds = split(job, Path(input_counts), progress)
     _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
-    with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
-        return run_all(job, folds, folder, target, progress)
+    identity = identity_of(job, folds)
+    with attempt(target, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
+        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
 
 
 def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
     """Check everything that can be wrong before work starts."""
+    device = choose_device(settings.device)
     metadata = settings.training_metadata and Path(settings.training_metadata)
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
@@ -72,7 +77,33 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    return Job(store, labels, genes, obs.index.to_numpy(), settings, torch.device("cpu"))
+    return Job(store, labels, genes, obs, settings, device)
+
+
+def split(job: Job, where: Path, progress: Progress) -> list[Fold]:
+    """Make the folds, and say what whole groups mean for them."""
+    labels, settings = job.labels, job.settings.split
+    if settings.group_column is None:
+        return make_folds(labels.codes_C, labels.classes, settings)
+    groups_C = groups_of(job.obs, settings.group_column, labels.codes_C, where)
+    folds = make_folds(labels.codes_C, labels.classes, settings, groups_C)
+    lonely = classes_of_one_group(labels.codes_C, labels.classes, groups_C)
+    if lonely:
+        progress.say(
+            f"classes that live in one {settings.group_column} only, and are unknown where that is held out: "
+            f"{examples(lonely)}"
+        )
+    n_groups = len(np.unique(groups_C[labels.codes_C != UNLABELLED]))
+    progress.say(f"{n_groups:,} groups ({settings.group_column}) are kept whole; {_how_selected(folds)}")
+    return folds
+
+
+def _how_selected(folds: Sequence[Fold]) -> str:
+    by_cell = [fold.name for fold in folds if fold.selection_by == "cell"]
+    if not by_cell:
+        return "selection cells are set aside by whole groups"
+    where = "" if len(by_cell) == len(folds) else f" in {', '.join(by_cell)}"
+    return f"selection cells are set aside by cell{where}, where whole groups would be too few"
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
