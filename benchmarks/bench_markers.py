@@ -223,7 +223,7 @@ def main() -> None:
         "# Markers\n\n"
         f"Atlas: {ATLAS.n_cells:,} generated cells x {ATLAS.n_genes:,} genes, {ATLAS.n_classes} classes of "
         f"{ATLAS.n_markers} known markers each. Seconds without\nloading libraries; peak memory of the whole process; "
-        f"medians of {options.rounds} rounds. {machine()}.\nWritten by `make bench-markers`.\n\n"
+        f"medians over rounds, of which there were {options.rounds}. {machine()}.\nWritten by `make bench-markers`.\n\n"
         f"{table(lines)}\n\n## Deletion\n\n{deleted}\n"
     )
     write_results("markers", text, lines, rounds)

@@ -66,12 +66,14 @@ def true_markers(code: int) -> set[str]:
     return {f"gene {code * 100 + k}" for k in range(50)}
 
 
-def network_of(n_genes: int = 30, classes: tuple[str, ...] = ("a", "b", "c"), **settings) -> Snapshot:
+def network_of(
+    n_genes: int = 30, classes: tuple[str, ...] = ("a", "b", "c"), *, n_tissues: int = 0, **settings
+) -> Snapshot:
     """An untrained model with weights on both of its paths."""
     shape = NetworkSettings(n_hidden=8, **settings)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = CellTypeNetwork(n_genes, len(classes), shape)
+        network = CellTypeNetwork(n_genes, len(classes), shape, n_tissues)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
         network.input_scale.fill_(0.7)
@@ -110,8 +112,9 @@ def loss_of(snapshot: Snapshot, x_RG: np.ndarray, code: int, l1_reg: float) -> n
 
 
 @pytest.mark.parametrize("shortcut", [True, False])
-def test_a_split_network_gives_the_logits_of_the_whole_one(shortcut: bool):
-    snapshot = network_of(shortcut=shortcut)
+@pytest.mark.parametrize("n_tissues", [0, 2])
+def test_a_split_network_gives_the_logits_of_the_whole_one_for_cells_of_no_tissue(shortcut: bool, n_tissues: int):
+    snapshot = network_of(shortcut=shortcut, n_tissues=n_tissues)
     x_BG = torch.rand(5, 30)
     split = SplitNetwork(snapshot)
     with torch.no_grad():

@@ -42,10 +42,10 @@ class Markers:
 def rank_genes(optima: ClassOptima, evidence: CellEvidence | None, genes: Sequence[str], class_name: str) -> Markers:
     """Rank the genes of a class by what its optimised inputs and, where there are any, real cells say.
 
-    Without cells the score is the mean optimised input. With cells it is the geometric mean of three figures, so that
-    a gene must do well in all: that input, the expected gradient where the class has more of the gene than others, and
-    by how much more of its cells than of others have it (`docs/decisions.md` says why). Each is relative to the best
-    gene's.
+    Without cells the score is the mean optimised input. With cells it is the geometric mean of what the network says
+    and what the cells say, so that a gene must do well in both. The network's word is itself that of the input and the
+    expected gradient, where the class has more of the gene than others; the cells' is by how much more of the class
+    than of others have the gene (`docs/decisions.md` says why). Each is relative to the best gene's.
 
     Parameters
     ----------
@@ -88,9 +88,9 @@ def rank_genes(optima: ClassOptima, evidence: CellEvidence | None, genes: Sequen
 def _score(optimum_G: np.ndarray, evidence: CellEvidence | None) -> np.ndarray:
     if evidence is None:
         return _relative(optimum_G)
-    seen_more_G = evidence.detected_G - evidence.detected_elsewhere_G
-    figures = (optimum_G, _speaking_by_presence(evidence), seen_more_G)
-    return np.prod([_relative(figure_G) for figure_G in figures], axis=0) ** (1 / len(figures))
+    network_G = np.sqrt(_relative(optimum_G) * _relative(_speaking_by_presence(evidence)))
+    cells_G = _relative(evidence.detected_G - evidence.detected_elsewhere_G)
+    return np.sqrt(network_G * cells_G)
 
 
 def _speaking_by_presence(evidence: CellEvidence) -> np.ndarray:
