@@ -131,7 +131,7 @@ def facs(split: str | None = None) -> anndata.AnnData:
 def h5ad(path: str, label: str = LABEL) -> anndata.AnnData:
     """Read an h5ad."""
     cells = anndata.read_h5ad(DATA / f"{path}.h5ad")
-    return labelled(cells.X, cells.obs[label], cells.var_names, pd.DataFrame(cells.obs))
+    return labelled(cells.X, cells.obs[label], cells.var_names, cells.obs)
 
 
 def loom(path: str, label: str) -> anndata.AnnData:
@@ -163,7 +163,7 @@ def mixology(name: str) -> anndata.AnnData:
     return labelled(counts.to_numpy().T, table["cell_line_demuxlet"], counts.index)
 
 
-def labelled(counts: Any, labels: Any, genes: Any, obs: pd.DataFrame | None = None) -> anndata.AnnData:
+def labelled(counts: Any, labels: Any, genes: Any, obs: Any = None) -> anndata.AnnData:
     """Put a set together without the cells that have no label."""
     names = pd.Series(np.asarray(labels, dtype=object)).astype("string")
     has_label = (names.notna() & (names != "NA")).to_numpy()
