@@ -112,13 +112,15 @@ def plan_of(stores: dict[str, Path], atlas: Path, collection: Path) -> Plan:
     return plan
 
 
-def tenfold_plan(small: dict[str, Path], large: dict[str, Path]) -> Plan:
+def tenfold_plan(small: dict[str, Path], large: dict[str, Path], atlas: Path) -> Plan:
     """Name what is timed on the larger atlas, and beside it on the smaller."""
     plan: Plan = {}
     for kind, balance in TENFOLD.items():
         plan[f"scnym, small, {balance}"] = partial(OURS, small[kind], balance, "csr", 64, 4)
         plan[f"scnym, large, {balance}"] = partial(OURS, large[kind], balance, "csr", 64, 1)
     plan["annbatch, large"] = partial(ANNBATCH_READ, large["atlas"], 64, "csr", 1)
+    for name, fetch in SCDATASET_FETCHES.items():
+        plan[f"scDataset, large, {name}"] = partial(SCDATASET_READ, atlas, *fetch, SCDATASET_DRAWS)
     return plan
 
 
@@ -153,6 +155,9 @@ def tenfold_lines(figures: dict[str, Rounds], n_small: int, n_large: int) -> lis
         lines += growth_lines(f"{balance}, sparse, {n_large:,} cells beside {n_small:,}", small, large)
     rival = {"annbatch, large": figures["annbatch, large"]}
     lines.append(ratio_line(f"shuffled, sparse, {n_large:,} cells", 1, figures["scnym, large, natural"], rival))
+    for name in (f"scDataset, large, {fetch}" for fetch in SCDATASET_FETCHES):
+        ours = figures["scnym, large, uniform"]
+        lines.append(ratio_line(f"balanced, sparse, {n_large:,} cells", 10, ours, {name: figures[name]}))
     return lines
 
 
@@ -191,7 +196,7 @@ def main() -> None:
         lines = speed_lines(figures)
         lines += [entropy_line(stores["clustered"], balance) for balance in ("uniform", "natural")]
         for n_large in options.cells[1:2]:
-            tenfold = take_turns(tenfold_plan(stores, both_stores(work, n_large)[0]), options.rounds)
+            tenfold = take_turns(tenfold_plan(stores, *both_stores(work, n_large)), options.rounds)
             lines += tenfold_lines(tenfold, options.cells[0], n_large)
             figures |= tenfold
     text = f"""# The stream, beside its rivals

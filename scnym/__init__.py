@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
     from scnym.runs.prediction import PredictionSummary, predict
-    from scnym.runs.training import RunSummary
+    from scnym.runs.single_run import RunSummary
     from scnym.runs.training import train_tissue_independent as train
 
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "PredictSettings": "scnym.base.settings:PredictSettings",
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
     "RunSettings": "scnym.base.settings:RunSettings",
-    "RunSummary": "scnym.runs.training:RunSummary",
+    "RunSummary": "scnym.runs.single_run:RunSummary",
     "ScnymError": "scnym.base.errors:ScnymError",
     "Snapshot": "scnym.model.snapshot:Snapshot",
     "SplitSettings": "scnym.base.settings:SplitSettings",

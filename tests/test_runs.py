@@ -15,7 +15,8 @@ import torch
 from helpers import clustered_adata, dense, write_csv, write_h5ad, write_loom, write_text
 from scipy import sparse
 
-import scnym.runs.training
+import scnym.runs.learning
+import scnym.runs.single_run
 from scnym import (
     ConvertSettings,
     NetworkSettings,
@@ -150,7 +151,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished: 
 
 def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: dict[str, set[int]] = {}
-    original = scnym.runs.training._train_fold
+    original = scnym.runs.learning._train_fold
 
     def spied(job, fold, network, target, progress):
         rows: set[int] = set()
@@ -165,9 +166,9 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
             return stream
 
         with monkeypatch.context() as patch:
-            patch.setattr(scnym.runs.training, "training_stream", noting(scnym.runs.training.training_stream))
+            patch.setattr(scnym.runs.learning, "training_stream", noting(scnym.runs.learning.training_stream))
             patch.setattr(
-                scnym.runs.training,
+                scnym.runs.learning,
                 "fit_input_scale",
                 lambda _, stream: rows.update(*(batch.rows.tolist() for batch in stream)),
             )
@@ -178,7 +179,7 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
         assert not rows & set(fold.selection.tolist())
         return result
 
-    monkeypatch.setattr(scnym.runs.training, "_train_fold", spied)
+    monkeypatch.setattr(scnym.runs.learning, "_train_fold", spied)
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
     train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
     assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
@@ -400,7 +401,7 @@ def test_work_that_is_interrupted_leaves_nothing_half_written(tmp_path: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.training, "_write_summary", interrupt)
+        patch.setattr(scnym.runs.single_run, "_write_summary", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(path, tmp_path / "out", quick())
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["cache"]

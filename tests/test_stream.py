@@ -297,10 +297,41 @@ def test_a_store_used_after_a_fork_is_refused_instead_of_hanging(store: Store, m
         store.datasets[0].read_rows(np.arange(3))
 
 
-def test_batches_kept_in_a_list_do_not_change_unless_the_buffer_is_shared(store: Store):
-    plan = InOrderPlan(np.arange(40), batch_size=7, window_rows=16)
-    kept = list(StreamDataset(store, plan, store.datasets[0].genes))
-    np.testing.assert_allclose(torch.cat([batch.x for batch in kept]).numpy(), ln_cpm(telling_counts()), rtol=1e-5)
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_batches_that_are_kept_do_not_change_unless_the_buffer_is_shared(store: Store, layout, every: int):
+    plan = InOrderPlan(np.arange(40), batch_size=3, window_rows=16)
+    stream = StreamDataset(store, plan, store.datasets[0].genes, layout=layout)
+    kept = [batch for number, batch in enumerate(stream) if number % every == 0]
+    rows, x = np.concatenate([batch.rows for batch in kept]), [batch.x.to_dense() for batch in kept]
+    np.testing.assert_allclose(torch.cat(x).numpy(), ln_cpm(telling_counts())[rows], rtol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [lambda x: x.values(), lambda x: x.values().numpy()[1:3], lambda x: x.values()[1:3]])
+def test_a_part_of_a_csr_batch_that_is_kept_does_not_change(store: Store, keep):
+    plan = InOrderPlan(np.arange(40), batch_size=4, window_rows=16)
+    kept, copies = [], []
+    for batch in StreamDataset(store, plan, store.datasets[0].genes, layout="csr"):
+        kept.append(keep(batch.x))
+        copies.append(np.asarray(kept[-1]).copy())
+    for one, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), copy)
+
+
+def test_the_memory_of_csr_batches_that_are_gone_is_used_again(store: Store):
+    plan = InOrderPlan(np.arange(40), batch_size=4, window_rows=40)
+    places = {b.x.values().data_ptr() for b in StreamDataset(store, plan, store.datasets[0].genes, layout="csr")}
+    assert len(places) <= 3
+
+
+@pytest.mark.parametrize("changed", ["same", "reversed", "fewer", "more"])
+def test_csr_batches_are_the_same_whichever_way_genes_are_copied(store: Store, changed: str):
+    genes = list(store.datasets[0].genes)
+    models = {"same": genes, "reversed": genes[::-1], "fewer": genes[:-2], "more": ["other", *genes]}[changed]
+    rows, x = all_of(in_order_stream(store, np.arange(40), models, SMALL, layout="csr"))
+    expected = ln_cpm(telling_counts())[rows]
+    for gene in set(models) & set(genes):
+        np.testing.assert_allclose(x[:, models.index(gene)], expected[:, genes.index(gene)], rtol=1e-5)
 
 
 def test_the_memory_cap_shrinks_windows_and_refuses_what_cannot_fit(tmp_path: Path):

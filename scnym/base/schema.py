@@ -31,7 +31,7 @@ CellNames = Literal["id", "sample:id"]
 LIBRARY_OF_SCALE: dict[Scale, float] = {"ln_cp10k": 1e4, "ln_cpm": 1e6}
 """Library size, in the units of expm1(value), of a cell stored on a logarithmic scale."""
 
-CHUNK_ROWS = 64
+CHUNK_ROWS = 16
 MIN_CHUNK_ELEMENTS = 32_768
 MAX_SHARD_BYTES = 512 * 2**20
 
@@ -54,7 +54,7 @@ def index_dtype(n_genes: int) -> np.dtype:
 
 
 def chunk_elements(elements_per_row: float) -> int:
-    """Give the stored values per chunk: about 64 rows' worth, a power of two, at least 32,768."""
+    """Give the stored values per chunk: about 16 rows' worth, a power of two, at least 32,768."""
     wanted = max(MIN_CHUNK_ELEMENTS, int(CHUNK_ROWS * elements_per_row))
     return 1 << (wanted - 1).bit_length()
 

@@ -47,6 +47,11 @@ class GeneMap:
         return bool((self.table_S != ABSENT).all())
 
     @cached_property
+    def is_identity(self) -> bool:
+        """Whether the genes of the source are those of the model, in its order."""
+        return np.array_equal(self.table_S, np.arange(len(self.present_G)))
+
+    @cached_property
     def is_monotone(self) -> bool:
         """Whether the genes that the model knows stand in its order, so that ascending rows stay ascending."""
         return bool((np.diff(self.table_S[self.table_S != ABSENT]) > 0).all())

