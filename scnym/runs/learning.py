@@ -22,6 +22,7 @@ from scnym.model.bare_weights import save_weights
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
+from scnym.model.refit import refit
 from scnym.model.snapshot import Card, Snapshot
 from scnym.model.trainer import TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
@@ -58,7 +59,7 @@ class FoldResult:
     fold: Fold
     training: TrainingResult
     metrics: Metrics
-    """On held-out cells; for the final model on its selection cells."""
+    """On held-out cells; for the final model on its selection cells, before it learned from them too."""
     judged_rows: np.ndarray
     """Cells that `metrics` is about."""
     probabilities_CK: np.ndarray
@@ -73,8 +74,11 @@ def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress
         torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
         network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
         trained = _train_fold(job, fold, network, target, progress)
-    judged = fold.held_out if len(fold.held_out) else fold.selection
-    rows, truth, logits = all_logits(network, _in_order(job, judged), job.device)
+        judged = all_logits(network, _in_order(job, fold.selection), job.device)
+        _refit_fold(job, fold, network, progress)
+    if len(fold.held_out):
+        judged = all_logits(network, _in_order(job, fold.held_out), job.device)
+    rows, truth, logits = judged
     probabilities = probabilities_of(logits, trained.temperature)
     result = FoldResult(fold, trained, measure(truth.numpy(), probabilities, job.labels.classes), rows, probabilities)
     _write_fold(job, result, network, target)
@@ -100,10 +104,25 @@ def _train_fold(job: Job, fold: Fold, network: CellTypeNetwork, target: Path, pr
         )
 
 
+def _refit_fold(job: Job, fold: Fold, network: CellTypeNetwork, progress: Progress) -> None:
+    """Let the network learn from its selection cells as well, if cells are few; held-out cells stay unseen."""
+    rows, settings = np.union1d(fold.train, fold.selection), job.settings.training
+    if len(rows) > settings.refit_cells:
+        return
+    stream = _balanced_rows(job, rows)
+    n_draws = settings.refit_epochs_for(stream.plan.n_batches) * stream.plan.n_draws
+    with progress.task(f"train {fold.name} on its selection cells too", total=n_draws, unit="cells") as task:
+        refit(network, stream, settings, device=job.device, task=task)
+
+
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
     """Stream shuffled batches of a fold's training cells; no other row is drawn."""
+    return _balanced_rows(job, fold.train)
+
+
+def _balanced_rows(job: Job, rows: np.ndarray) -> StreamDataset:
     codes_C = np.full_like(job.labels.codes_C, UNLABELLED)
-    codes_C[fold.train] = job.labels.codes_C[fold.train]
+    codes_C[rows] = job.labels.codes_C[rows]
     return training_stream(
         job.store,
         codes_C,
