@@ -151,6 +151,24 @@ def test_the_shortcut_starts_at_zero_so_that_the_hidden_path_alone_decides():
     torch.testing.assert_close(with_shortcut.eval()(x), without.eval()(x))
 
 
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_a_tissue_is_a_one_hot_appended_to_the_genes_and_exempt_from_input_dropout(shortcut: bool):
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=8, shortcut=shortcut), 4)
+    appended = CellTypeNetwork(64, 3, NetworkSettings(n_hidden=8, shortcut=shortcut))
+    weights = network.state_dict()
+    for reading, tissue in (("first", "tissue"), ("shortcut", "tissue_shortcut")):
+        if f"{reading}.weight" in weights:
+            of_tissues = torch.rand_like(weights.pop(f"{tissue}.weight"))
+            getattr(network, tissue).weight.data.copy_(of_tissues)
+            weights[f"{reading}.weight"] = torch.cat([weights[f"{reading}.weight"], of_tissues.T])
+    appended.load_state_dict(weights)
+    x, tissues = torch.rand(6, 60), torch.tensor([0, 1, 2, 3, -1, 2])
+    one_hot = torch.cat([torch.eye(4), torch.zeros(1, 4)])[tissues]
+    torch.testing.assert_close(network.eval()(x, tissues), appended.eval()(torch.cat([x, one_hot], dim=1)))
+    torch.testing.assert_close(network(x), network(x, torch.full((6,), -1)))
+    assert not torch.allclose(network(x, tissues), network(x))
+
+
 def test_gene_importance_is_zero_for_a_gene_without_weights():
     network = make_network()
     with torch.no_grad():
@@ -170,9 +188,10 @@ def test_the_input_scale_brings_the_total_variance_of_the_training_cells_to_one_
     assert float(x.var(dim=0, unbiased=False).sum()) == pytest.approx(TOTAL_VARIANCE, rel=1e-4)
 
 
+@pytest.mark.parametrize("n_tissues", [0, 2])
 @pytest.mark.parametrize("optimizer", ["mixed", "adamw", "adadelta"])
-def test_every_optimizer_reaches_every_parameter_once(optimizer):
-    network = make_network()
+def test_every_optimizer_reaches_every_parameter_once(optimizer, n_tissues: int):
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=8), n_tissues)
     optimizers = Optimizers(network, TrainSettings(optimizer=optimizer), n_steps=10, n_train=100)
     reached = [id(p) for o in optimizers._optimizers for group in o.param_groups for p in group["params"]]
     assert sorted(reached) == sorted(id(p) for p in network.parameters())
@@ -245,6 +264,22 @@ def test_saving_and_loading_the_model_gives_the_same_logits_to_the_bit(tmp_path:
     x = torch.rand(9, 60)
     assert torch.equal(loaded.network(x), network.eval()(x))
     assert loaded.card == make_card(network)
+
+
+def test_a_model_of_tissues_keeps_them_and_one_of_the_first_format_is_still_read(tmp_path: Path):
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=8), 2)
+    path = tmp_path / "model.safetensors"
+    card = make_card(make_network()).model_copy(
+        update={"network": NetworkSettings(n_hidden=8), "tissues": ("liver", "skin"), "tissue_column": "tissue"}
+    )
+    path.write_bytes(Snapshot(card, network).to_bytes())
+    loaded, x, tissues = Snapshot.load(path), torch.rand(9, 60), torch.arange(9) % 3 - 1
+    assert loaded.card.tissues == ("liver", "skin")
+    assert torch.equal(loaded.network(x, tissues), network.eval()(x, tissues))
+    old = make_network()
+    document = json.loads(make_card(old).model_dump_json(exclude={"tissues", "tissue_column"}))
+    save_file(old.state_dict(), path, metadata={"scnym": json.dumps({**document, "format_version": 1})})
+    assert torch.equal(Snapshot.load(path).network(x), old.eval()(x))
 
 
 def damaged(card: dict, **changes) -> str:

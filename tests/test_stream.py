@@ -174,6 +174,16 @@ def test_labels_travel_with_their_cells(store: Store):
         np.testing.assert_array_equal(batch.labels.numpy(), codes[batch.rows])
 
 
+def test_conditions_travel_with_their_cells(store: Store):
+    codes, conditions = np.arange(40) % 3, np.arange(40) * 7 % 5 - 1
+    stream = training_stream(store, codes, store.datasets[0].genes, SMALL, conditions_C=conditions)
+    for batch in stream:
+        np.testing.assert_array_equal(batch.conditions.numpy(), conditions[batch.rows])
+    plain = training_stream(store, codes, store.datasets[0].genes, SMALL)
+    assert all((batch.conditions == -1).all() for batch in plain)
+    assert stream.identity != plain.identity
+
+
 def test_each_pass_has_a_new_order_and_a_set_epoch_repeats_one(store: Store):
     stream = training_stream(store, np.zeros(40, int), store.datasets[0].genes, SMALL)
     first, second = all_of(stream)[0], all_of(stream)[0]

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from scnym.base.errors import DataError, SettingsError, examples
 
 STATE_VERSION = 1
-DATA_FIELDS = {"store", "library_sizes", "gene_tables", "genes", "cells", "rows", "labels"}
+DATA_FIELDS = {"store", "library_sizes", "gene_tables", "genes", "cells", "rows", "labels", "conditions"}
 """Fields of the identity that tell of data; the others tell of settings."""
 
 

@@ -49,6 +49,8 @@ class Batch:
     """
     labels: torch.Tensor
     """Class codes, -1 where there is none, int64, shape (B,)."""
+    conditions: torch.Tensor
+    """Codes of the cells' contexts (tissues), -1 where there is none, int64, shape (B,)."""
     rows: np.ndarray
     """Row numbers in the store, shape (B,)."""
     sources: np.ndarray
@@ -72,6 +74,8 @@ class StreamDataset(IterableDataset[Batch]):
         The model's genes, in order.
     labels_C
         Class code of every row of the store; None for none.
+    conditions_C
+        Code of the context (tissue) of every row of the store; None for none.
     normalize_to
         Library size every cell is brought to before ln(x + 1).
     layout
@@ -89,6 +93,7 @@ class StreamDataset(IterableDataset[Batch]):
         genes: Sequence[str],
         labels_C: np.ndarray | None = None,
         *,
+        conditions_C: np.ndarray | None = None,
         normalize_to: float = CPM,
         layout: Layout = "dense",
         reuse_buffer: bool = False,
@@ -100,7 +105,9 @@ class StreamDataset(IterableDataset[Batch]):
         self.measured_SG = np.stack([gene_map.present_G for gene_map in self.gene_maps])
         """Which of the model's genes each source measured; bool. A gene that is absent is not zero, but unknown."""
         self._reader = WindowReader(store.datasets, self.gene_maps, normalize_to=normalize_to, max_bytes=stretch_bytes)
-        self._labels_C = np.full(store.n_cells, -1) if labels_C is None else labels_C
+        unknown_C = np.broadcast_to(np.int8(-1), store.n_cells)  # takes no memory
+        self._labels_C = unknown_C if labels_C is None else labels_C
+        self._conditions_C = unknown_C if conditions_C is None else conditions_C
         self._layout = layout
         self._reuse_buffer = reuse_buffer
         self._identity = {
@@ -177,8 +184,9 @@ class StreamDataset(IterableDataset[Batch]):
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that decides what is in the batches, and in which order, as plain values."""
-        labels = digest(self._labels_C.astype(np.int64, copy=False))
-        return {**self._identity, "labels": labels, **self.plan.identity()}
+        told = {"labels": self._labels_C, "conditions": self._conditions_C}
+        digests = {name: digest(codes_C.astype(np.int64, copy=False)) for name, codes_C in told.items()}
+        return {**self._identity, **digests, **self.plan.identity()}
 
     def __len__(self) -> int:
         return self.plan.n_batches
@@ -230,7 +238,10 @@ class StreamDataset(IterableDataset[Batch]):
 
     def _batch(self, parts: Sequence[Stretch], x_BG: torch.Tensor) -> Batch:
         rows, sources = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_W", "sources_W"))
-        return Batch(x_BG, torch.from_numpy(self._labels_C[rows].astype(np.int64)), rows, sources)
+        labels_B, conditions_B = (
+            torch.from_numpy(codes_C[rows].astype(np.int64)) for codes_C in (self._labels_C, self._conditions_C)
+        )
+        return Batch(x_BG, labels_B, conditions_B, rows, sources)
 
 
 def layout_for(store: Store) -> Layout:
@@ -246,6 +257,7 @@ def training_stream(
     genes: Sequence[str],
     settings: StreamSettings,
     *,
+    conditions_C: np.ndarray | None = None,
     normalize_to: float = CPM,
     layout: Layout = "dense",
 ) -> StreamDataset:
@@ -271,7 +283,7 @@ def training_stream(
         max_repeat=settings.max_repeat,
     )
     shared: Any = {"normalize_to": normalize_to, "layout": layout, "reuse_buffer": True, "stretch_bytes": stretch_bytes}
-    return StreamDataset(store, plan, genes, codes_C, **shared)
+    return StreamDataset(store, plan, genes, codes_C, conditions_C=conditions_C, **shared)
 
 
 def in_order_stream(
@@ -281,6 +293,7 @@ def in_order_stream(
     settings: StreamSettings,
     labels_C: np.ndarray | None = None,
     *,
+    conditions_C: np.ndarray | None = None,
     normalize_to: float = CPM,
     layout: Layout = "dense",
 ) -> StreamDataset:
@@ -294,7 +307,7 @@ def in_order_stream(
     stretch_bytes, window_rows = _window_size(store, len(genes), settings, layout)
     plan = InOrderPlan(rows_C, batch_size=settings.batch_size, window_rows=window_rows)
     shared: Any = {"normalize_to": normalize_to, "layout": layout, "reuse_buffer": True, "stretch_bytes": stretch_bytes}
-    return StreamDataset(store, plan, genes, labels_C, **shared)
+    return StreamDataset(store, plan, genes, labels_C, conditions_C=conditions_C, **shared)
 
 
 def _window_size(store: Store, n_genes: int, settings: StreamSettings, layout: Layout) -> tuple[int, int]:

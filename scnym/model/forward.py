@@ -19,7 +19,7 @@ def logits_of(
     """Give each batch with its logits, shape (B, K), on the CPU; dropout is off."""
     network.eval()
     for batch in batches:
-        yield batch, network(batch.x.to(device)).cpu()
+        yield batch, network(batch.x.to(device), batch.conditions.to(device)).cpu()
 
 
 def all_logits(

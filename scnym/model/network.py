@@ -1,6 +1,6 @@
 """The network, and nothing else.
 
-B cells of a batch, G genes, H hidden units, K classes.
+B cells of a batch, G genes, H hidden units, K classes, T tissues.
 """
 
 import math
@@ -107,13 +107,16 @@ class CellTypeNetwork(nn.Module):
         Length of input and output.
     settings
         The shape between them.
+    n_tissues
+        Length of the one-hot of a cell's tissue that is read beside the genes; 0 for none. It is exempt from input
+        dropout, and all zero for a cell of no known tissue.
     """
 
     input_scale: torch.Tensor
     normalize_to: torch.Tensor
     """Library size of the cells it reads; kept with the weights, which mean nothing without it."""
 
-    def __init__(self, n_genes: int, n_classes: int, settings: NetworkSettings) -> None:
+    def __init__(self, n_genes: int, n_classes: int, settings: NetworkSettings, n_tissues: int = 0) -> None:
         super().__init__()
         width = settings.n_hidden
         self.register_buffer("input_scale", torch.ones(()))
@@ -128,15 +131,46 @@ class CellTypeNetwork(nn.Module):
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
             nn.init.zeros_(self.shortcut.bias)
+        # A one-hot appended to the genes is a vector per tissue added behind the layers that read genes.
+        self.tissue = nn.Linear(n_tissues, width, bias=False) if n_tissues else None
+        self.tissue_shortcut = nn.Linear(n_tissues, n_classes, bias=False) if n_tissues and settings.shortcut else None
+        if self.tissue_shortcut is not None:
+            nn.init.zeros_(self.tissue_shortcut.weight)
 
-    def forward(self, x_BG: torch.Tensor) -> torch.Tensor:
-        """Give logits, shape (B, K), of normalised log counts, shape (B, G)."""
+    def forward(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None) -> torch.Tensor:
+        """Give logits, shape (B, K); see `logits_and_embedding`."""
+        return self.logits_and_embedding(x_BG, tissues_B)[0]
+
+    def logits_and_embedding(
+        self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give logits, shape (B, K), and the last hidden layer, shape (B, H).
+
+        Parameters
+        ----------
+        x_BG
+            Normalised log counts, dense or CSR.
+        tissues_B
+            Number of each cell's tissue, -1 where it is not known; None if none is.
+        """
         scaled_BG = _on_values(lambda values: values * self.input_scale, x_BG)
-        logits_BK = self.classify(self._hidden(scaled_BG))
-        return logits_BK if self.shortcut is None else logits_BK + self.shortcut(scaled_BG)
+        one_hot_BT = self._one_hot(tissues_B)
+        first_BH = self.first(_on_values(self.input_dropout, scaled_BG))
+        if self.tissue is not None and one_hot_BT is not None:
+            first_BH = first_BH + self.tissue(one_hot_BT)
+        hidden_BH = self.blocks(self.first_finish(first_BH))
+        logits_BK = self.classify(hidden_BH)
+        if self.shortcut is not None:
+            logits_BK = logits_BK + self.shortcut(scaled_BG)
+        if self.tissue_shortcut is not None and one_hot_BT is not None:
+            logits_BK = logits_BK + self.tissue_shortcut(one_hot_BT)
+        return logits_BK, hidden_BH
 
-    def _hidden(self, scaled_BG: torch.Tensor) -> torch.Tensor:
-        return self.blocks(self.first_finish(self.first(_on_values(self.input_dropout, scaled_BG))))
+    def _one_hot(self, tissues_B: torch.Tensor | None) -> torch.Tensor | None:
+        if self.tissue is None or tissues_B is None:
+            return None
+        known = torch.arange(self.tissue.in_features, device=tissues_B.device)
+        return (tissues_B[:, None] == known).to(self.tissue.weight.dtype)
 
     @torch.no_grad()
     def gene_importance(self) -> torch.Tensor:

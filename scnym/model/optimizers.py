@@ -70,8 +70,11 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
         if network.shortcut is not None:
             l2 = settings.shortcut_l2 / n_train
             own = {"lr": settings.shortcut_rate}
+            weights: list[torch.Tensor] = [network.shortcut.weight]
+            if network.tissue_shortcut is not None:
+                weights.append(network.tissue_shortcut.weight)
             gene_weights += [
-                {"params": [network.shortcut.weight], "weight_decay": l2, **own},
+                {"params": weights, "weight_decay": l2, **own},
                 {"params": [network.shortcut.bias], **own},
             ]
         yield SGD(gene_weights, momentum=0.9, nesterov=True, fused=True)
@@ -79,10 +82,11 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
 
 
 def _others(network: CellTypeNetwork) -> list[nn.Parameter]:
-    """Give the parameters that do not read genes."""
+    """Give the parameters that belong neither to the first layer's genes nor to the shortcut."""
     reading = {id(network.first.weight)}
-    if network.shortcut is not None:
-        reading |= {id(parameter) for parameter in network.shortcut.parameters()}
+    for layer in (network.shortcut, network.tissue_shortcut):
+        if layer is not None:
+            reading |= {id(parameter) for parameter in layer.parameters()}
     return [parameter for parameter in network.parameters() if id(parameter) not in reading]
 
 

@@ -17,7 +17,8 @@ from scnym.disk.features import read_genes
 from scnym.model.bare_weights import read_weights, settings_of
 from scnym.model.network import CellTypeNetwork
 
-MODEL_FORMAT_VERSION = 1
+MODEL_FORMAT_VERSION = 2
+"""Version 1 knew no tissues."""
 METADATA_KEY = "scnym"
 
 
@@ -27,7 +28,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
+NamesOrNone = Annotated[tuple[str, ...], AfterValidator(_distinct)]
+Names = Annotated[NamesOrNone, Field(min_length=1)]
 
 
 class Card(BaseModel):
@@ -43,6 +45,11 @@ class Card(BaseModel):
     """Class names, in the order of the network's output."""
     label_column: str
     """Column of the training data's annotations that held the classes."""
+    tissues: NamesOrNone = ()
+    """Levels of the context that is read beside the genes, in the order of the network's one-hot; none of them for a
+    model that reads genes alone."""
+    tissue_column: str | None = None
+    """Column of the training data's annotations that held the tissues."""
     network: NetworkSettings
     training: TrainSettings
     stream: StreamSettings
@@ -143,7 +150,7 @@ class Snapshot:
         if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
             raise FormatError("weights that are not finite numbers", where=path, way_out="train the model again")
         try:
-            network = CellTypeNetwork(len(card.genes), len(card.classes), card.network)
+            network = CellTypeNetwork(len(card.genes), len(card.classes), card.network, len(card.tissues))
             network.load_state_dict(weights)
         except RuntimeError as fault:
             raise FormatError(

@@ -126,7 +126,7 @@ def _one_epoch(
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
     for batch in clock:
-        logits_BK = network(batch.x.to(device))
+        logits_BK = network(batch.x.to(device), batch.conditions.to(device))
         labels_B = batch.labels.to(device)
         loss = functional.cross_entropy(logits_BK, labels_B)
         optimizers.step(loss)
