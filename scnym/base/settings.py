@@ -187,6 +187,8 @@ class TrainSettings:
     """Step size of SGD for the shortcut."""
     shortcut_l2: float = 1.0
     """L2 penalty of the shortcut, on the scale of a logistic regression's 1/C."""
+    shortcut_loss: float = 1.0
+    """Weight of the loss of the shortcut's logits alone, beside that of all logits; 0 for none."""
     weight_decay: float = 1e-2
     """Weight decay of the optimiser."""
     refit_cells: int = 20_000
@@ -208,6 +210,7 @@ class TrainSettings:
         _positive("gene_rate", self.gene_rate)
         _positive("shortcut_rate", self.shortcut_rate)
         _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
+        _require(0 <= self.shortcut_loss < float("inf"), "shortcut_loss", self.shortcut_loss, "0 or more")
         _require(self.refit_cells >= 0, "refit_cells", self.refit_cells, "0 or more")
         _positive("refit_rate", self.refit_rate)
         _seed(self.seed)

@@ -11,6 +11,19 @@ from torch.nn import functional
 LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
 
 
+def training_loss(
+    logits_BK: torch.Tensor, shortcut_BK: torch.Tensor | None, labels_B: torch.Tensor, shortcut_weight: float
+) -> torch.Tensor:
+    """Give the mean cross-entropy of the logits, and in addition of the shortcut's part of them alone, weighted.
+
+    Without the second, the hidden path soon explains small training sets, and leaves the shortcut unfinished.
+    """
+    loss = functional.cross_entropy(logits_BK, labels_B)
+    if shortcut_BK is None or not shortcut_weight:
+        return loss
+    return loss + shortcut_weight * functional.cross_entropy(shortcut_BK, labels_B)
+
+
 def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:
     """Give the temperature that minimises the cross-entropy of logits / temperature (Guo et al. 2017).
 

@@ -7,12 +7,12 @@ B cells of a batch, K classes.
 """
 
 import torch
-from torch.nn import functional
 
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import StreamDataset
 from scnym.model.network import CellTypeNetwork
+from scnym.model.objective import training_loss
 from scnym.model.optimizers import Optimizers
 
 
@@ -45,7 +45,7 @@ def refit(
     network.train()
     for epoch in range(n_epochs):
         for batch in cells.epoch(epoch):
-            logits_BK = network(batch.x.to(device))
-            optimizers.step(functional.cross_entropy(logits_BK, batch.labels.to(device)))
+            found = network.logits_and_shortcut(batch.x.to(device), batch.conditions.to(device))
+            optimizers.step(training_loss(*found, batch.labels.to(device), settings.shortcut_loss))
             task.advance(len(batch.labels))
     network.eval()

@@ -18,7 +18,7 @@ from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork
-from scnym.model.objective import fit_temperature
+from scnym.model.objective import fit_temperature, training_loss
 from scnym.model.optimizers import Optimizers
 
 TOTAL_VARIANCE = 1000.0
@@ -92,7 +92,7 @@ def train(
     log: list[EpochRecord] = []
     best_epoch, best_loss, best_weights = 0, float("inf"), {}
     for epoch in range(1, n_epochs + 1):
-        record = _one_epoch(network, training, selection, optimizers, epoch, device, task)
+        record = _one_epoch(network, training, selection, optimizers, settings, epoch, device, task)
         log.append(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         if record.selection_loss < best_loss:
@@ -117,6 +117,7 @@ def _one_epoch(
     training: StreamDataset,
     selection: StreamDataset,
     optimizers: Optimizers,
+    settings: TrainSettings,
     epoch: int,
     device: torch.device,
     task: Task,
@@ -126,11 +127,10 @@ def _one_epoch(
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
     for batch in clock:
-        logits_BK = network(batch.x.to(device), batch.conditions.to(device))
+        logits_BK, shortcut_BK = network.logits_and_shortcut(batch.x.to(device), batch.conditions.to(device))
         labels_B = batch.labels.to(device)
-        loss = functional.cross_entropy(logits_BK, labels_B)
-        optimizers.step(loss)
-        loss_sum += float(loss.detach()) * len(labels_B)
+        optimizers.step(training_loss(logits_BK, shortcut_BK, labels_B, settings.shortcut_loss))
+        loss_sum += float(functional.cross_entropy(logits_BK.detach(), labels_B)) * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
         n_cells += len(labels_B)
         task.advance(len(labels_B))
