@@ -244,11 +244,12 @@ def test_the_shortcut_also_answers_for_itself_in_the_loss():
 
 def test_the_shortcuts_part_and_the_hidden_paths_make_up_the_logits():
     network, x = make_network().eval(), torch.rand(5, len(GENES))
-    torch.nn.init.normal_(network.shortcut.weight)
+    torch.nn.init.normal_(network.get_parameter("shortcut.weight"))
     logits, part = network.logits_and_shortcut(x)
     assert torch.equal(logits, network(x))
     torch.nn.init.zeros_(network.classify.weight)
     torch.nn.init.zeros_(network.classify.bias)
+    assert part is not None
     assert torch.allclose(network(x), part)
     assert make_network(shortcut=False).logits_and_shortcut(x)[1] is None
 
