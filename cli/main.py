@@ -9,6 +9,7 @@ from .convert import convert
 from .export import export
 from .group import ScnymGroup, underscored
 from .inspect import inspect
+from .markers import find_cell_type_markers
 from .predict import predict_cell_types
 from .train import train_tissue_independent
 from .verify import verify
@@ -46,5 +47,5 @@ def _scnym(
     del version
 
 
-for command in (convert, inspect, verify, export, train_tissue_independent, predict_cell_types):
+for command in (convert, inspect, verify, export, train_tissue_independent, predict_cell_types, find_cell_type_markers):
     app.command(name=command.__name__)(command)

@@ -12,6 +12,7 @@ from .config import load_config
 from .group import SWITCH_METAVAR
 
 DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
+MARKERS = "Markers"
 
 
 class Switch(enum.StrEnum):
@@ -246,3 +247,34 @@ Shortcut = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+LabelledCounts = Annotated[
+    Path | None,
+    typer.Option(
+        "--input_counts",
+        help="Labelled cells, such as those the model learnt from: a .zarr store, or raw counts in any form.",
+        rich_help_panel=DATA,
+    ),
+]
+LabelsOfCells = Annotated[
+    str | None,
+    typer.Option(
+        "--lower_group",
+        help="Column with the classes of the cells.",
+        show_default="the one the model learnt from",
+        rich_help_panel=DATA,
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes", help="Names of classes, separated by commas.", show_default="all", rich_help_panel=MARKERS
+    ),
+]
+L1Reg = Annotated[
+    float,
+    typer.Option("--l1_reg", help="Penalty of each count per 10,000 of an optimised input.", rich_help_panel=MARKERS),
+]
+NRestarts = Annotated[
+    int, typer.Option("--n_restarts", help="Optimised inputs of each class.", rich_help_panel=MARKERS)
+]
+NSteps = Annotated[int, typer.Option("--n_steps", help="Steps of the optimisation.", rich_help_panel=MARKERS)]

@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from scnym import Inspection, PredictionSummary, RunSummary, Store, VerifyReport
+    from scnym import Inspection, MarkerSummary, PredictionSummary, RunSummary, Store, VerifyReport
+    from scnym.results.deletion import Deletion
     from scnym.results.metrics import Metrics
     from scnym.runs.inspection import SourceInspection
 
 _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
+MAX_GENES_SHOWN = 8
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
@@ -146,6 +148,34 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     if summary.n_empty_cells:
         _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
     _say(f"predictions: {summary.folder / 'predictions.csv'}")
+
+
+def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
+    """Print the best genes of every class."""
+    if as_json:
+        _print_json(summary.to_json())
+        return
+    tested = bool(summary.deletions)
+    table = _table("class", *(("accuracy", "deleted", "at random") if tested else ()))
+    table.add_column("top genes", overflow="fold")
+    for name, genes in summary.top_genes.items():
+        figures = _accuracies(summary.deletions.get(name)) if tested else ()
+        table.add_row(Text(name), *figures, Text(" ".join(genes[:MAX_GENES_SHOWN])))
+    _STDOUT.print(table)
+    if tested:
+        _say(
+            "accuracy: share of the class's cells that are labelled right; deleted: without its best "
+            f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
+            "others that it expresses"
+        )
+    _say(f"markers: {summary.folder / 'markers.csv'}")
+
+
+def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
+    if deletion is None:
+        return ("", "", "")
+    found = (deletion.accuracy, deletion.accuracy_without_markers, deletion.accuracy_without_random)
+    return tuple(f"{accuracy:.3f}" for accuracy in found)
 
 
 def _metrics_table(metrics: "Metrics") -> Table:

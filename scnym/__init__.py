@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from scnym.base.errors import ScnymError, UserError
     from scnym.base.settings import (
         ConvertSettings,
+        MarkerSettings,
         NetworkSettings,
         PredictSettings,
         RunSettings,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scnym.model.snapshot import Snapshot
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
+    from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.single_run import RunSummary
     from scnym.runs.training import train_tissue_independent as train
@@ -31,6 +33,8 @@ _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
     "Inspection": "scnym.runs.inspection:Inspection",
+    "MarkerSettings": "scnym.base.settings:MarkerSettings",
+    "MarkerSummary": "scnym.runs.markers:MarkerSummary",
     "NetworkSettings": "scnym.base.settings:NetworkSettings",
     "PredictSettings": "scnym.base.settings:PredictSettings",
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
@@ -47,6 +51,7 @@ _HOMES = {
     "VerifyReport": "scnym.disk.verify:VerifyReport",
     "convert": "scnym.disk.ingest:convert",
     "export": "scnym.runs.export:export",
+    "find_markers": "scnym.runs.markers:find_markers",
     "gene_list": "scnym.feed.genes:gene_list",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
     "inspect": "scnym.runs.inspection:inspect",
@@ -62,6 +67,8 @@ __all__ = [
     "Batch",
     "ConvertSettings",
     "Inspection",
+    "MarkerSettings",
+    "MarkerSummary",
     "NetworkSettings",
     "PredictSettings",
     "PredictionSummary",
@@ -78,6 +85,7 @@ __all__ = [
     "VerifyReport",
     "convert",
     "export",
+    "find_markers",
     "gene_list",
     "in_order_stream",
     "inspect",

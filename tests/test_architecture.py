@@ -34,6 +34,11 @@ FROZEN_OPTIONS = {
         "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "
         "--model_path --out_path --overwrite --training_gene_names"
     ),
+    "find_cell_type_markers": (
+        "--classes --config --input_counts --input_genes --json --l1_reg --layer --library_size --lower_group "
+        "--max_memory --min_gene_coverage --model_path --n_restarts --n_steps --out_path --overwrite --seed "
+        "--training_gene_names --training_metadata"
+    ),
 }
 
 

@@ -240,6 +240,36 @@ class PredictSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarkerSettings:
+    """How the genes that carry each class are found."""
+
+    l1_reg: float = 1e-4
+    """Penalty of an optimised input, in nats for each count per 10,000."""
+    n_restarts: int = 10
+    """Optimised inputs of each class, each from other noise."""
+    n_steps: int = 200
+    """Steps of the optimisation."""
+    classes: str | None = None
+    """Names of the classes, separated by commas; None for all."""
+    label_column: str | None = None
+    """Column with the classes of the cells that are given; None for the one that the model learnt from."""
+    min_gene_coverage: float = 0.1
+    """Least share of the model's genes that the cells must have."""
+    memory_bytes: int = GIGABYTE // 2
+    """Most memory, in bytes, that inputs under way may take; more classes are done one lot after the other."""
+    seed: int = 0
+    """Decides the noise, and which cells are looked at."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.l1_reg < float("inf"), "l1_reg", self.l1_reg, "0 or more")
+        _require(1 <= self.n_restarts <= 10_000, "n_restarts", self.n_restarts, "1 to 10000")
+        _require(1 <= self.n_steps <= 10**6, "n_steps", self.n_steps, "1 to 1000000")
+        _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
+        _require(self.memory_bytes >= 10**7, "memory_bytes", self.memory_bytes, "10MB or more")
+        _seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything a training run is told, beside where its input and output are."""
 

@@ -57,11 +57,11 @@ class _CsrProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         (x_BG,), (gradient_BH,) = ctx.saved_tensors, gradients
-        return None, _transposed(x_BG) @ gradient_BH.contiguous()
+        return None, transposed(x_BG) @ gradient_BH.contiguous()
 
 
-def _transposed(x_BG: torch.Tensor) -> torch.Tensor:
-    """Give the transpose as CSR; scipy sorts it 20 times faster than torch."""
+def transposed(x_BG: torch.Tensor) -> torch.Tensor:
+    """Give the transpose of a CSR batch, as CSR; scipy sorts it 20 times faster than torch."""
     parts = (x_BG.values().numpy(), x_BG.col_indices().numpy(), x_BG.crow_indices().numpy())
     n_rows, n_columns = x_BG.shape
     flipped = sparse.csr_matrix(parts, shape=(n_rows, n_columns)).T.tocsr()
