@@ -28,13 +28,8 @@ if TYPE_CHECKING:
 _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
-<<<<<<< HEAD
 MAX_GENES_SHOWN = 8
 GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
-=======
-GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
-MAX_GENES_SHOWN = 8
->>>>>>> training
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:

@@ -294,6 +294,28 @@ def test_a_logistic_regression_on_the_same_folds_shows_what_the_network_adds(fin
         quick(baseline=True, split=SplitSettings(n_folds=0))
 
 
+def test_few_selection_cells_are_learned_from_once_they_have_judged_but_never_held_out_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, refitted = write_h5ad(tmp_path / "cells.h5ad", clustered_adata()), []
+    original = scnym.runs.learning.refit
+
+    def spied(network, stream, *arguments, **options):
+        refitted.append({row for batch in stream.epoch(0) for row in batch.rows.tolist()})
+        original(network, stream, *arguments, **options)
+
+    monkeypatch.setattr(scnym.runs.learning, "refit", spied)
+    few = train(path, tmp_path / "few", quick())
+    for result, rows in zip([*few.folds, few.final], refitted, strict=True):
+        assert rows == set(result.fold.train.tolist()) | set(result.fold.selection.tolist())
+        assert not rows & set(result.fold.held_out.tolist())
+    many = train(path, tmp_path / "many", quick(training=TrainSettings(n_epochs=6, refit_cells=299)))
+    assert len(refitted) == 4 + 3  # the folds have 200 cells to learn from, the final model 300
+    assert few.final.metrics.summary() == many.final.metrics.summary()
+    weights = [Snapshot.load(run.model_path).network.first.weight for run in (few, many)]
+    assert not torch.equal(*weights)
+
+
 def test_no_folds_trains_the_final_model_only(tmp_path: Path):
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
     summary = train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=0)))
