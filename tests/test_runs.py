@@ -231,7 +231,10 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
 
     monkeypatch.setattr(scnym.runs.single_run, "run_fold", spied)
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
-    train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
+    settings = quick(
+        stream=StreamSettings(batch_size=32, class_balance="uniform"), training=TrainSettings(n_epochs=6, refit_cells=0)
+    )
+    train(path, tmp_path / "out", settings)
     assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
 
 
