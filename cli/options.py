@@ -12,6 +12,7 @@ from .config import load_config
 from .group import SWITCH_METAVAR
 
 DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
+MARKERS = "Markers"
 
 
 class Switch(enum.StrEnum):
@@ -114,15 +115,44 @@ GenesToUse = Annotated[
     Path | None,
     typer.Option("--genes_to_use", help="Text file, one gene a line: use these only.", rich_help_panel=DATA),
 ]
+NTopGenes = Annotated[
+    int | None,
+    typer.Option(
+        "--n_top_genes",
+        help="Use so many genes only: those that vary most among the training cells of each fold.",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
+]
 StreamMemory = Annotated[
     str, typer.Option("--stream_memory", help="Memory cap of the stream, such as 1GB.", rich_help_panel=DATA)
 ]
 OutPath = Annotated[Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run that was interrupted, if one was.", rich_help_panel=OUTPUT),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
 NFolds = Annotated[
     int,
     typer.Option("--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT),
+]
+CvGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--cv_group",
+        help="Column with groups that folds keep whole, such as donors or data sets.",
+        rich_help_panel=SPLIT,
+    ),
+]
+Baseline = Annotated[
+    bool,
+    typer.Option(
+        "--baseline",
+        help="Train a logistic regression on the same folds too, to see what the network adds.",
+        rich_help_panel=SPLIT,
+    ),
 ]
 MinCellsPerClass = Annotated[
     int,
@@ -175,6 +205,26 @@ Optimizer = Annotated[
     ),
 ]
 WeightDecay = Annotated[float, typer.Option("--weight_decay", help="Weight decay.", rich_help_panel=TRAINING)]
+MixupAlpha = Annotated[
+    float,
+    typer.Option(
+        "--mixup_alpha",
+        help="Mix each cell with another of its batch, in shares that follow Beta(a, a); 0: not at all.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Device = Annotated[
+    settings.Device,
+    typer.Option("--device", help="Where to compute; auto: on a GPU if there is one.", rich_help_panel=TRAINING),
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint_every",
+        help="Write bare weights every so many epochs; the last two are kept. 0: never.",
+        rich_help_panel=TRAINING,
+    ),
+]
 BalanceClasses = Annotated[
     Switch | None,
     typer.Option(
@@ -206,7 +256,9 @@ MaxRepeat = Annotated[
 InitDropout = Annotated[
     float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
 ]
-NHidden = Annotated[int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)]
+NHidden = Annotated[
+    int, typer.Option("--n_hidden", help="Width of the hidden layers; 0: logistic regression.", rich_help_panel=NETWORK)
+]
 NLayers = Annotated[int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)]
 Residual = Annotated[
     Switch,
@@ -246,3 +298,34 @@ Shortcut = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+LabelledCounts = Annotated[
+    Path | None,
+    typer.Option(
+        "--input_counts",
+        help="Labelled cells, such as those the model learnt from: a .zarr store, or raw counts in any form.",
+        rich_help_panel=DATA,
+    ),
+]
+LabelsOfCells = Annotated[
+    str | None,
+    typer.Option(
+        "--lower_group",
+        help="Column with the classes of the cells.",
+        show_default="the one the model learnt from",
+        rich_help_panel=DATA,
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes", help="Names of classes, separated by commas.", show_default="all", rich_help_panel=MARKERS
+    ),
+]
+L1Reg = Annotated[
+    float,
+    typer.Option("--l1_reg", help="Penalty of each count per 10,000 of an optimised input.", rich_help_panel=MARKERS),
+]
+NRestarts = Annotated[
+    int, typer.Option("--n_restarts", help="Optimised inputs of each class.", rich_help_panel=MARKERS)
+]
+NSteps = Annotated[int, typer.Option("--n_steps", help="Steps of the optimisation.", rich_help_panel=MARKERS)]

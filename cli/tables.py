@@ -11,13 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from scnym import Comparison, Inspection, PredictionSummary, RunSummary, Store, TissueModels, VerifyReport
+    from scnym import (
+        Comparison,
+        Inspection,
+        MarkerSummary,
+        PredictionSummary,
+        RunSummary,
+        Store,
+        TissueModels,
+        VerifyReport,
+    )
+    from scnym.results.deletion import Deletion
     from scnym.results.metrics import Metrics
     from scnym.runs.inspection import SourceInspection
 
 _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
+GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
+MAX_GENES_SHOWN = 8
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
@@ -128,6 +140,14 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
     if judged.calibration_error_uncalibrated is not None:
         before = judged.calibration_error_uncalibrated
         _say(f"calibration error {judged.calibration_error:.3f}, before temperature scaling {before:.3f}")
+    if summary.baseline is not None:
+        gains = summary.baseline.to_json(summary.folds)["network_adds"]
+        theirs = summary.baseline.held_out
+        _say(
+            f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells"
+        )
+        said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
+        _say(f"what the network adds: {'   '.join(said)}")
     _say(f"report: {summary.folder / 'report.html'}")
     _say(f"model:  {summary.model_path}")
 
@@ -191,6 +211,34 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     if summary.n_empty_cells:
         _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
     _say(f"predictions: {summary.folder / 'predictions.csv'}")
+
+
+def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
+    """Print the best genes of every class."""
+    if as_json:
+        _print_json(summary.to_json())
+        return
+    tested = bool(summary.deletions)
+    table = _table("class", *(("accuracy", "deleted", "at random") if tested else ()))
+    table.add_column("top genes", overflow="fold")
+    for name, genes in summary.top_genes.items():
+        figures = _accuracies(summary.deletions.get(name)) if tested else ()
+        table.add_row(Text(name), *figures, Text(" ".join(genes[:MAX_GENES_SHOWN])))
+    _STDOUT.print(table)
+    if tested:
+        _say(
+            "accuracy: share of the class's cells that are labelled right; deleted: without its best "
+            f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
+            "others that it expresses"
+        )
+    _say(f"markers: {summary.folder / 'markers.csv'}")
+
+
+def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
+    if deletion is None:
+        return ("", "", "")
+    found = (deletion.accuracy, deletion.accuracy_without_markers, deletion.accuracy_without_random)
+    return tuple(f"{accuracy:.3f}" for accuracy in found)
 
 
 def _metrics_table(metrics: "Metrics") -> Table:

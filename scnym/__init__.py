@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from scnym.base.errors import ScnymError, UserError
     from scnym.base.settings import (
         ConvertSettings,
+        MarkerSettings,
         NetworkSettings,
         PredictSettings,
         RunSettings,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scnym.model.snapshot import Snapshot
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
+    from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.single_run import RunSummary
     from scnym.runs.tissue_comparison import Comparison, compare
@@ -35,6 +37,8 @@ _HOMES = {
     "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
     "Inspection": "scnym.runs.inspection:Inspection",
+    "MarkerSettings": "scnym.base.settings:MarkerSettings",
+    "MarkerSummary": "scnym.runs.markers:MarkerSummary",
     "NetworkSettings": "scnym.base.settings:NetworkSettings",
     "PredictSettings": "scnym.base.settings:PredictSettings",
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
@@ -53,6 +57,7 @@ _HOMES = {
     "compare": "scnym.runs.tissue_comparison:compare",
     "convert": "scnym.disk.ingest:convert",
     "export": "scnym.runs.export:export",
+    "find_markers": "scnym.runs.markers:find_markers",
     "gene_list": "scnym.feed.genes:gene_list",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
     "inspect": "scnym.runs.inspection:inspect",
@@ -71,6 +76,8 @@ __all__ = [
     "Comparison",
     "ConvertSettings",
     "Inspection",
+    "MarkerSettings",
+    "MarkerSummary",
     "NetworkSettings",
     "PredictSettings",
     "PredictionSummary",
@@ -89,6 +96,7 @@ __all__ = [
     "compare",
     "convert",
     "export",
+    "find_markers",
     "gene_list",
     "in_order_stream",
     "inspect",

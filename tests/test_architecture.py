@@ -27,17 +27,20 @@ FROZEN_OPTIONS = {
     "compare": "--json",
     **dict.fromkeys(
         ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
-        (
-            "--balance_classes --batch_size --class_balance --config --genes_to_use --init_dropout --input_counts "
-            "--input_genes --json --layer --library_size --lower_group --max_memory --max_repeat --min_cells_per_class "
-            "--n_epochs --n_folds --n_hidden --n_layers --normalize_to --optimizer --out_path --overwrite --patience "
-            "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group "
-            "--weight_decay"
-        ),
+        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --cv_group --device "
+        "--genes_to_use --init_dropout --input_counts --input_genes --json --layer --library_size --lower_group "
+        "--max_memory --max_repeat --min_cells_per_class --mixup_alpha --n_epochs --n_folds --n_hidden --n_layers "
+        "--n_top_genes --normalize_to --optimizer --out_path --overwrite --patience --residual --resume --scale_input "
+        "--seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay",
     ),
     "predict_cell_types": (
         "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "
         "--model_path --out_path --overwrite --training_gene_names"
+    ),
+    "find_cell_type_markers": (
+        "--classes --config --input_counts --input_genes --json --l1_reg --layer --library_size --lower_group "
+        "--max_memory --min_gene_coverage --model_path --n_restarts --n_steps --out_path --overwrite --seed "
+        "--training_gene_names --training_metadata"
     ),
 }
 

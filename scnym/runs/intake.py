@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import DataError, MissingInputError
+from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
@@ -144,6 +144,26 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     codes_C = pd.Categorical(names, categories=classes).codes.astype(np.int64)
     n_unlabelled = int(names.isna().sum())
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
+
+
+def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Path) -> np.ndarray:
+    """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
+
+    Raises
+    ------
+    DataError
+        If the column is not there, or a labelled cell has no group.
+    """
+    _require_column(obs, column, where, "--cv_group")
+    names = obs[column].map(label_text).astype(object)
+    lost = names.index[names.isna() & (codes_C != UNLABELLED)]
+    if len(lost):
+        raise DataError(
+            f"{len(lost):,} labelled cells have no group in column {column!r}: {examples(lost)}",
+            where=where,
+            way_out="give them one, or take their label away to leave them out",
+        )
+    return names.fillna("").to_numpy(dtype=str)
 
 
 def context_of(obs: pd.DataFrame, column: str) -> Context | None:

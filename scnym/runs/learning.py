@@ -3,8 +3,10 @@
 C cells of the store, K classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +22,14 @@ from scnym.disk.store import Store
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.forward import all_logits
+from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Card, Snapshot
-from scnym.model.trainer import TrainingResult, fit_input_scale, train
+from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure
+from scnym.runs.checkpoints import Checkpoints, State
 from scnym.runs.families import Family
 from scnym.runs.folder import (
     BEST_WEIGHTS,
@@ -82,6 +86,8 @@ class FoldResult:
     """What one fold, or the final model, gave."""
 
     fold: Fold
+    n_genes: int
+    """Genes that the network reads."""
     training: TrainingResult
     metrics: Metrics
     """On held-out cells; for the final model on its selection cells."""
@@ -95,20 +101,108 @@ class FoldResult:
         """Calibrated probabilities of the judged cells."""
         return probabilities_of(self.logits_CK, self.training.temperature)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give all from which the result can be had again, as tensors and plain values."""
+        return {
+            "n_genes": self.n_genes,
+            "best_epoch": self.training.best_epoch,
+            "temperature": self.training.temperature,
+            "log": [asdict(record) for record in self.training.log],
+            "rows": torch.from_numpy(self.judged_rows),
+            "logits": self.logits_CK,
+        }
 
-def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress) -> FoldResult:
-    """Train on one fold's cells, judge the result, write the fold's folder."""
-    target = folder / fold.name
-    target.mkdir()
-    with torch.random.fork_rng(devices=[]):
+
+def run_fold(
+    job: Job, fold: Fold, number: int, folder: Path, checkpoints: Checkpoints, progress: Progress
+) -> FoldResult:
+    """Train on one fold's cells, judge the result, write the fold's folder; or give what was given before.
+
+    Parameters
+    ----------
+    job, fold
+        What to learn, and from which cells.
+    number
+        Position of the fold, which decides its random numbers with the seed.
+    folder
+        Where the fold's folder is made.
+    checkpoints
+        What an interrupted run left, and where this one leaves its own.
+    progress
+        Where to report cells done.
+    """
+    finished = checkpoints.finished(fold.name)
+    if finished is not None:
+        return _restored(job, fold, finished)
+    target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
+    if earlier is None:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+    job, variances_G = with_top_genes(job, fold)
+    with _seeded(job, number):
+        network = _new_network(job, variances_G)
+        after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
+        trained = _train_fold(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
+    result = _judged(job, fold, network, trained)
+    _write_fold(job, result, network, target)
+    checkpoints.finish(fold.name, result.state_dict())
+    return result
+
+
+def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, progress: Progress) -> FoldResult:
+    """Train a logistic regression on the cells of a fold and judge it on those held out; no file is written."""
+    name = f"{fold.name}.baseline"
+    finished = checkpoints.finished(name)
+    if finished is not None:
+        return _restored(job, fold, finished)
+    job, variances_G = with_top_genes(_baseline_of(job), fold)
+    with _seeded(job, number):
+        network = _new_network(job, variances_G)
+        after_epoch = partial(_keep, name, checkpoints)
+        earlier = checkpoints.unfinished(name)
+        trained = _train_fold(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
+    result = _judged(job, fold, network, trained)
+    checkpoints.finish(name, result.state_dict())
+    return result
+
+
+def _baseline_of(job: Job) -> Job:
+    """Give the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
+    settings = job.settings
+    network = replace(settings.network, n_hidden=0, shortcut=True)
+    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0)
+    return replace(job, settings=replace(settings, network=network, training=training))
+
+
+@contextmanager
+def _seeded(job: Job, number: int) -> Iterator[None]:
+    """Draw the random numbers of a fold while the block runs; the caller's are untouched."""
+    with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
-        network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
-        trained = _train_fold(job, fold, network, target, progress)
+        yield
+
+
+def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
+    network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
+    if job.settings.network.scale_input:
+        fit_input_scale(network, variances_G)
+    return network
+
+
+def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
     judged = fold.held_out if len(fold.held_out) else fold.selection
     rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
-    result = FoldResult(fold, trained, judge(job, rows, logits_CK, trained.temperature), rows, logits_CK)
-    _write_fold(job, result, network, target)
-    return result
+    metrics = judge(job, rows, logits_CK, trained.temperature)
+    return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
+
+
+def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
+    """Give the result whose state this is."""
+    log = [EpochRecord(**record) for record in state["log"]]
+    training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
+    rows, logits_CK = state["rows"].numpy(), state["logits"]
+    metrics = judge(job, rows, logits_CK, training.temperature)
+    return FoldResult(fold, state["n_genes"], training, metrics, rows, logits_CK)
 
 
 def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: float) -> Metrics:
@@ -121,22 +215,44 @@ def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: floa
     )
 
 
-def _train_fold(job: Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
-    """Train in place; no row outside `fold.train` is drawn, counted for balance, or used for scaling."""
-    settings = job.settings
+def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
+    """Give the job on the genes that this fold's network reads, and their variances, shape (G,).
+
+    One pass over the fold's training cells and no others; none where nothing asks for it, the variances being empty.
+    """
+    n_genes = job.settings.n_top_genes
+    if n_genes is None and not job.settings.network.scale_input:
+        return job, np.empty(0)
+    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"))
+    if n_genes is None:
+        return job, variances_G
+    chosen = most_variable(variances_G, n_genes)
+    return replace(job, genes=[job.genes[position] for position in chosen]), variances_G[chosen]
+
+
+def _train_fold(
+    job: Job,
+    fold: Fold,
+    network: CellTypeNetwork,
+    title: str,
+    after_epoch: Callable[[Course], None],
+    earlier: State | None,
+    progress: Progress,
+) -> TrainingResult:
+    """Train in place; no row outside `fold.train` is drawn or counted for balance."""
+    settings = job.settings.training
     training = balanced_stream(job, fold)
-    if settings.network.scale_input:
-        fit_input_scale(network, _in_order(job, fold.train, layout="csr"))
-    n_draws = settings.training.epochs_for(training.plan.n_batches) * training.plan.n_draws
-    with progress.task(f"train {fold.name}", total=n_draws, unit="cells") as task:
+    n_draws = settings.epochs_for(training.plan.n_batches) * training.plan.n_draws
+    with progress.task(title, total=n_draws, unit="cells") as task:
         return train(
             network,
             training,
             _in_order(job, fold.selection),
-            settings.training,
+            settings,
             device=job.device,
             task=task,
-            after_epoch=partial(_checkpoint, network, settings.training.checkpoint_every, target),
+            after_epoch=after_epoch,
+            earlier=earlier,
         )
 
 
@@ -151,7 +267,7 @@ def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
         job.settings.stream,
         conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout_for(job.store),
+        layout=_layout(job),
     )
 
 
@@ -164,14 +280,28 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.labels.codes_C,
         conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout or layout_for(job.store),
+        layout=layout or _layout(job),
     )
 
 
-def _checkpoint(network: CellTypeNetwork, every: int, folder: Path, epoch: int) -> None:
-    if every and epoch % every == 0:
-        save_weights(folder / CHECKPOINT_NAME.format(epoch), network)
+def _layout(job: Job) -> Layout:
+    """Give the faster layout that the device takes; Apple's GPUs take dense batches only."""
+    return "dense" if job.device.type == "mps" else layout_for(job.store)
+
+
+def _after_epoch(
+    job: Job, name: str, network: CellTypeNetwork, folder: Path, checkpoints: Checkpoints, course: Course
+) -> None:
+    """Write periodic weights, and what an interrupted run goes on from."""
+    every = job.settings.training.checkpoint_every
+    if every and course.epoch % every == 0:
+        save_weights(folder / CHECKPOINT_NAME.format(course.epoch), network)
         drop_old_checkpoints(folder)
+    _keep(name, checkpoints, course)
+
+
+def _keep(name: str, checkpoints: Checkpoints, course: Course) -> None:
+    checkpoints.keep(name, course.state_dict)
 
 
 def _write_fold(job: Job, result: FoldResult, network: CellTypeNetwork, folder: Path) -> None:
@@ -210,14 +340,19 @@ def _card(job: Job, result: FoldResult) -> Card:
 def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
     fold = result.fold
     return {
-        "settings": asdict(job.settings),
+        "settings": job.settings.of_result(),
         "cells": {"train": len(fold.train), "selection": len(fold.selection), "held_out": len(fold.held_out)},
+        "split": {
+            "held_out_by": "cell" if job.settings.split.group_column is None else "group",
+            "selection_by": fold.selection_by,
+        },
         "n_genes": len(job.genes),
         "family": job.family,
         "tissue": job.tissue,
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,
+        "device": str(job.device),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "zarr")},
     }

@@ -1,34 +1,30 @@
 """A model for each tissue: which tissues can have one, their training one after the other, and the table of all.
 
-What is finished stays finished: each tissue's folder is written aside and renamed by itself, and a run that was
-interrupted goes on with the tissues that are missing.
+What is finished stays finished: a run that was interrupted goes on in the middle of a tissue's fold, and does nothing
+again for the tissues before it.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from scnym.base.errors import MAX_EXAMPLES, DataError, SettingsError, UserError, examples
+from scnym.base.errors import MAX_EXAMPLES, DataError, UserError
 from scnym.base.progress import Progress
-from scnym.disk.aside import RESULT, aside, resumable
-from scnym.feed.plan import digest
+from scnym.disk.aside import RESULT
+from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import REPORT_FILE, SKIPPED, TISSUES_FILE, TRAINED, folder_names
-from scnym.runs.folder import METRICS_FILE, flat, is_run, without_nan, write_json, write_table
+from scnym.runs.folder import METRICS_FILE, SUMMARY_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import Context
 from scnym.runs.learning import Job
 from scnym.runs.report import write_index
-from scnym.runs.single_run import run_all
+from scnym.runs.resumption import STATES, attempt
+from scnym.runs.single_run import identity_of, run_all
 
-IDENTITY_FILE = "identity.json"
-"""Beside unfinished work: what decides its result."""
-NOT_COMPARED = ("overwrite", "convert")
-"""Settings that do not change what is learnt from a store."""
 COLUMNS = (
     *("tissue", "folder", "n_cells", "n_classes", "status", "reason"),
     *("accuracy", "accuracy_sd", "macro_f1", "macro_f1_sd"),
@@ -61,11 +57,6 @@ class TissueModels:
     def to_json(self) -> dict[str, Any]:
         """Give the table as plain values."""
         return {"family": "specific", "tissues": without_nan(self.table)}
-
-
-def is_tissues_run(path: Path) -> bool:
-    """Whether a path is a folder that a finished run of the specific family has written."""
-    return (path / TISSUES_FILE).is_file()
 
 
 def plan_tissues(
@@ -132,42 +123,54 @@ def _plan(
     return TissuePlan(tissue, folder, own, folds, "")
 
 
-def train_tissues(plans: Sequence[TissuePlan], target: Path, progress: Progress) -> TissueModels:
-    """Train the models that are not finished yet, and write the table of all.
+def train_tissues(job: Job, plans: Sequence[TissuePlan], target: Path, progress: Progress) -> TissueModels:
+    """Train the models, or those that an interrupted run has not finished, and write the table of all.
+
+    Parameters
+    ----------
+    job
+        The labels of all cells.
+    plans
+        What is to be done about each tissue.
+    target
+        Folder of the family.
+    progress
+        Where to report cells done.
 
     Raises
     ------
-    SettingsError
-        If unfinished work of other settings or other data is there.
+    OutputExistsError, SettingsError
+        As in `attempt`.
     """
-    job = plans[0].job
-    with resumable(
-        target, overwrite=job.settings.overwrite, is_replaceable=is_tissues_run, worth_keeping=_has_models
-    ) as work:
-        _take_up(work, _identity(plans), target, overwrite=job.settings.overwrite)
-        folder = work / RESULT
-        to_train = [plan for plan in plans if not plan.reason]
+    settings, to_train = job.settings, [plan for plan in plans if not plan.reason]
+    with attempt(target, _identity(job, to_train), resume=settings.resume, overwrite=settings.overwrite) as folder:
         for number, plan in enumerate(to_train, start=1):
-            _train(plan, folder, target, f"{number} of {len(to_train)}", progress)
-        table = pd.DataFrame([_row(plan, folder / plan.folder) for plan in plans], columns=list(COLUMNS))
-        write_table(folder / TISSUES_FILE, table)
-        write_index(folder / REPORT_FILE, without_nan(table), job.settings.tissue_column)
-    return TissueModels(target, table)
+            progress.say(f"{_in_words(plan)}, {number} of {len(to_train)}")
+            own = folder / RESULT / plan.folder
+            own.mkdir(exist_ok=True)
+            run_all(
+                plan.job, plan.folds, own, target / plan.folder, Checkpoints(folder / STATES / plan.folder), progress
+            )
+        table = pd.DataFrame([_row(plan, folder / RESULT / plan.folder) for plan in plans], columns=list(COLUMNS))
+        models = TissueModels(target, table)
+        write_table(folder / RESULT / TISSUES_FILE, table)
+        write_json(folder / RESULT / SUMMARY_FILE, models.to_json())
+        write_index(folder / RESULT / REPORT_FILE, without_nan(table), settings.tissue_column)
+    return models
 
 
-def _train(plan: TissuePlan, folder: Path, target: Path, count: str, progress: Progress) -> None:
-    labels = plan.job.labels
-    head = f"{plan.job.settings.tissue_column} {plan.tissue!r} ({count})"
-    if is_run(folder / plan.folder):
-        progress.say(f"{head}: finished before")
-        return
-    progress.say(f"{head}: {int((labels.codes_C >= 0).sum()):,} cells, {len(labels.classes):,} classes")
-    with aside(folder / plan.folder, overwrite=False, is_replaceable=is_run) as own:
-        run_all(plan.job, plan.folds, own, target / plan.folder, progress)
+def _identity(job: Job, plans: Sequence[TissuePlan]) -> dict[str, Any]:
+    """Give all that decides the result; the folds of each tissue tell its cells."""
+    folds = [fold for plan in plans for fold in plan.folds]
+    return {**identity_of(job, folds), "family": "specific", "tissues": [plan.tissue for plan in plans]}
+
+
+def _in_words(plan: TissuePlan) -> str:
+    column, labels = plan.job.settings.tissue_column, plan.job.labels
+    return f"{column} {plan.tissue!r}: {int((labels.codes_C >= 0).sum()):,} cells of {len(labels.classes):,} classes"
 
 
 def _row(plan: TissuePlan, folder: Path) -> dict[str, Any]:
-    """Give a tissue's row of the table; its figures are read, because an earlier run may have made them."""
     codes_C, classes = plan.job.labels.codes_C, plan.job.labels.classes
     row = {"tissue": plan.tissue, "n_cells": int((codes_C >= 0).sum()), "n_classes": len(classes)}
     if plan.reason:
@@ -176,38 +179,3 @@ def _row(plan: TissuePlan, folder: Path) -> dict[str, Any]:
     figures = {f"{name}{end}": spread[name][part] for name in ("accuracy", "macro_f1") if spread
                for end, part in (("", "mean"), ("_sd", "sd"))}  # fmt: skip
     return {**row, "folder": plan.folder, "status": TRAINED, "reason": "", **figures}
-
-
-def _has_models(work: Path) -> bool:
-    return any(is_run(folder) for folder in (work / RESULT).glob("*"))
-
-
-def _identity(plans: Sequence[TissuePlan]) -> dict[str, Any]:
-    """Give all that decides what the models become, as plain values."""
-    job = plans[0].job
-    settings = {name: value for name, value in asdict(job.settings).items() if name not in NOT_COMPARED}
-    return {
-        **flat(settings),
-        "counts": job.store.content_hash,
-        "genes": list(job.genes),
-        "tissues": [plan.tissue for plan in plans],
-        "classes": [list(plan.job.labels.classes) for plan in plans],
-        "labels": [digest(plan.job.labels.codes_C) for plan in plans],
-    }
-
-
-def _take_up(work: Path, identity: dict[str, Any], target: Path, *, overwrite: bool) -> None:
-    """Keep what an interrupted run of the same identity left; refuse to mix it with another, or remove it."""
-    path = work / IDENTITY_FILE
-    theirs = json.loads(path.read_bytes()) if path.is_file() else identity
-    different = [name for name in {**identity, **theirs} if identity.get(name) != theirs.get(name)]
-    if different and _has_models(work) and not overwrite:
-        raise SettingsError(
-            f"an unfinished run is there, with other {examples(different)}",
-            where=target,
-            way_out="give what it was given, to go on with it, or --overwrite, to begin anew",
-        )
-    if different:
-        shutil.rmtree(work / RESULT, ignore_errors=True)
-    (work / RESULT).mkdir(exist_ok=True)
-    write_json(path, identity)

@@ -2,25 +2,38 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
-from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.aside import RESULT
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
+from scnym.model.device import choose_device
+from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import FOLDERS
-from scnym.runs.folder import is_run
-from scnym.runs.folds import Fold, make_folds
-from scnym.runs.intake import CellLabels, Context, annotated, context_of, labels_of, open_input, require_context
+from scnym.runs.folds import Fold, classes_of_one_group, make_folds
+from scnym.runs.intake import (
+    UNLABELLED,
+    CellLabels,
+    Context,
+    annotated,
+    context_of,
+    groups_of,
+    labels_of,
+    open_input,
+    require_context,
+)
 from scnym.runs.learning import Job, balanced_stream
-from scnym.runs.single_run import RunSummary, run_all
-from scnym.runs.tissue_models import TissueModels, is_tissues_run, plan_tissues, train_tissues
+from scnym.runs.resumption import STATES, attempt, require_startable
+from scnym.runs.single_run import RunSummary, identity_of, run_all
+from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
 
 HIGH_AMPLIFICATION = 3.0
 """Values decoded per value used, above which the user is told how to bring the classes together."""
@@ -49,12 +62,14 @@ def train_tissue_independent(
     Raises
     ------
     UserError
-        If input, labels or settings make no sense, before any training; or if the output exists.
+        If input, labels or settings make no sense, before any training; if the output exists, finished or not, and
+        nothing says what to do with it.
     """
     settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["independent"]
-    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
-    return _train_into(target, _prepare(Path(input_counts), Path(out_path), settings, progress), progress)
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
+    return _train_into(target, job, split(job, Path(input_counts), progress), progress)
 
 
 def train_tissue_dependent(
@@ -80,7 +95,7 @@ def train_tissue_dependent(
     """
     settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["dependent"]
-    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(Path(input_counts), Path(out_path), settings, progress)
     context = _of_known_tissue(job, Path(input_counts), progress)
     labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
@@ -91,7 +106,8 @@ def train_tissue_dependent(
             where="--upper_group",
             way_out="train without it, with scnym train_tissue_independent, or name another column",
         )
-    return _train_into(target, replace(job, labels=labels, context=context, family="dependent"), progress)
+    job = replace(job, labels=labels, context=context, family="dependent")
+    return _train_into(target, job, split(job, Path(input_counts), progress), progress)
 
 
 def train_tissue_specific(
@@ -118,14 +134,16 @@ def train_tissue_specific(
     """
     settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["specific"]
-    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_tissues_run)
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(Path(input_counts), Path(out_path), settings, progress)
     context = _of_known_tissue(job, Path(input_counts), progress)
-    return train_tissues(plan_tissues(job, context, _split, progress), target, progress)
+    plans = plan_tissues(job, context, partial(split, where=Path(input_counts), progress=progress), progress)
+    return train_tissues(job, plans, target, progress)
 
 
 def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
     """Check everything that can be wrong before work starts."""
+    device = choose_device(settings.device)
     metadata = settings.training_metadata and Path(settings.training_metadata)
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
@@ -138,7 +156,7 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
     context = context_of(obs, settings.tissue_column)
-    return Job(store, labels, genes, obs, settings, torch.device("cpu"), context=context)
+    return Job(store, labels, genes, obs, settings, device, context=context)
 
 
 def _of_known_tissue(job: Job, input_counts: Path, progress: Progress) -> Context:
@@ -151,16 +169,38 @@ def _of_known_tissue(job: Job, input_counts: Path, progress: Progress) -> Contex
     return context
 
 
-def _split(job: Job) -> list[Fold]:
-    return make_folds(job.labels.codes_C, job.labels.classes, job.settings.split)
-
-
-def _train_into(target: Path, job: Job, progress: Progress) -> RunSummary:
+def _train_into(target: Path, job: Job, folds: Sequence[Fold], progress: Progress) -> RunSummary:
     """Cross-validate and train the final model of one job; the folder appears when all of it is finished."""
-    folds = _split(job)
-    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, job.settings.label_column, progress)
-    with aside(target, overwrite=job.settings.overwrite, is_replaceable=is_run) as folder:
-        return run_all(job, folds, folder, target, progress)
+    settings = job.settings
+    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
+    with attempt(target, identity_of(job, folds), resume=settings.resume, overwrite=settings.overwrite) as folder:
+        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
+
+
+def split(job: Job, where: Path, progress: Progress) -> list[Fold]:
+    """Make the folds, and say what whole groups mean for them."""
+    labels, settings = job.labels, job.settings.split
+    if settings.group_column is None:
+        return make_folds(labels.codes_C, labels.classes, settings)
+    groups_C = groups_of(job.obs, settings.group_column, labels.codes_C, where)
+    folds = make_folds(labels.codes_C, labels.classes, settings, groups_C)
+    lonely = classes_of_one_group(labels.codes_C, labels.classes, groups_C)
+    if lonely:
+        progress.say(
+            f"classes that live in one {settings.group_column} only, and are unknown where that is held out: "
+            f"{examples(lonely)}"
+        )
+    n_groups = len(np.unique(groups_C[labels.codes_C != UNLABELLED]))
+    progress.say(f"{n_groups:,} groups ({settings.group_column}) are kept whole; {_how_selected(folds)}")
+    return folds
+
+
+def _how_selected(folds: Sequence[Fold]) -> str:
+    by_cell = [fold.name for fold in folds if fold.selection_by == "cell"]
+    if not by_cell:
+        return "selection cells are set aside by whole groups"
+    where = "" if len(by_cell) == len(folds) else f" in {', '.join(by_cell)}"
+    return f"selection cells are set aside by cell{where}, where whole groups would be too few"
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:

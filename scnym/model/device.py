@@ -1,0 +1,40 @@
+"""Where to compute."""
+
+import torch
+
+from scnym.base.errors import SettingsError
+from scnym.base.settings import Device
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """Give the device of a name; `auto` is the fastest that is there.
+
+    Raises
+    ------
+    SettingsError
+        If it is not there, with those that are.
+    """
+    found = devices_there()
+    if wanted == "auto":
+        return torch.device(found[-1])
+    if wanted not in found:
+        raise SettingsError(
+            f"{wanted!r} is not there on this machine",
+            where="--device",
+            way_out=f"give {' or '.join(['auto', *found])}",
+        )
+    return torch.device(wanted)
+
+
+def devices_there() -> list[str]:
+    """Name the devices of this machine, the fastest last."""
+    there = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
+    return [name for name, is_there in there.items() if is_there]
+
+
+def moved(x_BG: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Bring a batch to a device. A CSR batch travels as it is, and is made dense there: the way is the bottleneck."""
+    if device.type == "cpu":
+        return x_BG
+    there_BG = x_BG.to(device)
+    return there_BG.to_dense() if there_BG.layout == torch.sparse_csr else there_BG
