@@ -234,6 +234,27 @@ def test_the_reports_name_their_family_and_show_each_tissue(finished: Path):
     assert 'href="north/report.html"' in pages["tissues"]
 
 
+def test_groups_are_kept_whole_and_a_baseline_is_beside_it_in_every_family(tmp_path: Path):
+    adata = two_tissues(120)
+    adata.obs["donor"] = [f"donor {k % 6}" for k in range(120)]
+    cells = write_h5ad(tmp_path / "cells.h5ad", adata)
+    settings = quick(
+        split=SplitSettings(n_folds=2, group_column="donor"), training=TrainSettings(n_epochs=1), baseline=True
+    )
+    for job in (train, train_tissue_dependent, train_tissue_specific):
+        job(cells, tmp_path / "out", settings)
+    for run in ("tissue_independent", "tissue_dependent", "tissues/south"):
+        folder = tmp_path / "out" / run
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["baseline"]["held_out"]["n_cells"] == metrics["held_out"]["n_cells"]
+        assert "ogistic regression" in (folder / "report.html").read_text()
+        donors = [
+            {adata.obs["donor"][cell] for cell in pd.read_csv(folder / "fold00" / f"{part}_idx.csv")["cell_id"]}
+            for part in ("train", "val")
+        ]
+        assert not donors[0] & donors[1]
+
+
 # The specific family
 
 
