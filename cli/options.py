@@ -12,6 +12,7 @@ from .config import load_config
 from .group import SWITCH_METAVAR
 
 DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
+PREDICTION = "Prediction"
 
 
 class Switch(enum.StrEnum):
@@ -132,7 +133,10 @@ Seed = Annotated[int, typer.Option("--seed", help="Decides everything random.", 
 ModelPath = Annotated[
     Path,
     typer.Option(
-        "--model_path", help="The model.safetensors of a training run, or a .pkl of bare weights.", rich_help_panel=DATA
+        "--model_path",
+        help="A model.safetensors, the folder of a training run (for tissue-specific models that of all of them), or a "
+        ".pkl of bare weights.",
+        rich_help_panel=DATA,
     ),
 ]
 TrainingGeneNames = Annotated[
@@ -150,6 +154,62 @@ MinGeneCoverage = Annotated[
         help="Least share of the model's genes that the data must have.",
         rich_help_panel=DATA,
     ),
+]
+UpperGroupOfNewCells = Annotated[
+    str | None,
+    typer.Option(
+        "--upper_group",
+        help="Column of the new cells with their tissues, for models that depend on them.",
+        show_default="the model's own",
+        rich_help_panel=DATA,
+    ),
+]
+UnknownTissue = Annotated[
+    settings.UnknownTissue,
+    typer.Option(
+        "--unknown_tissue",
+        help="Cells of a tissue that the model does not know: an error, or zero, as if of none. Of tissue-specific "
+        "models, such cells get the label Unknown.",
+        rich_help_panel=DATA,
+    ),
+]
+MinConfidence = Annotated[
+    float,
+    typer.Option("--min_confidence", help="Call cells that are less sure Unknown.", rich_help_panel=PREDICTION),
+]
+SmoothK = Annotated[
+    int,
+    typer.Option(
+        "--smooth_k",
+        help="Give each cell the label that most of itself and its so many nearest neighbours have; 0: its own.",
+        rich_help_panel=PREDICTION,
+    ),
+]
+VoteBy = Annotated[
+    str | None,
+    typer.Option(
+        "--vote_by",
+        help="Column of the new cells with clusters: all cells of one get the label that most of them have.",
+        rich_help_panel=PREDICTION,
+    ),
+]
+Probabilities = Annotated[
+    settings.Probabilities,
+    typer.Option(
+        "--probabilities",
+        help="How the probabilities of all classes are written: as AnnData (zarr), as text (csv), or not (none).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Embedding = Annotated[
+    bool, typer.Option("--embedding", help="Write the network's last hidden layer too.", rich_help_panel=OUTPUT)
+]
+WriteH5ad = Annotated[
+    bool, typer.Option("--write_h5ad", help="Write the cells with their labels as an h5ad.", rich_help_panel=OUTPUT)
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="Where the network computes: auto, cpu, cuda or mps.", rich_help_panel=TRAINING),
 ]
 BatchSize = Annotated[int, typer.Option("--batch_size", help="Cells per batch.", rich_help_panel=TRAINING)]
 NEpochs = Annotated[

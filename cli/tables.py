@@ -145,6 +145,10 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     )
     if summary.n_empty_cells:
         _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
+    if summary.n_unknown:
+        _say(f"{summary.n_unknown:,} of {summary.n_cells:,} cells are given no label (Unknown)")
+    for line in summary.warnings:
+        _say(line)
     _say(f"predictions: {summary.folder / 'predictions.csv'}")
 
 

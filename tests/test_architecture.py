@@ -31,8 +31,9 @@ FROZEN_OPTIONS = {
         "--residual --scale_input --seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay"
     ),
     "predict_cell_types": (
-        "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "
-        "--model_path --out_path --overwrite --training_gene_names"
+        "--batch_size --config --csv_orientation --device --embedding --input_counts --input_genes --json --layer "
+        "--library_size --max_memory --min_confidence --min_gene_coverage --model_path --out_path --overwrite "
+        "--probabilities --seed --smooth_k --training_gene_names --unknown_tissue --upper_group --vote_by --write_h5ad"
     ),
 }
 

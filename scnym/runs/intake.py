@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.progress import Progress
@@ -13,7 +14,7 @@ from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.formats.sniff import is_store
-from scnym.disk.gather import gather, path_state
+from scnym.disk.gather import IN_MEMORY, gather, path_state
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
 
@@ -35,27 +36,28 @@ class CellLabels:
     """Cells of classes that are too small, left out."""
 
 
-def open_input(path: Path, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
-    """Open a store, or convert a raw file into the cache below `out_path` and open that.
+def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
+    """Open a store, or convert a raw input into the cache below `out_path` and open that.
 
-    A raw file that has not changed since is not converted again.
+    A raw file that has not changed since, or an AnnData that holds the same, is not converted again.
 
     Raises
     ------
     UserError
         If the file is not there or cannot be converted.
     """
-    if not path.exists():
+    path = Path(IN_MEMORY if isinstance(given, AnnData) else given)
+    if not isinstance(given, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
-    if is_store(path):
+    if not isinstance(given, AnnData) and is_store(path):
         return Store(path)
     settings = replace(settings, overwrite=False)
     lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
-    state = [(one.path, one.fingerprint()) for one in gather([path]).inputs]
+    state = [(one.path, one.fingerprint()) for one in gather([given]).inputs]
     key = repr((state, lists, settings))
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
     if not cached.exists():
-        convert([path], cached, settings, progress=progress)
+        convert([given], cached, settings, progress=progress)
     return Store(cached)
 
 
@@ -93,7 +95,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
             where=where,
             way_out=f"if the input had one of this name, it is now {column}_input: give that to --lower_group",
         )
-    names = obs[column].map(_label).astype(object)
+    names = obs[column].map(label_text).astype(object)
     sizes = names.value_counts()
     if not len(sizes):
         raise DataError(f"column {column!r} holds no labels", where=where, way_out="name another --lower_group")
@@ -109,7 +111,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
 
 
-def _label(value: object) -> str | None:
+def label_text(value: object) -> str | None:
     """Give a label as text; None where there is none. A whole number is written without a decimal point."""
     if value is None or value is pd.NA or value is pd.NaT or value != value:  # noqa: PLR0124 - NaN is not itself
         return None

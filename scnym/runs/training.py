@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from anndata import AnnData
 
 from scnym.base.errors import DataError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.features import read_genes
+from scnym.disk.gather import IN_MEMORY
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
@@ -25,7 +27,7 @@ HIGH_AMPLIFICATION = 3.0
 
 
 def train_tissue_independent(
-    input_counts: str | Path,
+    input_counts: str | Path | AnnData,
     out_path: str | Path,
     settings: RunSettings | None = None,
     *,
@@ -36,7 +38,7 @@ def train_tissue_independent(
     Parameters
     ----------
     input_counts
-        A store, or a raw file of counts, which is converted into ``OUT/cache`` once.
+        A store; or counts in a raw file or an AnnData, which are converted into ``OUT/cache`` once.
     out_path
         Folder in which ``tissue_independent/`` is made.
     settings
@@ -52,20 +54,20 @@ def train_tissue_independent(
     settings = settings or RunSettings()
     out_path, target = Path(out_path), Path(out_path) / FOLDER
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
-    job = _prepare(Path(input_counts), out_path, settings, progress)
+    job = _prepare(input_counts, out_path, settings, progress)
     folds = make_folds(job.labels.codes_C, job.labels.classes, settings.split)
     _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
     with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
         return run_all(job, folds, folder, target, progress)
 
 
-def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
+def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
     """Check everything that can be wrong before work starts."""
     metadata = settings.training_metadata and Path(settings.training_metadata)
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
     labels = labels_of(
-        obs, settings.label_column, metadata or input_counts, min_cells=settings.split.min_cells_per_class
+        obs, settings.label_column, metadata or _name_of(input_counts), min_cells=settings.split.min_cells_per_class
     )
     genes = _model_genes(store, settings.genes_to_use, progress)
     left_out = {"without a label": labels.n_unlabelled, "of classes that are too small": labels.n_rare}
@@ -73,6 +75,10 @@ def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
     return Job(store, labels, genes, obs.index.to_numpy(), settings, torch.device("cpu"))
+
+
+def _name_of(input_counts: str | Path | AnnData) -> Path:
+    return Path(IN_MEMORY if isinstance(input_counts, AnnData) else input_counts)
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
