@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .convert import convert
+from .evaluate import evaluate
 from .export import export
 from .group import ScnymGroup, underscored
 from .inspect import inspect
@@ -46,5 +47,5 @@ def _scnym(
     del version
 
 
-for command in (convert, inspect, verify, export, train_tissue_independent, predict_cell_types):
+for command in (convert, inspect, verify, export, train_tissue_independent, predict_cell_types, evaluate):
     app.command(name=command.__name__)(command)

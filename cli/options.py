@@ -306,3 +306,53 @@ Shortcut = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+TrueLabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--lower_group",
+        "--label_column",
+        help="Column of the truth with the labels.",
+        show_default="found out",
+        rich_help_panel=DATA,
+    ),
+]
+PredictedColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--predicted_column",
+        help="Column of the predictions with the labels.",
+        show_default="found out",
+        rich_help_panel=DATA,
+    ),
+]
+ConfidenceColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--confidence_column",
+        help="Column of the predictions with a confidence from 0 to 1.",
+        show_default="found out",
+        rich_help_panel=DATA,
+    ),
+]
+CellColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--cell_column", help="Column of tables with the cells' ids.", show_default="found out", rich_help_panel=DATA
+    ),
+]
+UnknownLabel = Annotated[
+    str,
+    typer.Option("--unknown_label", help="What cells are called that are given no label.", rich_help_panel=DATA),
+]
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        help="CSV with columns from and to: labels of either side, renamed before they are compared.",
+        rich_help_panel=DATA,
+    ),
+]
+OutPathOfEvaluation = Annotated[
+    Path | None,
+    typer.Option("--out_path", help="Folder in which evaluation/ is made with the tables.", rich_help_panel=OUTPUT),
+]

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from scnym.base.errors import ScnymError, UserError
     from scnym.base.settings import (
         ConvertSettings,
+        EvaluateSettings,
         NetworkSettings,
         PredictSettings,
         RunSettings,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scnym.model.snapshot import Snapshot
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
+    from scnym.runs.judgement import Evaluation, evaluate
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.single_run import RunSummary
     from scnym.runs.training import train_tissue_independent as train
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
+    "EvaluateSettings": "scnym.base.settings:EvaluateSettings",
+    "Evaluation": "scnym.runs.judgement:Evaluation",
     "Inspection": "scnym.runs.inspection:Inspection",
     "NetworkSettings": "scnym.base.settings:NetworkSettings",
     "PredictSettings": "scnym.base.settings:PredictSettings",
@@ -46,6 +50,7 @@ _HOMES = {
     "UserError": "scnym.base.errors:UserError",
     "VerifyReport": "scnym.disk.verify:VerifyReport",
     "convert": "scnym.disk.ingest:convert",
+    "evaluate": "scnym.runs.judgement:evaluate",
     "export": "scnym.runs.export:export",
     "gene_list": "scnym.feed.genes:gene_list",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
@@ -61,6 +66,8 @@ _HOMES = {
 __all__ = [
     "Batch",
     "ConvertSettings",
+    "EvaluateSettings",
+    "Evaluation",
     "Inspection",
     "NetworkSettings",
     "PredictSettings",
@@ -77,6 +84,7 @@ __all__ = [
     "UserError",
     "VerifyReport",
     "convert",
+    "evaluate",
     "export",
     "gene_list",
     "in_order_stream",

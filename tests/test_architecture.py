@@ -22,6 +22,10 @@ FROZEN_OPTIONS = {
         "--profile --training_metadata"
     ),
     "export": "--json --overwrite",
+    "evaluate": (
+        "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite --predicted_column "
+        "--unknown_label"
+    ),
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "train_tissue_independent": (
