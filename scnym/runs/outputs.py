@@ -92,7 +92,7 @@ def write_h5ad(
         obs: Any = file["obs"]
         columns = obs_columns(predictions)
         for name in map(str, columns):
-            _write_anew(obs, name, columns[name].array)
+            _write_anew(obs, name, columns[name].values)
         order = [name for name in obs.attrs["column-order"] if name not in columns]
         obs.attrs["column-order"] = np.array([*order, *columns.columns], dtype=h5py.string_dtype())
         uns = cast("h5py.Group", file["uns"]).require_group(UNS_KEY)
@@ -122,7 +122,7 @@ def annotate(adata: "AnnData", predictions: Predictions, cards: Mapping[str | No
     """Add to an AnnData in memory what `write_h5ad` adds to a file."""
     columns = obs_columns(predictions)
     for name in columns:
-        adata.obs[name] = columns[name].array
+        adata.obs[name] = columns[name].values
     adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), **uns_content(cards)}
     if predictions.answers.embedding is not None:
         adata.obsm[OBSM_KEY] = predictions.answers.embedding.read()
