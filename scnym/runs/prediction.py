@@ -180,18 +180,16 @@ def _summary(target: Path, job: Pass, checked: Checked, predictions: Predictions
 def _write(folder: Path, job: Pass, checked: Checked, predictions: Predictions) -> None:
     """Write all that was asked for."""
     cell_ids, settings, answers = job.store.cell_ids.to_numpy(), job.settings, predictions.answers
-    with job.progress.task("write", total=None, unit="files") as task:
+    with job.progress.task("write", total=len(cell_ids), unit="cells") as task:
         write_predictions(folder / PREDICTIONS_FILE, predictions, cell_ids)
-        task.advance(1)
         if settings.probabilities != "none" and answers.probabilities is not None:
             write = write_matrix_csv if settings.probabilities == "csv" else write_matrix_zarr
             path = folder / f"{PROBABILITIES}.{settings.probabilities}"
             write(path, answers.probabilities, cell_ids, answers.classes)
-            task.advance(1)
         if settings.embedding and answers.embedding is not None:
             names = unit_names(answers.embedding.shape[1])
             write_matrix_zarr(folder / f"{EMBEDDING}.zarr", answers.embedding, cell_ids, names)
-            task.advance(1)
+        task.advance(len(cell_ids))
     if settings.write_h5ad:
         write_h5ad(folder / H5AD_FILE, job.store, predictions, checked.cards, job.progress)
 
