@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-spine bench-accuracy bench-rivals bench-stream bench-convert bench-predict atlas wheel clean
+.PHONY: help demo test check format bench-spine bench-accuracy bench-markers bench-rivals bench-stream bench-convert bench-predict atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -38,6 +38,9 @@ bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and predicti
 
 bench-accuracy: $(INSTALLED) ## Compare with logistic regression on the same folds; write benchmarks/results/accuracy.md
 	$(VENV)/bin/python benchmarks/bench_accuracy.py
+
+bench-markers: $(INSTALLED) ## Find known markers in real and generated cells; write benchmarks/results/markers.md
+	$(VENV)/bin/python benchmarks/bench_markers.py $(if $(WORK),--work $(WORK))
 
 bench-rivals: $(INSTALLED) ## Install annbatch and scDataset into environments of their own (Python 3.12 or newer)
 	$(VENV)/bin/python benchmarks/rivals.py

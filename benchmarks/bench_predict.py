@@ -1,8 +1,7 @@
 """Prediction of new cells: cells/s, CPU time and peak memory, on a generated atlas of 20,000 genes.
 
-The model is trained on a few thousand cells of another seed's order of the same atlas. Each figure is a process of its
-own; it labels all cells once to load and compile, and then the time of a second pass counts, with the writing of
-everything. Writes ``results/predict.md``.
+The model is trained on a few thousand cells of the same atlas. Each figure is a process of its own; it labels a small
+store to load and compile, and then the time of the pass over all cells counts, with the writing of everything. Writes ``results/predict.md``.
 """
 
 import os

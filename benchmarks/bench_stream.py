@@ -68,7 +68,7 @@ def batches_of(path: Path, balance: str, layout: str, block_rows: int = 64) -> s
 
 def labels_of(store: scnym.Store) -> np.ndarray:
     """Class codes of all cells, shape (C,)."""
-    return store.column(LABEL).cat.codes.to_numpy().astype(int)
+    return store.column(LABEL).cat.codes.to_numpy()
 
 
 def label_entropy(batches: Iterable[np.ndarray]) -> float:

@@ -10,9 +10,6 @@ from scnym.base.errors import FormatError, MissingInputError, SettingsError
 
 from .group import underscored
 
-NOT_YET_USED = ("l1_reg",)
-"""Keys that configs of the first release hold for commands that are still to come."""
-
 
 def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """Make a config file's values the defaults of the command that is being parsed.
@@ -68,13 +65,12 @@ def _option_names(ctx: typer.Context) -> dict[str, str]:
     """Give every spelling of every command's options, without dashes, with the parameter it stands for."""
     commands = getattr(ctx.find_root().command, "commands", {ctx.command.name: ctx.command})
     parameters = [parameter for command in commands.values() for parameter in command.params]
-    names: dict[str, str] = {
+    return {
         spelling.lstrip("-"): parameter.name
         for parameter in parameters
         for spelling in parameter.opts
         if parameter.name is not None and spelling.startswith("--")
     }
-    return {**names, **{key: key for key in NOT_YET_USED}}
 
 
 def _suggestion(key: str, known: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from scnym.base.settings import EvaluateSettings
 
-from . import options
+from . import label_options, options
 
 _DEFAULT = EvaluateSettings()
 
@@ -19,13 +19,13 @@ def evaluate(
     truth: Annotated[
         Path, typer.Argument(help="Table, h5ad, other raw input or store with the true labels.", metavar="TRUTH")
     ],
-    lower_group: options.TrueLabelColumn = _DEFAULT.label_column,
-    predicted_column: options.PredictedColumn = _DEFAULT.predicted_column,
-    confidence_column: options.ConfidenceColumn = _DEFAULT.confidence_column,
-    cell_column: options.CellColumn = _DEFAULT.cell_column,
-    unknown_label: options.UnknownLabel = _DEFAULT.unknown,
-    mapping: options.Mapping = None,
-    out_path: options.OutPathOfEvaluation = None,
+    lower_group: label_options.TrueLabelColumn = _DEFAULT.label_column,
+    predicted_column: label_options.PredictedColumn = _DEFAULT.predicted_column,
+    confidence_column: label_options.ConfidenceColumn = _DEFAULT.confidence_column,
+    cell_column: label_options.CellColumn = _DEFAULT.cell_column,
+    unknown_label: label_options.UnknownLabel = _DEFAULT.unknown,
+    mapping: label_options.Mapping = None,
+    out_path: label_options.OutPathOfEvaluation = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:

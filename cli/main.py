@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
+from .compare import compare
 from .convert import convert
 from .evaluate import evaluate
 from .export import export
 from .group import ScnymGroup, underscored
 from .inspect import inspect
+from .markers import find_cell_type_markers
 from .predict import predict_cell_types
 from .train import train_tissue_independent
+from .train_dependent import train_tissue_dependent
+from .train_specific import train_tissue_specific
 from .verify import verify
 
 # Threads that spin while they wait hold up the others on a busy machine: there, a training step took 0.78 s with
@@ -47,5 +51,9 @@ def _scnym(
     del version
 
 
-for command in (convert, inspect, verify, export, train_tissue_independent, predict_cell_types, evaluate):
+for command in (
+    *(convert, inspect, verify, export),
+    *(train_tissue_independent, train_tissue_dependent, train_tissue_specific, compare),
+    *(predict_cell_types, evaluate, find_cell_type_markers),
+):
     app.command(name=command.__name__)(command)

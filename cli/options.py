@@ -12,7 +12,7 @@ from .config import load_config
 from .group import SWITCH_METAVAR
 
 DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
-PREDICTION = "Prediction"
+MARKERS = "Markers"
 
 
 class Switch(enum.StrEnum):
@@ -109,21 +109,50 @@ LowerGroup = Annotated[
 ]
 UpperGroup = Annotated[
     str,
-    typer.Option("--upper_group", help="Column with the context; not used by this command.", rich_help_panel=DATA),
+    typer.Option("--upper_group", help="Column with the context of the cells: their tissue.", rich_help_panel=DATA),
 ]
 GenesToUse = Annotated[
     Path | None,
     typer.Option("--genes_to_use", help="Text file, one gene a line: use these only.", rich_help_panel=DATA),
+]
+NTopGenes = Annotated[
+    int | None,
+    typer.Option(
+        "--n_top_genes",
+        help="Use so many genes only: those that vary most among the training cells of each fold.",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
 ]
 StreamMemory = Annotated[
     str, typer.Option("--stream_memory", help="Memory cap of the stream, such as 1GB.", rich_help_panel=DATA)
 ]
 OutPath = Annotated[Path, typer.Option("--out_path", help="Folder for everything written.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel=OUTPUT)]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run that was interrupted, if one was.", rich_help_panel=OUTPUT),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
 NFolds = Annotated[
     int,
     typer.Option("--n_folds", help="Folds of the cross-validation; 0: final model only.", rich_help_panel=SPLIT),
+]
+CvGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--cv_group",
+        help="Column with groups that folds keep whole, such as donors or data sets.",
+        rich_help_panel=SPLIT,
+    ),
+]
+Baseline = Annotated[
+    bool,
+    typer.Option(
+        "--baseline",
+        help="Train a logistic regression on the same folds too, to see what the network adds.",
+        rich_help_panel=SPLIT,
+    ),
 ]
 MinCellsPerClass = Annotated[
     int,
@@ -155,62 +184,6 @@ MinGeneCoverage = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-UpperGroupOfNewCells = Annotated[
-    str | None,
-    typer.Option(
-        "--upper_group",
-        help="Column of the new cells with their tissues, for models that depend on them.",
-        show_default="the model's own",
-        rich_help_panel=DATA,
-    ),
-]
-UnknownTissue = Annotated[
-    settings.UnknownTissue,
-    typer.Option(
-        "--unknown_tissue",
-        help="Cells of a tissue that the model does not know: an error, or zero, as if of none. Of tissue-specific "
-        "models, such cells get the label Unknown.",
-        rich_help_panel=DATA,
-    ),
-]
-MinConfidence = Annotated[
-    float,
-    typer.Option("--min_confidence", help="Call cells that are less sure Unknown.", rich_help_panel=PREDICTION),
-]
-SmoothK = Annotated[
-    int,
-    typer.Option(
-        "--smooth_k",
-        help="Give each cell the label that most of itself and its so many nearest neighbours have; 0: its own.",
-        rich_help_panel=PREDICTION,
-    ),
-]
-VoteBy = Annotated[
-    str | None,
-    typer.Option(
-        "--vote_by",
-        help="Column of the new cells with clusters: all cells of one get the label that most of them have.",
-        rich_help_panel=PREDICTION,
-    ),
-]
-Probabilities = Annotated[
-    settings.Probabilities,
-    typer.Option(
-        "--probabilities",
-        help="How the probabilities of all classes are written: as AnnData (zarr), as text (csv), or not (none).",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Embedding = Annotated[
-    bool, typer.Option("--embedding", help="Write the network's last hidden layer too.", rich_help_panel=OUTPUT)
-]
-WriteH5ad = Annotated[
-    bool, typer.Option("--write_h5ad", help="Write the cells with their labels as an h5ad.", rich_help_panel=OUTPUT)
-]
-Device = Annotated[
-    str,
-    typer.Option("--device", help="Where the network computes: auto, cpu, cuda or mps.", rich_help_panel=TRAINING),
-]
 BatchSize = Annotated[int, typer.Option("--batch_size", help="Cells per batch.", rich_help_panel=TRAINING)]
 NEpochs = Annotated[
     int | None,
@@ -235,6 +208,26 @@ Optimizer = Annotated[
     ),
 ]
 WeightDecay = Annotated[float, typer.Option("--weight_decay", help="Weight decay.", rich_help_panel=TRAINING)]
+MixupAlpha = Annotated[
+    float,
+    typer.Option(
+        "--mixup_alpha",
+        help="Mix each cell with another of its batch, in shares that follow Beta(a, a); 0: not at all.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Device = Annotated[
+    settings.Device,
+    typer.Option("--device", help="Where to compute; auto: on a GPU if there is one.", rich_help_panel=TRAINING),
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint_every",
+        help="Write bare weights every so many epochs; the last two are kept. 0: never.",
+        rich_help_panel=TRAINING,
+    ),
+]
 BalanceClasses = Annotated[
     Switch | None,
     typer.Option(
@@ -266,7 +259,9 @@ MaxRepeat = Annotated[
 InitDropout = Annotated[
     float, typer.Option("--init_dropout", help="Share of genes dropped per cell.", rich_help_panel=NETWORK)
 ]
-NHidden = Annotated[int, typer.Option("--n_hidden", help="Width of the hidden layers.", rich_help_panel=NETWORK)]
+NHidden = Annotated[
+    int, typer.Option("--n_hidden", help="Width of the hidden layers; 0: logistic regression.", rich_help_panel=NETWORK)
+]
 NLayers = Annotated[int, typer.Option("--n_layers", help="Hidden blocks after the first.", rich_help_panel=NETWORK)]
 Residual = Annotated[
     Switch,
@@ -306,53 +301,34 @@ Shortcut = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
-TrueLabelColumn = Annotated[
+LabelledCounts = Annotated[
+    Path | None,
+    typer.Option(
+        "--input_counts",
+        help="Labelled cells, such as those the model learnt from: a .zarr store, or raw counts in any form.",
+        rich_help_panel=DATA,
+    ),
+]
+LabelsOfCells = Annotated[
     str | None,
     typer.Option(
         "--lower_group",
-        "--label_column",
-        help="Column of the truth with the labels.",
-        show_default="found out",
+        help="Column with the classes of the cells.",
+        show_default="the one the model learnt from",
         rich_help_panel=DATA,
     ),
 ]
-PredictedColumn = Annotated[
+Classes = Annotated[
     str | None,
     typer.Option(
-        "--predicted_column",
-        help="Column of the predictions with the labels.",
-        show_default="found out",
-        rich_help_panel=DATA,
+        "--classes", help="Names of classes, separated by commas.", show_default="all", rich_help_panel=MARKERS
     ),
 ]
-ConfidenceColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--confidence_column",
-        help="Column of the predictions with a confidence from 0 to 1.",
-        show_default="found out",
-        rich_help_panel=DATA,
-    ),
+L1Reg = Annotated[
+    float,
+    typer.Option("--l1_reg", help="Penalty of each count per 10,000 of an optimised input.", rich_help_panel=MARKERS),
 ]
-CellColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--cell_column", help="Column of tables with the cells' ids.", show_default="found out", rich_help_panel=DATA
-    ),
+NRestarts = Annotated[
+    int, typer.Option("--n_restarts", help="Optimised inputs of each class.", rich_help_panel=MARKERS)
 ]
-UnknownLabel = Annotated[
-    str,
-    typer.Option("--unknown_label", help="What cells are called that are given no label.", rich_help_panel=DATA),
-]
-Mapping = Annotated[
-    Path | None,
-    typer.Option(
-        "--mapping",
-        help="CSV with columns from and to: labels of either side, renamed before they are compared.",
-        rich_help_panel=DATA,
-    ),
-]
-OutPathOfEvaluation = Annotated[
-    Path | None,
-    typer.Option("--out_path", help="Folder in which evaluation/ is made with the tables.", rich_help_panel=OUTPUT),
-]
+NSteps = Annotated[int, typer.Option("--n_steps", help="Steps of the optimisation.", rich_help_panel=MARKERS)]

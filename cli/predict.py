@@ -2,7 +2,7 @@
 
 from scnym.base.settings import ConvertSettings, PredictSettings
 
-from . import options
+from . import label_options, options
 from .raw_input import convert_settings
 
 _CONVERT, _DEFAULT = ConvertSettings(), PredictSettings()
@@ -18,18 +18,18 @@ def predict_cell_types(
     csv_orientation: options.CsvOrientation = _CONVERT.csv_orientation,
     layer: options.Layer = None,
     library_size: options.LibrarySize = None,
-    upper_group: options.UpperGroupOfNewCells = _DEFAULT.upper_group,
-    unknown_tissue: options.UnknownTissue = _DEFAULT.unknown_tissue,
+    upper_group: label_options.UpperGroupOfNewCells = _DEFAULT.upper_group,
+    unknown_tissue: label_options.UnknownTissue = _DEFAULT.unknown_tissue,
     min_gene_coverage: options.MinGeneCoverage = _DEFAULT.min_gene_coverage,
-    min_confidence: options.MinConfidence = _DEFAULT.min_confidence,
-    smooth_k: options.SmoothK = _DEFAULT.smooth_k,
-    vote_by: options.VoteBy = _DEFAULT.vote_by,
+    min_confidence: label_options.MinConfidence = _DEFAULT.min_confidence,
+    smooth_k: label_options.SmoothK = _DEFAULT.smooth_k,
+    vote_by: label_options.VoteBy = _DEFAULT.vote_by,
     seed: options.Seed = _DEFAULT.seed,
     batch_size: options.BatchSize = _DEFAULT.batch_size,
     device: options.Device = _DEFAULT.device,
-    probabilities: options.Probabilities = _DEFAULT.probabilities,
-    embedding: options.Embedding = _DEFAULT.embedding,
-    write_h5ad: options.WriteH5ad = _DEFAULT.write_h5ad,
+    probabilities: label_options.Probabilities = _DEFAULT.probabilities,
+    embedding: label_options.Embedding = _DEFAULT.embedding,
+    write_h5ad: label_options.WriteH5ad = _DEFAULT.write_h5ad,
     max_memory: options.MaxMemory = "1GB",
     overwrite: options.Overwrite = False,
     json: options.Json = False,

@@ -12,7 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from scnym import Evaluation, Inspection, PredictionSummary, RunSummary, Store, VerifyReport
+    from scnym import (
+        Comparison,
+        Evaluation,
+        Inspection,
+        MarkerSummary,
+        PredictionSummary,
+        RunSummary,
+        Store,
+        TissueModels,
+        VerifyReport,
+    )
+    from scnym.results.deletion import Deletion
     from scnym.results.metrics import Metrics
     from scnym.results.scores import Scores
     from scnym.runs.inspection import SourceInspection
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
 _STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
+MAX_GENES_SHOWN = 8
+GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
@@ -127,8 +140,61 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         _STDOUT.print(_confusion_table(judged, summary.labels.classes))
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
     _say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
+    if judged.calibration_error_uncalibrated is not None:
+        before = judged.calibration_error_uncalibrated
+        _say(f"calibration error {judged.calibration_error:.3f}, before temperature scaling {before:.3f}")
+    if summary.baseline is not None:
+        gains = summary.baseline.to_json(summary.folds)["network_adds"]
+        theirs = summary.baseline.held_out
+        _say(
+            f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells"
+        )
+        said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
+        _say(f"what the network adds: {'   '.join(said)}")
     _say(f"report: {summary.folder / 'report.html'}")
     _say(f"model:  {summary.model_path}")
+
+
+def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
+    """Print what the training of a model for each tissue gave."""
+    if as_json:
+        _print_json({"folder": str(models.folder), **models.to_json()})
+        return
+    table = _table("tissue", "cells", "classes", "accuracy", "macro-F1")
+    for row in models.to_json()["tissues"]:
+        figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
+        table.add_row(
+            Text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
+            *(["skipped"] if row["reason"] else figures),
+        )  # fmt: skip
+    _STDOUT.print(table)
+    _say(f"report: {models.folder / 'report.html'}")
+    _say(f"models: {models.folder / 'summary.csv'}")
+
+
+def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
+    """Print which family is best for which tissue."""
+    content = comparison.to_json()
+    if as_json:
+        _print_json(content)
+        return
+    table = _table("tissue", "cells", "family", "accuracy", "macro-F1", "")
+    last = None
+    for row in content["rows"]:
+        tissue = row["tissue"] or row["scope"]
+        head = [Text(tissue), f"{row['n_cells']:,}"] if tissue != last else ["", ""]
+        verdict = "best" if row["winner"] else "within the spread" if row["within_spread"] else ""
+        figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
+        table.add_row(*head, row["family"], *figures, verdict)
+        last = tissue
+    _STDOUT.print(table)
+    for remark in comparison.remarks:
+        _say(f"note: {remark}")
+    _say(f"written: {comparison.path}")
+
+
+def _spread(mean: float | None, sd: float | None) -> str:
+    return "-" if mean is None else f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
@@ -173,6 +239,34 @@ def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
         _say(f"labelled {scores.coverage:.1%} of the cells, of these right {scores.accuracy_of_labelled:.3f}")
     if found.folder is not None:
         _say(f"tables: {found.folder}")
+
+
+def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
+    """Print the best genes of every class."""
+    if as_json:
+        _print_json(summary.to_json())
+        return
+    tested = bool(summary.deletions)
+    table = _table("class", *(("accuracy", "deleted", "at random") if tested else ()))
+    table.add_column("top genes", overflow="fold")
+    for name, genes in summary.top_genes.items():
+        figures = _accuracies(summary.deletions.get(name)) if tested else ()
+        table.add_row(Text(name), *figures, Text(" ".join(genes[:MAX_GENES_SHOWN])))
+    _STDOUT.print(table)
+    if tested:
+        _say(
+            "accuracy: share of the class's cells that are labelled right; deleted: without its best "
+            f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
+            "others that it expresses"
+        )
+    _say(f"markers: {summary.folder / 'markers.csv'}")
+
+
+def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
+    if deletion is None:
+        return ("", "", "")
+    found = (deletion.accuracy, deletion.accuracy_without_markers, deletion.accuracy_without_random)
+    return tuple(f"{accuracy:.3f}" for accuracy in found)
 
 
 def _metrics_table(metrics: "Metrics | Scores") -> Table:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from scnym.base.settings import (
         ConvertSettings,
         EvaluateSettings,
+        MarkerSettings,
         NetworkSettings,
         PredictSettings,
         RunSettings,
@@ -25,16 +26,23 @@ if TYPE_CHECKING:
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
     from scnym.runs.judgement import Evaluation, evaluate
+    from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.single_run import RunSummary
+    from scnym.runs.tissue_comparison import Comparison, compare
+    from scnym.runs.tissue_models import TissueModels
+    from scnym.runs.training import train_tissue_dependent, train_tissue_specific
     from scnym.runs.training import train_tissue_independent as train
 
 _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
+    "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
     "EvaluateSettings": "scnym.base.settings:EvaluateSettings",
     "Evaluation": "scnym.runs.judgement:Evaluation",
     "Inspection": "scnym.runs.inspection:Inspection",
+    "MarkerSettings": "scnym.base.settings:MarkerSettings",
+    "MarkerSummary": "scnym.runs.markers:MarkerSummary",
     "NetworkSettings": "scnym.base.settings:NetworkSettings",
     "PredictSettings": "scnym.base.settings:PredictSettings",
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
@@ -46,12 +54,15 @@ _HOMES = {
     "Store": "scnym.disk.store:Store",
     "StreamDataset": "scnym.feed.stream:StreamDataset",
     "StreamSettings": "scnym.base.settings:StreamSettings",
+    "TissueModels": "scnym.runs.tissue_models:TissueModels",
     "TrainSettings": "scnym.base.settings:TrainSettings",
     "UserError": "scnym.base.errors:UserError",
     "VerifyReport": "scnym.disk.verify:VerifyReport",
+    "compare": "scnym.runs.tissue_comparison:compare",
     "convert": "scnym.disk.ingest:convert",
     "evaluate": "scnym.runs.judgement:evaluate",
     "export": "scnym.runs.export:export",
+    "find_markers": "scnym.runs.markers:find_markers",
     "gene_list": "scnym.feed.genes:gene_list",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
     "inspect": "scnym.runs.inspection:inspect",
@@ -59,16 +70,21 @@ _HOMES = {
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
     "train": "scnym.runs.training:train_tissue_independent",
+    "train_tissue_dependent": "scnym.runs.training:train_tissue_dependent",
+    "train_tissue_specific": "scnym.runs.training:train_tissue_specific",
     "training_stream": "scnym.feed.stream:training_stream",
     "verify": "scnym.disk.verify:verify",
 }
 
 __all__ = [
     "Batch",
+    "Comparison",
     "ConvertSettings",
     "EvaluateSettings",
     "Evaluation",
     "Inspection",
+    "MarkerSettings",
+    "MarkerSummary",
     "NetworkSettings",
     "PredictSettings",
     "PredictionSummary",
@@ -80,12 +96,15 @@ __all__ = [
     "Store",
     "StreamDataset",
     "StreamSettings",
+    "TissueModels",
     "TrainSettings",
     "UserError",
     "VerifyReport",
+    "compare",
     "convert",
     "evaluate",
     "export",
+    "find_markers",
     "gene_list",
     "in_order_stream",
     "inspect",
@@ -93,6 +112,8 @@ __all__ = [
     "parse_bytes",
     "predict",
     "train",
+    "train_tissue_dependent",
+    "train_tissue_specific",
     "training_stream",
     "verify",
 ]

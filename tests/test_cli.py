@@ -114,6 +114,43 @@ def test_switches_mean_what_they_say(words, residual, balance, cells: Path, tmp_
     assert used["stream"]["class_balance"] == balance
 
 
+def test_every_option_of_training_reaches_its_setting(cells: Path, tmp_path: Path):
+    printed = scnym("train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK,
+          *("--patience", 3, "--optimizer", "adamw", "--mixup_alpha", 0.2, "--device", "cpu", "--n_top_genes", 30),
+          *("--checkpoint_every", 1, "--upper_group", "organ", "--resume", "--baseline"))  # fmt: skip
+    assert "logistic regression: accuracy" in printed
+    assert "what the network adds: accuracy " in printed
+    used = settings_of(tmp_path / "out")
+    training = {name: used["training"][name] for name in ("patience", "optimizer", "mixup_alpha", "checkpoint_every")}
+    assert training == {"patience": 3, "optimizer": "adamw", "mixup_alpha": 0.2, "checkpoint_every": 1}
+    assert (used["device"], used["n_top_genes"], used["tissue_column"]) == ("cpu", 30, "organ")
+    assert (tmp_path / "out" / "tissue_independent" / "fold00" / "model_weights_002.pkl").is_file()
+
+
+def test_what_is_not_possible_is_one_line_before_any_work(cells: Path, tmp_path: Path):
+    def refused(*words: object) -> str:
+        line = ["train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK]
+        return scnym(*line, *words, expect=2)
+
+    assert "'mps' is not there on this machine; give auto or cpu" in refused("--device", "mps")
+    assert "no column 'donor'" in refused("--cv_group", "donor")
+    assert "one of --resume and --overwrite" in refused("--resume", "--overwrite")
+    assert "--n_top_genes: 0 is not possible" in refused("--n_top_genes", 0)
+    assert "--mixup_alpha: -1.0 is not possible" in refused("--mixup_alpha", -1)
+
+
+def test_ctrl_c_says_how_to_go_on(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    line = ["train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK]
+    with monkeypatch.context() as patch:
+        patch.setattr("scnym.runs.single_run._write_summary", interrupt)
+        assert "the same command with --resume goes on" in scnym(*line, expect=130)
+    assert "unfinished run is in the way" in scnym(*line, expect=2)
+    assert "macro-F1" in scnym(*line, "--resume")
+
+
 def test_results_come_as_json_when_asked_for(cells: Path, tmp_path: Path):
     result = CliRunner().invoke(app, ["convert", str(cells), str(tmp_path / "c.zarr"), "--json"])
     assert json.loads(result.stdout)["n_cells"] == 120

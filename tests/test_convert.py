@@ -1,5 +1,6 @@
 """Any folder of files becomes one store, in bounded memory, whatever interrupts it; and comes back as it was."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,8 +20,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scnym import ConvertSettings, Store, convert, export
+from scnym.base.columns import original_names, safe_names
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError
 from scnym.base.progress import SilentProgress
+from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.disk.arrange import RowArranger
 from scnym.disk.cut import Parts
 from scnym.disk.formats.sniff import open_source
@@ -165,6 +168,59 @@ def test_an_export_gives_back_what_went_in(cluster_by: str | None, tmp_path: Pat
     pd.testing.assert_frame_equal(back.var, expected.var, check_categorical=False, check_dtype=False)
     again = Store(convert([tmp_path / "out.h5ad"], tmp_path / "again.zarr"))
     assert again.content_hash == Store(store).content_hash
+
+
+ODD_NAMES = ["_index", "a/b", "a_b", "x" * 300, "é" * 150, "..", "zarr.json", "__categories", "b\\c", "n_counts"]
+
+
+def test_columns_with_names_that_cannot_be_stored_come_back_where_an_h5ad_can_hold_them(tmp_path: Path):
+    cells = [f"cell {k}" for k in range(40)]
+    table = pd.DataFrame({name: [f"{name} {k}" for k in range(40)] for name in ODD_NAMES}, index=cells)
+    table.to_csv(tmp_path / "meta.csv", index_label="id")
+    given = ConvertSettings(training_metadata=str(tmp_path / "meta.csv"))
+    store = convert([write_h5ad(tmp_path / "a.h5ad")], tmp_path / "a.zarr", given)
+    renamed = anndata.read_zarr(store / "dataset_0").obs
+    read = table
+    names = json.loads((store / "dataset_0/zarr.json").read_text())["attributes"]["renamed_obs_columns"]
+    old_names = {name: names.get(name, name) for name in renamed if name not in OWN_OBS_COLUMNS}
+    assert sorted(old_names.values()) == sorted([*read.columns, "cell_type"])
+    for new, old in old_names.items():
+        expected = telling_adata().obs if old == "cell_type" else read
+        assert list(renamed[new]) == list(expected[old]), old
+    back = anndata.read_h5ad(export(store, tmp_path / "out.h5ad")).obs
+    impossible = {"_index", "a/b", "..", "zarr.json", "__categories", "b\\c"}
+    assert set(read.columns) - impossible <= set(back.columns)
+    assert len(back.columns) == len(old_names)
+    again = Store(convert([store], tmp_path / "again.zarr"))
+    pd.testing.assert_frame_equal(again.obs, Store(store).obs)
+
+
+names_drawn = st.lists(st.one_of(st.text(max_size=5), st.sampled_from(["_index", "a/b", "a_b", "a_b_", "é" * 150])))
+
+
+@given(names=names_drawn)
+def test_safe_names_are_unique_and_possible_and_leave_alone_what_is_both(names: list[str]):
+    safe = safe_names(names)
+    assert len(safe) == len(set(safe)) == len(names)
+    assert all(name and "/" not in name and name != "_index" and len(name.encode()) <= 255 for name in safe)
+    assert safe_names(safe) == safe
+    for name, given_name in zip(names, safe, strict=True):
+        assert name == given_name or name in safe or safe_names([name]) != [name]
+    renamed = {new: old for new, old in zip(safe, names, strict=True) if new != old}
+    restored = original_names(safe, renamed)
+    assert len(set(restored)) == len(names)
+    assert set(names) == set(restored) & set(names)
+
+
+def test_ids_that_were_made_up_stay_so_when_the_store_is_converted_again(tmp_path: Path):
+    genes = write_text(tmp_path / "genes.txt", "a\nb\n")
+    table = write_text(tmp_path / "a.csv", "1,2\n3,4\n")
+    store = convert([table], tmp_path / "a.zarr", ConvertSettings(input_genes=str(genes)))
+    both = Store(convert([store, write_h5ad(tmp_path / "b.h5ad")], tmp_path / "both.zarr"))
+    assert [source.has_cell_ids for source in both.sources] == [False, True]
+    labels = write_text(tmp_path / "labels.csv", "kind\nx\ny\n")
+    labelled = convert([store], tmp_path / "labelled.zarr", ConvertSettings(training_metadata=str(labels)))
+    assert list(Store(labelled).obs["kind"]) == ["x", "y"]
 
 
 def test_an_export_of_several_sources_says_which_measured_a_gene(tmp_path: Path):

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
+import scnym.runs.folds
 from scnym import SplitSettings
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, UserError
 from scnym.results.labels import label_table
-from scnym.results.metrics import expected_calibration_error, measure
-from scnym.runs.folds import make_folds
+from scnym.results.metrics import expected_calibration_error, measure, spread_over
+from scnym.runs.folds import classes_of_one_group, make_folds
 
 codes_arrays = st.lists(st.integers(-1, 3), min_size=60, max_size=300).map(
     lambda codes: np.array([*codes, *[0, 1, 2, 3] * 5])
@@ -60,6 +61,79 @@ def test_classes_too_small_or_too_few_are_refused_with_the_way_out():
         make_folds(np.zeros(50, int), ("a",), SplitSettings())
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    n_groups=st.integers(2, 30),
+    evenness=st.sampled_from([0.3, 1, 10]),
+    n_folds=st.integers(2, 5),
+    fraction=st.sampled_from([0.01, 0.1, 0.4]),
+    seed=st.integers(0, 1000),
+)
+def test_no_group_is_in_two_parts_and_every_cell_is_held_out_once(n_groups, evenness, n_folds, fraction, seed):
+    random = np.random.default_rng(seed)
+    groups = random.choice(n_groups, 200, p=random.dirichlet(np.full(n_groups, evenness))).astype(str)
+    codes = random.integers(-1, 4, 200)
+    labelled = np.flatnonzero(codes >= 0)
+    try:
+        wanted = SplitSettings(n_folds=n_folds, seed=seed, selection_fraction=fraction)
+        *folds, final = make_folds(codes, NAMES, wanted, groups)
+    except UserError:
+        assume(False)  # groups that cannot be dealt are refused, as other tests show
+        return
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.held_out for fold in folds])), labelled)
+    for fold in [*folds, final]:
+        together = np.concatenate([fold.train, fold.selection, fold.held_out])
+        np.testing.assert_array_equal(np.sort(together), labelled)
+        held_out, train, selection = (set(groups[r]) for r in (fold.held_out, fold.train, fold.selection))
+        assert not held_out & (train | selection)
+        assert len(fold.held_out) or fold is final
+        assert len(fold.selection)
+        if fold.selection_by == "group":
+            assert len(train | selection) >= 10
+            assert not train & selection
+        alone = classes_of_one_group(codes, NAMES, groups)
+        assert {NAMES[code] for code in set(codes[fold.train])} >= {*NAMES} - {*alone}
+
+
+def test_selection_takes_whole_groups_from_ten_on_and_cells_below():
+    codes = np.tile([0, 1, 2, 3], 60)
+    for n_groups, by in ((40, "group"), (11, "cell"), (5, "cell")):
+        first, *_, final = make_folds(codes, NAMES, SplitSettings(), (np.arange(240) // 4 % n_groups).astype(str))
+        assert first.selection_by == by
+        assert final.selection_by == ("group" if n_groups >= 10 else "cell")
+        assert 10 <= len(first.selection) <= 40
+
+
+def test_groups_that_cannot_be_dealt_are_refused_with_the_way_out():
+    codes = np.tile([0, 1, 2, 3], 20)
+    with pytest.raises(DataError, match=r"3 groups .* fewer than 5 folds; give --n_folds 3"):
+        make_folds(codes, NAMES, SplitSettings(), (np.arange(80) // 4 % 3).astype(str))
+    with pytest.raises(DataError, match=r"1 groups .* column with two groups"):
+        make_folds(codes, NAMES, SplitSettings(), np.full(80, "one"))
+    codes, groups = np.repeat([0, 1], [60, 6]), np.repeat(["a", "b", "c", "a", "b"], [20, 20, 20, 3, 3])
+    assert make_folds(codes, ("x", "y"), SplitSettings(n_folds=3), groups)
+    groups = np.repeat(["a", "b", "c"], [33, 27, 6])
+    assert classes_of_one_group(codes, ("x", "y"), groups) == ["y"]
+    with pytest.raises(DataError, match=r"leave one class only to learn from.*--n_folds or --seed"):
+        make_folds(codes, ("x", "y"), SplitSettings(n_folds=3), groups)
+
+
+def test_a_class_that_several_groups_have_must_be_there_to_learn_from(monkeypatch: pytest.MonkeyPatch):
+    class HoldsOutTheEnd:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def split(self, rows, *_):
+            yield rows[:80], rows[80:]
+
+    monkeypatch.setattr(scnym.runs.folds, "StratifiedGroupKFold", HoldsOutTheEnd)
+    codes, groups = np.array([0, 1] * 40 + [2] * 6), np.array(["g"] * 40 + ["h"] * 43 + ["i"] * 3)
+    with pytest.raises(DataError, match=r"leave no cell of 'z' to learn from in one fold"):
+        make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
+    groups[80:] = "i"  # one group: nothing can be done, and no other split would help
+    assert make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
+
+
 @given(seed=st.integers(0, 1000), n_classes=st.integers(2, 6))
 def test_metrics_agree_with_scikit_learn(seed, n_classes):
     random = np.random.default_rng(seed)
@@ -73,6 +147,18 @@ def test_metrics_agree_with_scikit_learn(seed, n_classes):
     assert found.balanced_accuracy == pytest.approx(macro_recall)
     assert found.mean_loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(n_classes)))
     assert found.confusion_KK.sum() == 40
+
+
+def test_the_spread_over_folds_leaves_out_folds_without_cells_of_a_class():
+    sure, names = np.eye(3), ["a", "b", "c"]
+    folds = [measure(np.array(truth), sure[predicted], names) for truth, predicted in (
+        ([0, 0, 1, 2], [0, 1, 1, 2]), ([0, 0, 1, 1], [0, 0, 1, 0])
+    )]  # fmt: skip
+    spread = spread_over(folds)
+    assert spread["accuracy"] == {"mean": 0.75, "sd": 0.0}
+    assert spread["per_class"]["a"]["recall"] == {"mean": 0.75, "sd": pytest.approx(0.5**1.5)}
+    assert spread["per_class"]["c"]["f1"] == {"mean": 1.0, "sd": None}
+    assert "calibration_error_uncalibrated" not in spread
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():

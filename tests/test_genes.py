@@ -1,23 +1,28 @@
 """Genes find their places whatever their order and spelling, and are never guessed."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnym.disk.store import Dataset
-from scnym.feed.genes import gene_list, map_genes, matches_in_words, mismatch_advice
+from scnym.feed.genes import gene_list, map_datasets, map_genes, matches_in_words, mismatch_advice
 
 IDS = [f"ENSG{number:011d}" for number in range(1, 7)]
 SYMBOLS = ["CD3E", "MS4A1", "LYZ", "NKG7", "PPBP", "CST3"]
 
 
 def sources(*orders: list[str]) -> list[Dataset]:
-    return cast("list[Dataset]", [SimpleNamespace(genes=tuple(order)) for order in orders])
+    return cast("list[Dataset]", [source(order) for order in orders])
+
+
+def source(genes: list[str], columns: dict[str, Any] | None = None) -> Any:
+    """A source, and in columns what else its genes are called."""
+    return SimpleNamespace(genes=tuple(genes), var=pd.DataFrame(columns or {}, index=genes))
 
 
 def test_coverage_counts_the_models_genes():
@@ -102,9 +107,105 @@ def test_sources_that_disagree_give_the_first_ones_order_and_then_the_rest():
     assert gene_list(both, ["x", "a"]) == ("x", "a")
 
 
-def test_lists_are_made_of_names_to_the_letter():
-    assert gene_list(sources(["LYZ", IDS[0]], ["Lyz", f"{IDS[0]}.1"]), "inner") == ()
-    assert len(gene_list(sources(["LYZ", IDS[0]], ["Lyz", f"{IDS[0]}.1"]), "outer")) == 4
+def places(datasets: list[Dataset], genes: tuple[str, ...]) -> list[list[str | None]]:
+    """Under which name each gene of each source is streamed."""
+    tables = [found.table_S for found in map_datasets(datasets, genes)]
+    return [[None if place < 0 else genes[place] for place in table] for table in tables]
+
+
+def test_versions_and_case_do_not_keep_sources_apart():
+    both = sources([f"{IDS[0]}.3", "LYZ", "only"], ["Lyz", f"{IDS[0]}.5", "other"])
+    assert set(gene_list(both, "inner")) == {f"{IDS[0]}.3", "LYZ"}
+    outer = gene_list(both, "outer")
+    assert set(outer) == {f"{IDS[0]}.3", "LYZ", "only", "other"}
+    assert places(both, outer) == [[f"{IDS[0]}.3", "LYZ", "only"], ["LYZ", f"{IDS[0]}.3", "other"]]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("named", [0, 1])
+def test_symbols_and_ids_meet_by_a_column_of_either_source(turned: bool, named: int):
+    names, others = (SYMBOLS, IDS) if turned else (IDS, SYMBOLS)
+    columns = [{"other": others}, {"other": names[::-1]}]
+    both = [source(genes, columns[k] if k == named else {}) for k, genes in enumerate((names, others[::-1]))]
+    assert gene_list(both, "inner") == gene_list(both, "outer") == tuple(names)
+    assert places(both, tuple(names)) == [names, names[::-1]]
+
+
+def test_a_third_source_translates_between_two():
+    three = [source(IDS[:3]), source(SYMBOLS[1:4]), source([f"{gene}.9" for gene in IDS], {"symbol": SYMBOLS})]
+    assert gene_list(three, "inner") == tuple(IDS[1:3])
+    assert places(three, tuple(IDS[1:3]))[1] == [IDS[1], IDS[2], None]
+    assert set(gene_list(three, "outer")) == {*IDS[:3], "NKG7", f"{IDS[4]}.9", f"{IDS[5]}.9"}
+
+
+def test_genes_that_one_source_tells_apart_stay_apart_in_all():
+    three = sources(["Lyz"], ["lyZ", "CD3E"], ["Lyz", "LYZ", "cd3e"])
+    outer = gene_list(three, "outer")
+    assert sorted(outer) == ["CD3E", "LYZ", "Lyz", "lyZ"]
+    assert places(three, outer) == [["Lyz"], ["lyZ", "CD3E"], ["Lyz", "LYZ", "CD3E"]]
+    assert gene_list(three, "inner") == ()
+
+
+def test_sources_that_disagree_on_a_genes_other_name_translate_nothing():
+    three = [
+        source(IDS[:2], {"symbol": ["LYZ", "CD3E"]}),
+        source(IDS[:2], {"symbol": ["NKG7", "CD3E"]}),
+        source(SYMBOLS),
+    ]
+    assert gene_list(three, "inner") == (IDS[1],)
+
+
+@st.composite
+def spelled(draw: st.DrawFn) -> tuple[list[list[int]], list[Dataset]]:
+    """Sources of genes of one universe in one order, each in a spelling of its own; symbols come with their ids."""
+    universe = draw(st.permutations(range(6)))
+    chosen = draw(st.lists(st.sets(st.integers(0, 5), min_size=1), min_size=1, max_size=4))
+    held = [[gene for gene in universe if gene in some] for some in chosen]
+    datasets = []
+    for number, genes in enumerate(held):
+        ids = [IDS[gene] if number == 1 else f"{IDS[gene]}.{number}" for gene in genes]
+        symbols = [SYMBOLS[gene] if draw(st.booleans()) else SYMBOLS[gene].title() for gene in genes]
+        by_symbol = draw(st.booleans())
+        datasets.append(source(symbols, {"gene_id": ids}) if by_symbol else source(ids))
+    return held, datasets
+
+
+@settings(deadline=None)
+@given(drawn=spelled())
+def test_one_gene_in_many_spellings_is_one_gene_in_an_order_that_suits_all(drawn):
+    held, datasets = drawn
+    outer, inner = gene_list(datasets, "outer"), gene_list(datasets, "inner")
+    assert len(outer) == len(set().union(*held))
+    assert len(inner) == len(set(held[0]).intersection(*held))
+    assert set(inner) <= set(datasets[0].genes)
+    of_gene: dict[int, set[str | None]] = {}
+    for genes, names in zip(held, places(datasets, outer), strict=True):
+        for gene, name in zip(genes, names, strict=True):
+            of_gene.setdefault(gene, set()).add(name)
+    assert all(len(names) == 1 and None not in names for names in of_gene.values())
+    assert all(found.is_monotone and found.is_whole for found in map_datasets(datasets, outer))
+    assert all(found.is_monotone and found.present_G.all() for found in map_datasets(datasets, inner))
+
+
+anything = st.lists(
+    st.tuples(names.filter(len), st.lists(st.sampled_from([*IDS, *SYMBOLS, None]), min_size=20, max_size=20)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(deadline=None)
+@given(drawn=anything)
+def test_however_names_clash_no_gene_is_lost_or_shares_a_place(drawn):
+    datasets = [source(genes, {"other": pd.Series(column[: len(genes)], index=genes)}) for genes, column in drawn]
+    outer, inner = gene_list(datasets, "outer"), gene_list(datasets, "inner")
+    for one, found in zip(datasets, map_datasets(datasets, outer), strict=True):
+        assert found.is_whole
+        assert len(set(found.table_S)) == len(one.genes)
+    assert len(outer) == len(set(outer))
+    assert set(outer) <= {gene for one in datasets for gene in one.genes}
+    assert set(inner) <= set(outer)
+    assert all(found.present_G.all() for found in map_datasets(datasets, inner))
 
 
 def test_it_is_said_how_genes_were_matched_unless_all_had_the_same_name():

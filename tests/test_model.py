@@ -24,12 +24,15 @@ from scnym import (
     in_order_stream,
     training_stream,
 )
-from scnym.base.errors import FormatError, MissingInputError, ScnymError
+from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.progress import SILENT
 from scnym.feed.stack import csr_tensor
 from scnym.model.bare_weights import read_weights, save_weights
+from scnym.model.device import choose_device
 from scnym.model.forward import all_logits
-from scnym.model.network import CellTypeNetwork
+from scnym.model.gene_variances import gene_variances, most_variable
+from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
+from scnym.model.network import TISSUE_SCALE, CellTypeNetwork
 from scnym.model.objective import fit_temperature, probabilities_of
 from scnym.model.optimizers import Optimizers
 from scnym.model.snapshot import Card
@@ -93,7 +96,7 @@ def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, Traini
             TrainSettings(**{"n_epochs": 4, **changes}),
             device=CPU,
             task=task,
-            after_epoch=epochs.append,
+            after_epoch=lambda course: epochs.append(course.epoch),
         )
     assert epochs == [record.epoch for record in result.log]
     return network, result
@@ -163,10 +166,50 @@ def test_a_tissue_is_a_one_hot_appended_to_the_genes_and_exempt_from_input_dropo
             weights[f"{reading}.weight"] = torch.cat([weights[f"{reading}.weight"], of_tissues.T])
     appended.load_state_dict(weights)
     x, tissues = torch.rand(6, 60), torch.tensor([0, 1, 2, 3, -1, 2])
-    one_hot = torch.cat([torch.eye(4), torch.zeros(1, 4)])[tissues]
+    one_hot = TISSUE_SCALE * torch.cat([torch.eye(4), torch.zeros(1, 4)])[tissues]
     torch.testing.assert_close(network.eval()(x, tissues), appended.eval()(torch.cat([x, one_hot], dim=1)))
     torch.testing.assert_close(network(x), network(x, torch.full((6,), -1)))
     assert not torch.allclose(network(x, tissues), network(x))
+
+
+def test_without_hidden_units_the_network_is_a_logistic_regression():
+    torch.manual_seed(0)
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0, n_layers=2))
+    assert network.shortcut is not None
+    torch.nn.init.normal_(network.shortcut.weight)
+    x = torch.poisson(torch.full((8, 60), 0.4))
+    for batch in (x, as_csr(x)):
+        torch.testing.assert_close(network.train()(batch), x @ network.shortcut.weight + network.shortcut.bias)
+    trained = {name for name, parameter in network.named_parameters() if parameter.numel()}
+    assert trained == {"shortcut.weight", "shortcut.bias"}
+    assert network.gene_importance().shape == (60,)
+    with pytest.raises(SettingsError, match="no --shortcut"):
+        NetworkSettings(n_hidden=0, shortcut=False)
+
+
+def test_it_learns_what_scikit_learn_learns(store: Store):
+    from sklearn.linear_model import LogisticRegression
+
+    codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
+    rows = np.arange(store.n_cells)
+    cells = in_order_stream(store, rows, GENES, StreamSettings(), codes, layout="csr")
+    x = torch.cat([batch.x.to_dense() for batch in cells])
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0))
+    fit_input_scale(network, gene_variances(cells))
+    with SILENT.task("train", total=None, unit="cells") as task:
+        train(
+            network,
+            training_stream(store, codes, GENES, StreamSettings(batch_size=64), layout="csr"),
+            cells,
+            TrainSettings(n_epochs=150),
+            device=CPU,
+            task=task,
+            after_epoch=lambda _: None,
+        )
+    theirs = LogisticRegression(C=1.0, max_iter=2000).fit((x * network.input_scale).numpy(), codes)
+    ours = probabilities_of(all_logits(network, cells, CPU)[2], 1.0)
+    expected = theirs.predict_proba((x * network.input_scale).numpy())
+    assert np.abs(ours - expected).mean() < 0.01
 
 
 def test_gene_importance_is_zero_for_a_gene_without_weights():
@@ -182,10 +225,64 @@ def test_the_input_scale_brings_the_total_variance_of_the_training_cells_to_one_
     rows = np.arange(0, store.n_cells, 2)
     stream = in_order_stream(store, rows, GENES, StreamSettings(batch_size=32), layout="csr")
     network = make_network()
-    fit_input_scale(network, stream)
-    _, _, _ = all_logits(network, stream, CPU)
-    x = torch.cat([batch.x.to_dense() for batch in stream]) * network.input_scale
+    variances = gene_variances(stream)
+    fit_input_scale(network, variances)
+    plain = torch.cat([batch.x.to_dense() for batch in stream])
+    np.testing.assert_allclose(variances, plain.double().var(dim=0, unbiased=False), rtol=1e-6)
+    x = plain * network.input_scale
     assert float(x.var(dim=0, unbiased=False).sum()) == pytest.approx(TOTAL_VARIANCE, rel=1e-4)
+
+
+def test_the_most_variable_genes_keep_their_order_and_the_first_of_equals_wins():
+    assert list(most_variable(np.array([1.0, 5, 2, 5, 2, 0]), 3)) == [1, 2, 3]
+    assert list(most_variable(np.array([1.0, 5]), 9)) == [0, 1]
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_mixing_what_the_first_layers_give_equals_mixing_the_cells(shortcut: bool):
+    network = make_network(shortcut=shortcut, init_dropout=0.0, hidden_dropout=0.0)
+    if network.shortcut is not None:
+        torch.nn.init.normal_(network.shortcut.weight)
+    x, mix = torch.poisson(torch.full((8, 60), 0.4)), Mix(0.7, torch.tensor([3, 0, 1, 2, 7, 4, 5, 6]))
+    layers = [layer for layer in (network.first, network.shortcut) if layer is not None]
+    with_mixed_cells = network(0.7 * x + 0.3 * x[mix.partners_B])
+    for batch in (x, as_csr(x)):
+        with mixed(layers, mix):
+            torch.testing.assert_close(network(batch), with_mixed_cells)
+        assert not torch.allclose(network(batch), with_mixed_cells)
+
+
+def test_a_mix_is_drawn_from_its_key_and_the_loss_counts_both_classes():
+    assert draw_mix(0.0, 5, (0, 1, 2), CPU) is None
+    first, again, other = (draw_mix(0.4, 50, (0, 1, number), CPU) for number in (2, 2, 3))
+    assert first is not None and again is not None and other is not None  # noqa: PT018 - for the type checker
+    assert (first.share, list(first.partners_B)) == (again.share, list(again.partners_B))
+    assert first.share != other.share
+    assert 0.5 <= first.share <= 1
+    assert sorted(first.partners_B) == list(range(50))
+    logits, labels = torch.randn(2, 3), torch.tensor([0, 2])
+    soft = torch.tensor([[0.8, 0, 0.2], [0.2, 0, 0.8]])
+    loss = mixed_cross_entropy(logits, labels, Mix(0.8, torch.tensor([1, 0])))
+    torch.testing.assert_close(loss, functional.cross_entropy(logits, soft))
+
+
+def test_training_with_mixup_learns_and_is_the_same_to_the_bit(store: Store):
+    (first, result), (again, _), (without, _) = (fit(store, n_epochs=8, mixup_alpha=a) for a in (0.3, 0.3, 0.0))
+    assert result.log[-1].selection_accuracy > 0.9
+    assert torch.equal(first.first.weight, again.first.weight)
+    assert not torch.equal(first.first.weight, without.first.weight)
+
+
+def test_a_device_that_is_not_there_is_a_mistake_that_names_those_that_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == CPU
+    with pytest.raises(SettingsError, match="--device: 'cuda' is not there on this machine; give auto or cpu"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+    with pytest.raises(SettingsError, match="give auto or cpu or cuda"):
+        choose_device("mps")
 
 
 @pytest.mark.parametrize("n_tissues", [0, 2])

@@ -170,7 +170,7 @@ def dependent(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, weight in network.named_parameters():
             weight.fill_(1.0 if "blocks" in name else 0.0)
         network.classify.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
-        assert network.tissue_shortcut is not None
+        assert isinstance(network.tissue_shortcut, torch.nn.Linear)
         network.tissue_shortcut.weight.copy_(torch.tensor([[0.0, 5.0], [0.0, 0.0], [5.0, 0.0]]))
     path = tmp_path_factory.mktemp("dependent") / "model.safetensors"
     path.write_bytes(Snapshot(Card(**content), network).to_bytes())

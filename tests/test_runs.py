@@ -31,13 +31,18 @@ from scnym import (
     predict,
     train,
 )
-from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, UserError
+from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError, UserError
+from scnym.base.progress import SilentProgress
+from scnym.results.metrics import expected_calibration_error
 
 FOLD_FILES = [
     *("train_idx.csv", "test_idx.csv", "val_idx.csv", "predictions.csv", "labels.csv"),
     *("00_best_model_weights.pkl", "model.safetensors"),
 ]
-TOP_FILES = ["celltype_label.csv", "fold_eval_acc.csv", "fold_eval_losses.csv", "metrics.json", "report.html"]
+TOP_FILES = [
+    *("celltype_label.csv", "fold_eval_acc.csv", "fold_eval_losses.csv"),
+    *("held_out_predictions.csv", "metrics.json", "report.html"),
+]
 
 
 def quick(**changes) -> RunSettings:
@@ -52,10 +57,22 @@ def quick(**changes) -> RunSettings:
     return RunSettings(**content)
 
 
+class Listener(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    train(write_h5ad(folder / "cells.h5ad", clustered_adata()), folder / "out", quick())
+    adata = clustered_adata()
+    adata.obs["tissue"] = [f"tissue of {name}" for name in adata.obs_names]
+    train(write_h5ad(folder / "cells.h5ad", adata), folder / "out", quick())
     return folder
 
 
@@ -103,12 +120,45 @@ def test_a_folds_predictions_are_about_its_held_out_cells_and_agree_with_the_fig
     assert metrics["spread"]["accuracy"]["mean"] == pytest.approx(accuracies.mean(), abs=1e-5)
 
 
+def test_the_held_out_predictions_of_all_folds_stand_in_one_file_and_give_the_figures(finished: Path):
+    out = finished / "out" / "tissue_independent"
+    table = pd.read_csv(out / "held_out_predictions.csv")
+    columns = "cell_id fold cell_type predicted confidence margin second second_confidence tissue"
+    assert list(table) == columns.split()
+    adata = clustered_adata()
+    assert list(table["cell_id"]) == list(adata.obs_names)
+    assert list(table["cell_type"]) == list(adata.obs["cell_type"])
+    assert list(table["tissue"]) == [f"tissue of {name}" for name in adata.obs_names]
+    for name, rows in table.groupby("fold"):
+        own = pd.read_csv(out / str(name) / "predictions.csv").rename(columns={"cell_type": "predicted"})
+        found = rows[list(own)].set_index("cell_id")
+        pd.testing.assert_frame_equal(found, own.set_index("cell_id").loc[found.index])
+    held_out = json.loads((out / "metrics.json").read_text())["held_out"]
+    assert held_out["accuracy"] == pytest.approx((table["cell_type"] == table["predicted"]).mean())
+    correct = (table["cell_type"] == table["predicted"]).to_numpy()
+    error = expected_calibration_error(table["confidence"].to_numpy(), correct)
+    assert held_out["calibration_error"] == pytest.approx(error, abs=1e-3)
+
+
+def test_the_figures_say_how_much_the_temperature_gains_and_how_far_the_folds_differ(finished: Path):
+    metrics = json.loads((finished / "out" / "tissue_independent" / "metrics.json").read_text())
+    for name in ("accuracy", "macro_f1", "calibration_error", "calibration_error_uncalibrated"):
+        by_fold = np.array([fold[name] for fold in metrics["folds"]])
+        assert metrics["spread"][name] == {
+            "mean": pytest.approx(by_fold.mean()), "sd": pytest.approx(by_fold.std(ddof=1))
+        }  # fmt: skip
+    assert metrics["held_out"]["calibration_error"] != metrics["held_out"]["calibration_error_uncalibrated"]
+    assert set(metrics["spread"]["per_class"]) == {"type 0", "type 1", "type 2"}
+    assert metrics["spread"]["per_class"]["type 1"]["recall"]["mean"] > 0.8
+
+
 def test_the_log_and_the_parameters_say_what_happened(finished: Path):
     folder = finished / "out" / "tissue_independent" / "fold00"
     log = pd.read_csv(folder / "fold00_log.csv")
     assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert (log["cells_per_second"] > 0).all()
     assert log["wait_share"].between(0, 1).all()
+    assert log["selection_macro_f1"].iloc[-1] > 0.8
     parameters = json.loads((folder / "fold00_parameters.json").read_text())
     assert parameters["settings"]["split"]["n_folds"] == 3
     assert parameters["best_epoch"] == 1 + int(log["selection_loss"].to_numpy().argmin())
@@ -151,9 +201,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished: 
 
 def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: dict[str, set[int]] = {}
-    original = scnym.runs.learning._train_fold
+    original = scnym.runs.learning.run_fold
 
-    def spied(job, fold, network, target, progress):
+    def spied(job, fold, number, folder, checkpoints, progress):
         rows: set[int] = set()
 
         def noting(function):
@@ -169,20 +219,79 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
             patch.setattr(scnym.runs.learning, "training_stream", noting(scnym.runs.learning.training_stream))
             patch.setattr(
                 scnym.runs.learning,
-                "fit_input_scale",
-                lambda _, stream: rows.update(*(batch.rows.tolist() for batch in stream)),
+                "gene_variances",
+                lambda stream: rows.update(*(batch.rows.tolist() for batch in stream)) or np.ones(stream.n_genes),
             )
-            result = original(job, fold, network, target, progress)
+            result = original(job, fold, number, folder, checkpoints, progress)
         drawn[fold.name] = rows
         assert rows == set(fold.train.tolist())
         assert not rows & set(fold.held_out.tolist())
         assert not rows & set(fold.selection.tolist())
         return result
 
-    monkeypatch.setattr(scnym.runs.learning, "_train_fold", spied)
+    monkeypatch.setattr(scnym.runs.single_run, "run_fold", spied)
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
     train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
     assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
+
+
+def test_donors_are_kept_whole_and_what_that_means_is_said(tmp_path: Path):
+    adata = clustered_adata(120)
+    kinds = adata.obs["cell_type"]
+    donor_of = {f"cell {k}": "donor 1" if kinds.iloc[k] == "type 2" else f"donor {k % 4}" for k in range(120)}
+    adata.obs["donor"] = list(donor_of.values())
+    path, heard = write_h5ad(tmp_path / "cells.h5ad", adata), Listener()
+    settings = quick(split=SplitSettings(n_folds=2, group_column="donor"), training=TrainSettings(n_epochs=1))
+    run = train(path, tmp_path / "out", settings, progress=heard).folder
+    for fold in ("fold00", "fold01"):
+        cells = {part: pd.read_csv(run / fold / f"{part}_idx.csv")["cell_id"] for part in ("train", "test", "val")}
+        donors = {part: {donor_of[cell] for cell in ids} for part, ids in cells.items()}
+        assert not donors["val"] & (donors["train"] | donors["test"])
+        parameters = json.loads((run / fold / f"{fold}_parameters.json").read_text())
+        assert parameters["split"] == {"held_out_by": "group", "selection_by": "cell"}
+    assert "classes that live in one donor only, and are unknown where that is held out: 'type 2'" in heard.lines
+    assert heard.lines[-1] == (
+        "4 groups (donor) are kept whole; selection cells are set aside by cell, where whole groups would be too few"
+    )
+
+
+def test_groups_that_make_no_sense_are_mistakes_with_the_way_out(tmp_path: Path):
+    adata = clustered_adata(60)
+    adata.obs["donor"] = ["a", "b", *[None] * 2, *"abab" * 14]
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+
+    def refused(match: str, column: str, n_folds: int = 2) -> None:
+        with pytest.raises(DataError, match=match):
+            train(path, tmp_path / "out", quick(split=SplitSettings(n_folds=n_folds, group_column=column)))
+
+    refused(r"no column 'doner'.*give --cv_group one of .*'donor'", "doner")
+    refused(r"2 labelled cells have no group in column 'donor': 'cell 2', 'cell 3'", "donor")
+    adata.obs["donor"] = ["a", "b"] * 30
+    write_h5ad(path, adata)
+    refused("2 groups with labelled cells are fewer than 3 folds", "donor", n_folds=3)
+
+
+def test_a_logistic_regression_on_the_same_folds_shows_what_the_network_adds(finished: Path, tmp_path: Path):
+    summary = train(finished / "cells.h5ad", tmp_path / "out", quick(baseline=True))
+    metrics = json.loads((summary.folder / "metrics.json").read_text())
+    baseline, gain = metrics["baseline"], metrics["baseline"]["network_adds"]["accuracy"]
+    assert baseline["held_out"]["n_cells"] == 300
+    assert baseline["held_out"]["accuracy"] > 0.9
+    pairs = zip(metrics["folds"], baseline["folds"], strict=True)
+    differences = [ours["accuracy"] - theirs["accuracy"] for ours, theirs in pairs]
+    assert gain == {"mean": pytest.approx(np.mean(differences)), "sd": pytest.approx(np.std(differences, ddof=1))}
+    table = pd.read_csv(summary.folder / "fold_eval_acc.csv")
+    assert list(table) == ["fold", "accuracy", "baseline_accuracy"]
+    assert list(table["baseline_accuracy"]) == pytest.approx([fold["accuracy"] for fold in baseline["folds"]], abs=1e-5)
+    page = (summary.folder / "report.html").read_text()
+    assert "What the network adds" in page
+    assert f"{baseline['held_out']['accuracy']:.3f}" in page
+    without = finished / "out" / "tissue_independent"
+    assert "What the network adds" not in (without / "report.html").read_text()
+    model = "fold00/model.safetensors"  # the network itself is none the worse for it
+    assert (summary.folder / model).read_bytes() == (without / model).read_bytes()
+    with pytest.raises(SettingsError, match="--n_folds 2 or more"):
+        quick(baseline=True, split=SplitSettings(n_folds=0))
 
 
 def test_no_folds_trains_the_final_model_only(tmp_path: Path):
@@ -234,6 +343,31 @@ def test_a_gene_list_limits_what_the_network_reads(tmp_path: Path):
         train(path, tmp_path / "no", quick(genes_to_use=str(write_text(tmp_path / "g.txt", "x\n"))))
     with pytest.raises(MissingInputError):
         train(path, tmp_path / "no", quick(genes_to_use="nowhere.txt"))
+
+
+def test_each_fold_reads_the_genes_that_vary_most_among_its_training_cells_whatever_the_held_out_ones_are(
+    tmp_path: Path,
+):
+    adata, settings = clustered_adata(), quick(n_top_genes=20, training=TrainSettings(n_epochs=2))
+    first = train(write_h5ad(tmp_path / "cells.h5ad", adata), tmp_path / "out", settings)
+    held_out = pd.read_csv(first.folder / "fold00" / "val_idx.csv")["row"].to_numpy()
+    changed = dense(adata).copy()
+    changed[np.ix_(held_out, range(50, 60))] = np.random.default_rng(0).integers(0, 300, (len(held_out), 10))
+    adata.X = sparse.csr_matrix(changed)
+    again = train(write_h5ad(tmp_path / "changed.h5ad", adata), tmp_path / "again", settings)
+    models = {
+        (fold, run): Snapshot.load(folder / fold / "model.safetensors")
+        for fold in ("fold00", "fold01")
+        for run, folder in (("first", first.folder), ("again", again.folder))
+    }
+    one, two = models["fold00", "first"], models["fold00", "again"]
+    assert one.card.genes == two.card.genes
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True))
+    assert models["fold01", "first"].card.genes != models["fold01", "again"].card.genes
+    assert {f"gene {k}" for k in range(50, 60)} <= set(models["fold01", "again"].card.genes)
+    assert (len(one.card.genes), first.n_genes) == (20, 20)
+    table = predict(tmp_path / "cells.h5ad", first.model_path, tmp_path / "out").folder / "predictions.csv"
+    assert (pd.read_csv(table)["cell_type"] == clustered_adata().obs["cell_type"].to_numpy()).mean() > 0.8
 
 
 def test_a_raw_input_is_converted_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -392,20 +526,6 @@ def test_class_names_of_any_kind_go_through_a_whole_run(name: str, tmp_path: Pat
     assert name in pd.read_csv(summary.folder / "celltype_label.csv")["cell_type"].tolist()
     assert "<script>" not in (summary.folder / "report.html").read_text()
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"cache", "tissue_independent"}
-
-
-def test_work_that_is_interrupted_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata())
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.single_run, "_write_summary", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(path, tmp_path / "out", quick())
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["cache"]
-    train(path, tmp_path / "out", quick())
 
 
 def test_only_a_run_is_ever_replaced(tmp_path: Path):

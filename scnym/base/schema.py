@@ -19,8 +19,8 @@ SOURCE = "source"
 SOURCE_ROW = "source_row"
 """In a store whose cells were regrouped: the row that each had in its source."""
 OWN_OBS_COLUMNS = (N_COUNTS, N_GENES, SOURCE, SOURCE_ROW)
-RENAMED = "renamed_obs_columns"
-"""Attribute of a dataset: new and old names of columns of obs that stepped aside."""
+RENAMED, RENAMED_VAR = "renamed_obs_columns", "renamed_var_columns"
+"""Attributes of a dataset: new and old names of columns that stepped aside, or could not be stored under their own."""
 
 Scale = Literal["counts", "ln_cp10k", "ln_cpm"]
 """What a stored value is: a raw count, ln(counts per 10,000 + 1), or ln(counts per million + 1)."""

@@ -1,14 +1,15 @@
 """One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy."""
 
 import re
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from scnym.base.errors import SettingsError
 
 DEFAULT_EPOCHS = 30
 DEFAULT_MIN_STEPS = 300
 Optimizer = Literal["mixed", "adamw", "adadelta"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Profile = Literal["fast", "small", "archive"]
 Orientation = Literal["auto", "cells_by_genes", "genes_by_cells"]
 Probabilities = Literal["zarr", "csv", "none"]
@@ -126,7 +127,7 @@ class NetworkSettings:
     """The shape of the network."""
 
     n_hidden: int = 256
-    """Width of the hidden layers, in units."""
+    """Width of the hidden layers, in units; 0 for none, which leaves the shortcut: a logistic regression."""
     n_layers: int = 1
     """Hidden blocks after the first layer."""
     residual: bool = True
@@ -143,7 +144,10 @@ class NetworkSettings:
     """Whether the input is multiplied by one number, fitted on the training cells, that sets its total variance."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "1 to 65536")
+        _require(0 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "0 to 65536")
+        _require(
+            self.n_hidden > 0 or self.shortcut, "n_hidden", self.n_hidden, "1 or more where there is no --shortcut"
+        )
         _require(0 <= self.n_layers <= 100, "n_layers", self.n_layers, "0 to 100")
         _require(1 <= self.normalize_to <= 1e7, "normalize_to", self.normalize_to, "a library size, 1 to 1e7")
         _fraction("init_dropout", self.init_dropout)
@@ -160,6 +164,8 @@ class SplitSettings:
     """Share of the cells outside the held-out part that choose the best epoch."""
     min_cells_per_class: int = 0
     """Classes with fewer cells are left out, in cells."""
+    group_column: str | None = None
+    """Column of the annotations with groups that are kept whole, such as donors or data sets; None: cells are split."""
     seed: int = 0
     """Decides the folds."""
 
@@ -190,6 +196,8 @@ class TrainSettings:
     """L2 penalty of the shortcut, on the scale of a logistic regression's 1/C."""
     weight_decay: float = 1e-2
     """Weight decay of the optimiser."""
+    mixup_alpha: float = 0.0
+    """Each cell is mixed with another of its batch, in shares that follow Beta(alpha, alpha); 0 for not at all."""
     checkpoint_every: int = 10
     """Epochs between two periodic checkpoints; 0 for none."""
     seed: int = 0
@@ -205,6 +213,7 @@ class TrainSettings:
         _positive("gene_rate", self.gene_rate)
         _positive("shortcut_rate", self.shortcut_rate)
         _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
+        _require(0 <= self.mixup_alpha < float("inf"), "mixup_alpha", self.mixup_alpha, "0 or more")
         _seed(self.seed)
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
@@ -237,8 +246,8 @@ class PredictSettings:
     """Whether the last hidden layer is written."""
     write_h5ad: bool = False
     """Whether the new cells are written as an h5ad with their labels."""
-    device: str = "auto"
-    """Where the network computes: auto, cpu, cuda or mps."""
+    device: Device = "auto"
+    """Where the network computes; auto: the fastest device that is there."""
     seed: int = 0
     """Decides the search for neighbours among many cells."""
 
@@ -279,19 +288,73 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarkerSettings:
+    """How the genes that carry each class are found."""
+
+    l1_reg: float = 1e-4
+    """Penalty of an optimised input, in nats for each count per 10,000."""
+    n_restarts: int = 10
+    """Optimised inputs of each class, each from other noise."""
+    n_steps: int = 200
+    """Steps of the optimisation."""
+    classes: str | None = None
+    """Names of the classes, separated by commas; None for all."""
+    label_column: str | None = None
+    """Column with the classes of the cells that are given; None for the one that the model learnt from."""
+    min_gene_coverage: float = 0.1
+    """Least share of the model's genes that the cells must have."""
+    memory_bytes: int = GIGABYTE // 2
+    """Most memory, in bytes, that inputs under way may take; more classes are done one lot after the other."""
+    seed: int = 0
+    """Decides the noise, and which cells are looked at."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.l1_reg < float("inf"), "l1_reg", self.l1_reg, "0 or more")
+        _require(1 <= self.n_restarts <= 10_000, "n_restarts", self.n_restarts, "1 to 10000")
+        _require(1 <= self.n_steps <= 10**6, "n_steps", self.n_steps, "1 to 1000000")
+        _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
+        _require(self.memory_bytes >= 10**7, "memory_bytes", self.memory_bytes, "10MB or more")
+        _seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything a training run is told, beside where its input and output are."""
 
     label_column: str = "cell_ontology_class"
     """Column of the annotations with the classes to learn."""
+    tissue_column: str = "tissue"
+    """Column of the annotations with the context of the cells: dependent models read it, specific ones are for one of
+    its levels each, and where it is known it stands beside held-out predictions."""
     training_metadata: str | None = None
     """CSV with a row per cell, joined to the cells by their ids."""
     genes_to_use: str | None = None
     """Text file with one gene a line; the network reads these only."""
+    n_top_genes: int | None = None
+    """Read so many genes only, those that vary most among the training cells of each fold; None for all."""
+    device: Device = "auto"
+    """Where to compute; auto: on a GPU if there is one."""
     overwrite: bool = False
     """Whether an existing run is replaced."""
+    baseline: bool = False
+    """Whether a logistic regression is trained on the same folds, to show what the network adds."""
+    resume: bool = False
+    """Whether a run that was interrupted is gone on with."""
     convert: ConvertSettings = field(default_factory=ConvertSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     training: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        _require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
+        _require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")
+        _require(not self.baseline or self.split.n_folds > 0, "baseline", self.baseline, "--n_folds 2 or more with it")
+        _require(
+            not (self.resume and self.overwrite), "resume", self.resume, "one of --resume and --overwrite, not both"
+        )
+
+    def of_result(self) -> dict[str, Any]:
+        """Give what the result depends on, as plain values: not how the run was started."""
+        content = asdict(self)
+        return {name: value for name, value in content.items() if name not in {"overwrite", "resume"}}

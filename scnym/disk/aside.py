@@ -18,7 +18,7 @@ RESULT = "result"
 def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Give an empty folder to fill; it becomes `target` when the block ends without an error.
 
-    It is ``.NAME.partial`` beside the target, locked while the block runs, and removed if the block fails. What a
+    It is `work_folder`, locked while the block runs, and removed if the block fails. What a
     killed run left there is removed first.
 
     Parameters
@@ -38,7 +38,7 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
     target = target.resolve()  # a link keeps pointing where it did
     check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
     check()
-    folder = target.with_name(f".{target.name}.partial")
+    folder = work_folder(target)
     with _locked(folder, target):
         _empty(folder)
         try:
@@ -78,7 +78,7 @@ def resumable(
     """
     target = target.resolve()
     check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
-    folder = target.with_name(f".{target.name}.partial")
+    folder = work_folder(target)
     clear_finished(target)
     check()
     with _locked(folder, target):
@@ -93,9 +93,14 @@ def resumable(
         shutil.rmtree(folder)
 
 
+def work_folder(target: Path) -> Path:
+    """Give the folder in which a target is made, ``.NAME.partial`` beside it."""
+    return target.with_name(f".{target.name}.partial")
+
+
 def clear_finished(target: Path) -> None:
     """Remove what is left of a run that was killed between the last two steps, its work being finished."""
-    folder = target.with_name(f".{target.name}.partial")
+    folder = work_folder(target)
     if target.exists() and folder.exists() and not (folder / RESULT).exists():
         with suppress(OutputExistsError), _locked(folder, folder):
             shutil.rmtree(folder)

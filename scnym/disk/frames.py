@@ -4,7 +4,8 @@ C cells.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
@@ -14,9 +15,12 @@ import zarr
 from anndata.io import write_elem
 from zarr.errors import UnstableSpecificationWarning
 
+from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 
+ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
 EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
 
 
@@ -39,9 +43,9 @@ def with_own_columns(
     tuple
         The annotations to store, and the names of the columns that were renamed: new name to old.
     """
-    obs, renamed = _storable(obs)
+    obs, renamed = storable(obs)
     for name in (column for column in OWN_OBS_COLUMNS if column in obs):
-        free = _free_name(f"{name}_input", obs.columns)
+        free = free_name(f"{name}_input", obs.columns)
         obs = obs.rename(columns={name: free})
         renamed[free] = name
     if np.array_equal(totals_C, np.rint(totals_C)):
@@ -89,26 +93,33 @@ def library_sizes(
 
 
 def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
-    """Write obs and var, and the other groups of an AnnData, which are empty."""
-    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost.
-    whole = zarr.config.set({"array.write_empty_chunks": True})
+    """Write obs and var, made ready by `storable`, and the other groups of an AnnData, which are empty."""
+    with as_anndata_writes():
+        write_elem(group, "obs", obs)
+        write_elem(group, "var", var)
+    for name in EMPTY_GROUPS:
+        group.create_group(name, attributes=DICT_ATTRIBUTES, overwrite=True)
+
+
+@contextmanager
+def as_anndata_writes() -> Iterator[None]:
+    """Write tables and the like as AnnData does, and without its warnings."""
+    # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost. The Rust pipeline,
+    # under which a source may be open, would leave them out.
+    whole = zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": ZARRS_OWN_PIPELINE})
     with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
         # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
         warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
-        write_elem(group, "obs", obs)
-        write_elem(group, "var", _storable(var)[0])
-    for name in EMPTY_GROUPS:
-        group.create_group(name, attributes={"encoding-type": "dict", "encoding-version": "0.1.0"}, overwrite=True)
+        yield
 
 
-def _storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart.
 
-    A slash in a column's name would make a folder of it, so it becomes an underscore; the new names are told.
+    Columns whose names cannot be stored, or stand twice, get others (`safe_names`); the new names are told, with the
+    old ones.
     """
-    names: list[str] = []
-    for name in frame.columns:
-        names.append(_free_name(str(name).replace("/", "_"), names))
+    names = safe_names(frame.columns)
     renamed = {new: str(old) for new, old in zip(names, frame.columns, strict=True) if new != old}
     frame = frame.set_axis(names, axis="columns").copy()
     for name in frame.columns:
@@ -119,11 +130,3 @@ def _storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     frame.index = frame.index.astype(str)
     frame.index.name = None
     return frame, renamed
-
-
-def _free_name(name: str, taken: Iterable[str]) -> str:
-    """Give `name`, with underscores behind it until it is not among those taken."""
-    taken = set(taken)
-    while name in taken:
-        name += "_"
-    return name

@@ -28,6 +28,7 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import (
     FORMAT_VERSION,
     RENAMED,
+    RENAMED_VAR,
     SOURCE_ROW,
     STORE_ENCODING,
     STORE_SUFFIX,
@@ -42,16 +43,15 @@ from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resuma
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical
 from scnym.disk.encode import rust_codecs, write_csr
-from scnym.disk.formats.block import ScatteredSource, Source
+from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import AnySource, is_store
 from scnym.disk.formats.turned import TurnedSource
-from scnym.disk.frames import library_sizes, with_own_columns, write_frames
+from scnym.disk.frames import library_sizes, storable, with_own_columns, write_frames
 from scnym.disk.gather import Input, gather, path_state
+from scnym.disk.groups import carry_groups
 from scnym.disk.hashes import write_hashes
 
-BYTES_PER_ELEMENT = 96
-"""Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 MAX_BLOCK_ELEMENTS = 2**22
 ENTRY, CELL_HASHES = "entry.json", "cells.npy"
 REGROUPING_SEED = 0
@@ -240,16 +240,17 @@ class _DatasetJob:
         values = parts.value_range()
         scale = values.scale(source.path)
         obs, renamed = self._annotated(source, parts, scale)
-        row_lengths_C, stretches = parts.row_lengths(), iter(parts)
+        row_lengths_C, stretches, order_C = parts.row_lengths(), iter(parts), None
         if self.settings.cluster_by is not None:
             stored_name = {old: new for new, old in renamed.items()}
             order_C = _grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)])
             stretches = self._regrouped(parts, order_C, len(source.var))
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
             row_lengths_C = row_lengths_C[order_C]
-        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale, RENAMED: renamed}
+        var, renamed_var = storable(source.var)
+        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale}
         group = self.root.require_group(self.name)
-        group.attrs.put(attributes)
+        group.attrs.put({**attributes, RENAMED: renamed, RENAMED_VAR: renamed_var})
         content_hash = write_csr(
             group,
             stretches,
@@ -260,7 +261,8 @@ class _DatasetJob:
             max_memory_bytes=self.settings.max_memory_bytes,
             journal=self._work / "written.json",
         )
-        write_frames(group, obs, source.var)
+        write_frames(group, obs, var)
+        self._carry_groups(source, group, order_C)
         return {
             "dataset": self.name,
             "sample": self.input.sample,
@@ -273,6 +275,17 @@ class _DatasetJob:
             "cluster_by": self.settings.cluster_by,
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object)),
         }
+
+    def _carry_groups(self, source: Source, group: zarr.Group, order_C: np.ndarray | None) -> None:
+        """Take along what the source holds beside counts, obs and var; say what cannot be."""
+        original = source.source if isinstance(source, TurnedSource) else source
+        if not isinstance(original, GroupSource):
+            return
+        with original.other_groups() as groups:
+            memory = self.settings.max_memory_bytes
+            left_out = carry_groups(groups, group, max_memory_bytes=memory, order_C=order_C)
+        if left_out:
+            self.progress.say(f"{self.input.sample}: left out, since it cannot be stored: {', '.join(left_out)}")
 
     def _opened(self) -> Source:
         source = self.input.open(self.settings)

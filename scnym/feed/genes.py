@@ -5,11 +5,11 @@ S genes of a source, G genes of a model.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,8 @@ from scnym.disk.store import Dataset
 ABSENT = -1
 EXACT, VERSION, CASE = "name", "name without version", "name in other case"
 GeneSet = Literal["inner", "outer"]
+Aliases = Mapping[str, pd.Series]
+"""By column of `var`: the other name of each gene, indexed by its name without version, each of which stands once."""
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?")
 _VERSIONED = re.compile(r"^(ENS[A-Z]*G\d{6,})\.\d+$")
 
@@ -65,22 +67,49 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
     datasets
         The sources.
     genes
-        ``inner``: the genes that all sources have; ``outer``: those that any has; or the genes themselves. Genes are
-        the same here if their names are, to the letter: names that differ in a version suffix or in case are two genes
-        (`map_genes`, which is given one list of wanted genes, is more lenient).
+        ``inner``: the genes that all sources have; ``outer``: those that any has; or the genes themselves. Which genes
+        of two sources are the same is decided by the ladder of `map_genes`, as it is when they are streamed. Two genes
+        of one source are never taken for one.
 
     Returns
     -------
     tuple of str
-        Where the sources agree on the order of the genes they share, in an order that suits all of them; else in the
-        order of the first source, followed by what the second has beside, and so on.
+        Each named as in the first source that has it. Where the sources agree on the order of the genes they share,
+        in an order that suits all of them; else in the order of the first source, followed by what the second has
+        beside, and so on.
     """
     if not isinstance(genes, str):
         return tuple(genes)
-    if genes == "outer":
-        return _merged([dataset.genes for dataset in datasets])
-    shared = set.intersection(*(set(dataset.genes) for dataset in datasets))
-    return tuple(gene for gene in datasets[0].genes if gene in shared)
+    aliases = aliases_of(datasets)
+    names = _all_genes(datasets, aliases)
+    if genes == "inner":
+        return _shared(datasets, names, aliases)
+    return _merged([[names[k] for k in found.table_S] for found in _maps(datasets, names, aliases)])
+
+
+def _all_genes(datasets: Sequence[Dataset], aliases: Aliases) -> tuple[str, ...]:
+    """Give names among which every gene of every source finds a place of its own.
+
+    A name that comes in late may leave a gene of an earlier source between two, as LYZ and Lyz of one source do the
+    lyz of another. So the sources are gone through until none adds a name.
+    """
+    names: list[str] = []
+    n_before = -1
+    while len(names) > n_before:
+        n_before = len(names)
+        for dataset in datasets:
+            table_S = map_genes(dataset.genes, names, dataset.var, aliases).table_S
+            names += [dataset.genes[k] for k in np.flatnonzero(table_S == ABSENT)]
+    return tuple(names)
+
+
+def _shared(datasets: Sequence[Dataset], names: tuple[str, ...], aliases: Aliases) -> tuple[str, ...]:
+    """Keep the names that all sources have, also when they are looked for among no others."""
+    while True:
+        present_G = np.logical_and.reduce([found.present_G for found in _maps(datasets, names, aliases)])
+        if present_G.all():
+            return names
+        names = tuple(compress(names, present_G))
 
 
 def _merged(orders: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -96,18 +125,46 @@ def _merged(orders: Sequence[Sequence[str]]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(gene for order in orders for gene in order))
 
 
-def map_dataset(dataset: Dataset, model_genes: Sequence[str]) -> GeneMap:
-    """Match the genes of a source with those of a model; see `map_genes`."""
-    return map_genes(dataset.genes, model_genes, dataset.var)
+def map_datasets(datasets: Sequence[Dataset], model_genes: Sequence[str]) -> list[GeneMap]:
+    """Match the genes of every source with those of a model; what one source says of genes helps the others.
+
+    See `map_genes`.
+    """
+    return _maps(datasets, model_genes, aliases_of(datasets))
 
 
-def map_genes(source_genes: Sequence[str], model_genes: Sequence[str], var: pd.DataFrame | None = None) -> GeneMap:
+def _maps(datasets: Sequence[Dataset], names: Sequence[str], aliases: Aliases) -> list[GeneMap]:
+    return [map_genes(dataset.genes, names, dataset.var, aliases) for dataset in datasets]
+
+
+def aliases_of(datasets: Sequence[Dataset]) -> Aliases:
+    """Collect the other names that several sources give for genes, by column of `var`.
+
+    A name that several genes of a source share, and a gene for which sources disagree, are left out. One source alone
+    gives none: it is read by its own columns.
+    """
+    pairs: dict[str, list[pd.DataFrame]] = {}
+    for dataset in datasets if len(datasets) > 1 else ():
+        genes = _unversioned(pd.Series(dataset.genes, dtype=object))
+        for name, others in _texts(dataset.var).items():
+            alone = _once(genes) & _once(others)
+            pairs.setdefault(name, []).append(pd.DataFrame({"gene": genes[alone], "other": others[alone]}))
+    joined = {name: pd.concat(frames).drop_duplicates() for name, frames in pairs.items()}
+    return {name: frame[_once(frame["gene"])].set_index("gene")["other"] for name, frame in joined.items()}
+
+
+def map_genes(
+    source_genes: Sequence[str],
+    model_genes: Sequence[str],
+    var: pd.DataFrame | None = None,
+    aliases: Aliases | None = None,
+) -> GeneMap:
     """Match genes by exact name; what is left by ever more lenient rungs of a ladder.
 
     The rungs: the same name; the same Ensembl id but for its version; a text column of `var` that holds the model's
-    names (ids where the source is named by symbols, or the other way round), best column first; the same name but for
-    upper and lower case. A rung matches only genes that no rung before did, and only names that stand once on both
-    sides.
+    names (ids where the source is named by symbols, or the other way round), best column first; the same by a column
+    of other sources; the same name but for upper and lower case. A rung matches only genes that no rung before did, and
+    only names that stand once on both sides.
 
     Parameters
     ----------
@@ -117,29 +174,35 @@ def map_genes(source_genes: Sequence[str], model_genes: Sequence[str], var: pd.D
         Names that are wanted, shape (G,).
     var
         What else the source says of its genes, a row for each.
+    aliases
+        What other sources say of genes; see `aliases_of`.
     """
     table_S = np.full(len(source_genes), ABSENT, np.int32)
     present_G = np.zeros(len(model_genes), bool)
     matched_by: dict[str, int] = {}
-    for rung, keys_S, keys_G in _rungs(source_genes, model_genes, var):
+    for rung, keys_S, keys_G in _rungs(source_genes, model_genes, var, aliases or {}):
         n_matched = _match(table_S, present_G, keys_S, keys_G)
         if n_matched:
-            matched_by[rung] = n_matched
-        if present_G.all():
+            matched_by[rung] = matched_by.get(rung, 0) + n_matched
+        if present_G.all() or (table_S != ABSENT).all():
             break
     return GeneMap(table_S, present_G, matched_by)
 
 
 def _rungs(
-    source_genes: Sequence[str], model_genes: Sequence[str], var: pd.DataFrame | None
+    source_genes: Sequence[str], model_genes: Sequence[str], var: pd.DataFrame | None, aliases: Aliases
 ) -> Iterator[tuple[str, pd.Series, pd.Series]]:
     """Give the ladder: the name of each rung, and the keys by which it compares source and model."""
     source, model = (pd.Series(genes, dtype=object) for genes in (source_genes, model_genes))
     yield EXACT, source, model
     source, model = _unversioned(source), _unversioned(model)
     yield VERSION, source, model
-    for name, ids in _text_columns(var, model):
+    for name, ids in _columns_naming(model, var):
         yield f"var column {name!r}", ids, model
+    for name, others in aliases.items():
+        rung = f"var column {name!r} of another source"
+        yield rung, source, model.map(others)
+        yield rung, source.map(others), model
     yield CASE, source.str.upper(), model.str.upper()
 
 
@@ -157,19 +220,23 @@ def _once(keys: pd.Series) -> np.ndarray:
     return ~keys.duplicated(keep=False).to_numpy() & keys.notna().to_numpy()
 
 
-def _text_columns(var: pd.DataFrame | None, model: pd.Series) -> list[tuple[str, pd.Series]]:
+def _columns_naming(model: pd.Series, var: pd.DataFrame | None) -> list[tuple[str, pd.Series]]:
     """Give the columns that hold names of the model, those with the most first."""
+    texts, wanted = _texts(var), pd.Index(model)
+    n_held = {name: int(ids.isin(wanted).sum()) for name, ids in texts.items()}
+    return sorted(((name, ids) for name, ids in texts.items() if n_held[name]), key=lambda column: -n_held[column[0]])
+
+
+def _texts(var: pd.DataFrame | None) -> dict[str, pd.Series]:
+    """Give the columns that hold text, Ensembl ids in them without their versions."""
     if var is None:
-        return []
-    wanted = pd.Index(model)
+        return {}
     columns = {str(name): column.astype(object).reset_index(drop=True) for name, column in var.items()}
-    texts = {
+    return {
         name: _unversioned(column)
         for name, column in columns.items()
         if pd.api.types.infer_dtype(column, skipna=True) == "string"
     }
-    n_held = {name: int(ids.isin(wanted).sum()) for name, ids in texts.items()}
-    return sorted(((name, ids) for name, ids in texts.items() if n_held[name]), key=lambda column: -n_held[column[0]])
 
 
 def _unversioned(names: pd.Series) -> pd.Series:

@@ -291,9 +291,12 @@ def _unbounded_draws(counts_K: np.ndarray, class_balance: str) -> np.ndarray:
     return draws_K
 
 
-def digest(numbers: np.ndarray) -> str:
-    """Name the content of an array."""
-    return hashlib.sha256(np.ascontiguousarray(numbers).data).hexdigest()
+def digest(*arrays: np.ndarray) -> str:
+    """Name the content of some arrays, as of one that holds them end to end."""
+    content = hashlib.sha256()
+    for numbers in arrays:
+        content.update(np.ascontiguousarray(numbers).data)
+    return content.hexdigest()
 
 
 def _keyed(*key: int) -> np.random.Generator:

@@ -17,7 +17,7 @@ from scnym.base.errors import SettingsError
 from scnym.base.settings import StreamSettings
 from scnym.disk.rows import REQUEST_ELEMENTS
 from scnym.disk.store import Store
-from scnym.feed.genes import map_dataset
+from scnym.feed.genes import map_datasets
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
 from scnym.feed.reader import ARENAS, Stretch, WindowReader
 from scnym.feed.stack import BatchStack, CsrStack, DenseStack
@@ -101,18 +101,19 @@ class StreamDataset(IterableDataset[Batch]):
     ) -> None:
         self.plan = plan
         self.n_genes = len(genes)
-        self.gene_maps = [map_dataset(dataset, genes) for dataset in store.datasets]
+        self.gene_maps = map_datasets(store.datasets, genes)
         self.measured_SG = np.stack([gene_map.present_G for gene_map in self.gene_maps])
         """Which of the model's genes each source measured; bool. A gene that is absent is not zero, but unknown."""
         self._reader = WindowReader(store.datasets, self.gene_maps, normalize_to=normalize_to, max_bytes=stretch_bytes)
-        self._labels_C = np.full(store.n_cells, -1) if labels_C is None else labels_C
-        self._conditions_C = np.full(store.n_cells, -1) if conditions_C is None else conditions_C
+        unknown_C = np.broadcast_to(np.int8(-1), store.n_cells)  # takes no memory
+        self._labels_C = unknown_C if labels_C is None else labels_C
+        self._conditions_C = unknown_C if conditions_C is None else conditions_C
         self._layout = layout
         self._reuse_buffer = reuse_buffer
         self._identity = {
             "store": store.content_hash,
-            "library_sizes": digest(np.concatenate([dataset.n_counts_C for dataset in store.datasets])),
-            "gene_tables": digest(np.concatenate([gene_map.table_S for gene_map in self.gene_maps])),
+            "library_sizes": digest(*(dataset.n_counts_C for dataset in store.datasets)),
+            "gene_tables": digest(*(gene_map.table_S for gene_map in self.gene_maps)),
             "genes": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
             "normalize_to": normalize_to,
             "layout": layout,

@@ -48,6 +48,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+def n_tissues_of(weights: Mapping[str, torch.Tensor]) -> int:
+    """Read off the weights how many tissues the network reads beside the genes."""
+    return weights["tissue.weight"].shape[1] if "tissue.weight" in weights else 0
+
+
 def settings_of(weights: Mapping[str, torch.Tensor], path: Path) -> NetworkSettings:
     """Read the network's shape off its weights.
 

@@ -1,41 +1,40 @@
-"""On which device the network computes."""
+"""Where to compute."""
 
 import torch
 
 from scnym.base.errors import SettingsError
+from scnym.base.settings import Device
 
-AUTO = "auto"
 
-
-def device_of(name: str) -> torch.device:
-    """Give a device by its name.
-
-    Parameters
-    ----------
-    name
-        ``cpu``, ``cuda`` (``cuda:1`` for the second one), ``mps``; or ``auto`` for the fastest that is there.
+def choose_device(wanted: Device) -> torch.device:
+    """Give the device of a name; `auto` is the fastest that is there.
 
     Raises
     ------
     SettingsError
-        If there is no such device; says what there is.
+        If it is not there, with those that are.
     """
-    there = _available()
-    if name == AUTO:
-        return torch.device(there[-1])
-    kind, _, number = name.partition(":")
-    if kind in there and (not number or (number.isdecimal() and int(number) < _how_many(kind))):
-        return torch.device(name)
-    raise SettingsError(
-        f"there is no device {name!r} here", where="--device", way_out=f"give {AUTO} or one of {', '.join(there)}"
-    )
+    found = devices_there()
+    if wanted == "auto":
+        return torch.device(found[-1])
+    if wanted not in found:
+        raise SettingsError(
+            f"{wanted!r} is not there on this machine",
+            where="--device",
+            way_out=f"give {' or '.join(['auto', *found])}",
+        )
+    return torch.device(wanted)
 
 
-def _available() -> list[str]:
-    """Give the kinds of device that are there, the fastest last."""
-    found = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
-    return ["cpu", *(kind for kind, is_there in found.items() if is_there)]
+def devices_there() -> list[str]:
+    """Name the devices of this machine, the fastest last."""
+    there = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
+    return [name for name, is_there in there.items() if is_there]
 
 
-def _how_many(kind: str) -> int:
-    return torch.cuda.device_count() if kind == "cuda" else 1
+def moved(x_BG: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Bring a batch to a device. A CSR batch travels as it is, and is made dense there: the way is the bottleneck."""
+    if device.type == "cpu":
+        return x_BG
+    there_BG = x_BG.to(device)
+    return there_BG.to_dense() if there_BG.layout == torch.sparse_csr else there_BG

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from scnym.feed.stream import Batch
+from scnym.model.device import moved
 
 
 @torch.no_grad()
@@ -19,7 +20,7 @@ def logits_of(
     """Give each batch with its logits, shape (B, K), on the CPU; dropout is off."""
     network.eval()
     for batch in batches:
-        yield batch, network(batch.x.to(device), batch.conditions.to(device)).cpu()
+        yield batch, network(moved(batch.x, device), batch.conditions.to(device)).cpu()
 
 
 def all_logits(

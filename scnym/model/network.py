@@ -14,6 +14,10 @@ from torch import nn
 from scnym.base.settings import NetworkSettings
 from scnym.feed.stack import csr_tensor
 
+TISSUE_SCALE = 10.0
+"""What stands for one in the one-hot of a tissue: about what a strong marker gene is in the scaled input, whose
+variances add up to 1,000. A plain one goes unheard among the genes (`docs/decisions.md`)."""
+
 
 class HiddenBlock(nn.Module):
     """Linear, BN, dropout, ReLU."""
@@ -57,11 +61,11 @@ class _CsrProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         (x_BG,), (gradient_BH,) = ctx.saved_tensors, gradients
-        return None, _transposed(x_BG) @ gradient_BH.contiguous()
+        return None, transposed(x_BG) @ gradient_BH.contiguous()
 
 
-def _transposed(x_BG: torch.Tensor) -> torch.Tensor:
-    """Give the transpose as CSR; scipy sorts it 20 times faster than torch."""
+def transposed(x_BG: torch.Tensor) -> torch.Tensor:
+    """Give the transpose of a CSR batch, as CSR; scipy sorts it 20 times faster than torch."""
     parts = (x_BG.values().numpy(), x_BG.col_indices().numpy(), x_BG.crow_indices().numpy())
     n_rows, n_columns = x_BG.shape
     flipped = sparse.csr_matrix(parts, shape=(n_rows, n_columns)).T.tocsr()
@@ -96,10 +100,23 @@ def _on_values(layer: Callable[[torch.Tensor], torch.Tensor], x_BG: torch.Tensor
     return csr_tensor(*places, layer(x_BG.values()), (n_rows, n_columns))
 
 
+class NoLogits(nn.Module):
+    """What stands for the last layer of a network without hidden units: it gives zeros."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_classes, 0))
+
+    def forward(self, hidden_BH: torch.Tensor) -> torch.Tensor:
+        """Map (B, 0) to (B, K)."""
+        return hidden_BH @ self.weight.T
+
+
 class CellTypeNetwork(nn.Module):
     """Genes to class logits: a hidden path, and beside it a linear shortcut whose logits are added.
 
-    The shortcut starts at zero. `docs/decisions.md` has the measurements that led to it.
+    The shortcut starts at zero. Without hidden units it is all there is: a multinomial logistic regression.
+    `docs/decisions.md` has the measurements that led to it.
 
     Parameters
     ----------
@@ -108,8 +125,8 @@ class CellTypeNetwork(nn.Module):
     settings
         The shape between them.
     n_tissues
-        Length of the one-hot of a cell's tissue that is read beside the genes; 0 for none. It is exempt from input
-        dropout, and all zero for a cell of no known tissue.
+        Length of the one-hot of a cell's tissue, times `TISSUE_SCALE`, that is read beside the genes; 0 for none. It is
+        exempt from input dropout, and all zero for a cell of no known tissue.
     """
 
     input_scale: torch.Tensor
@@ -120,19 +137,22 @@ class CellTypeNetwork(nn.Module):
         super().__init__()
         width = settings.n_hidden
         self.register_buffer("input_scale", torch.ones(()))
-        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float64))
+        self.register_buffer("normalize_to", torch.tensor(settings.normalize_to, dtype=torch.float32))
         self.input_dropout = nn.Dropout(settings.init_dropout)
         self.first = GeneLinear(n_genes, width)
-        self.first_finish = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU())
+        finish = (nn.BatchNorm1d(width), nn.Dropout(settings.hidden_dropout), nn.ReLU()) if width else ()
+        self.first_finish = nn.Sequential(*finish)
         block = ResidualBlock if settings.residual else HiddenBlock
-        self.blocks = nn.Sequential(*(block(width, settings.hidden_dropout) for _ in range(settings.n_layers)))
-        self.classify = nn.Linear(width, n_classes)
+        self.blocks = nn.Sequential(
+            *(block(width, settings.hidden_dropout) for _ in range(settings.n_layers if width else 0))
+        )
+        self.classify = nn.Linear(width, n_classes) if width else NoLogits(n_classes)
         self.shortcut = GeneLinear(n_genes, n_classes) if settings.shortcut else None
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
             nn.init.zeros_(self.shortcut.bias)
         # A one-hot appended to the genes is a vector per tissue added behind the layers that read genes.
-        self.tissue = nn.Linear(n_tissues, width, bias=False) if n_tissues else None
+        self.tissue = nn.Linear(n_tissues, width, bias=False) if n_tissues and width else None
         self.tissue_shortcut = nn.Linear(n_tissues, n_classes, bias=False) if n_tissues and settings.shortcut else None
         if self.tissue_shortcut is not None:
             nn.init.zeros_(self.tissue_shortcut.weight)
@@ -167,10 +187,11 @@ class CellTypeNetwork(nn.Module):
         return logits_BK, hidden_BH
 
     def _one_hot(self, tissues_B: torch.Tensor | None) -> torch.Tensor | None:
-        if self.tissue is None or tissues_B is None:
+        reader = self.tissue or self.tissue_shortcut
+        if reader is None or tissues_B is None:
             return None
-        known = torch.arange(self.tissue.in_features, device=tissues_B.device)
-        return (tissues_B[:, None] == known).to(self.tissue.weight.dtype)
+        known = torch.arange(reader.in_features, device=tissues_B.device)
+        return (tissues_B[:, None] == known).to(reader.weight.dtype) * TISSUE_SCALE
 
     @torch.no_grad()
     def gene_importance(self) -> torch.Tensor:

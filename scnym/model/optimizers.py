@@ -6,7 +6,8 @@ held-out cells better (`docs/decisions.md`). So the default trains those weights
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +45,20 @@ class Optimizers:
     def rate(self) -> float:
         """Present learning rate of the last optimiser."""
         return float(self._schedules[-1].get_last_lr()[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that going on needs, as tensors and plain values."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "schedules": [schedule.state_dict() for schedule in self._schedules],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        for optimizer, content in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(content)
+        for schedule, content in zip(self._schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(content)
 
     def step(self, loss: torch.Tensor) -> None:
         """Follow the gradient of a loss once."""

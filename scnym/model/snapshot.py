@@ -14,12 +14,14 @@ from safetensors.torch import save
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.settings import NetworkSettings, StreamSettings, TrainSettings
 from scnym.disk.features import read_genes
-from scnym.model.bare_weights import read_weights, settings_of
+from scnym.model.bare_weights import n_tissues_of, read_weights, settings_of
 from scnym.model.network import CellTypeNetwork
 
 MODEL_FORMAT_VERSION = 2
 """Version 1 knew no tissues."""
 METADATA_KEY = "scnym"
+CLASSES_FILE, TISSUES_FILE = "celltype_label.csv", "tissue_categories.csv"
+"""Tables of a run that name what bare weights do not."""
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,8 +135,9 @@ class Snapshot:
             return cls._assembled(cls.load(beside).card, weights, path)
         card = Card(
             genes=read_genes(genes_path, "--training_gene_names"),
-            classes=_class_names(path),
+            classes=_names_beside(path, CLASSES_FILE, "cell_type"),
             label_column="unknown",
+            tissues=_names_beside(path, TISSUES_FILE, "tissue") if n_tissues_of(weights) else (),
             network=settings_of(weights, path),
             training=TrainSettings(),
             stream=StreamSettings(),
@@ -175,23 +178,22 @@ def _read_card(document: str | None, path: Path) -> Card:
     return card
 
 
-def _class_names(weights_path: Path) -> tuple[str, ...]:
-    """Read the classes from the run that the weights belong to."""
+def _names_beside(weights_path: Path, file: str, column: str) -> tuple[str, ...]:
+    """Read classes or tissues from the run that the weights belong to."""
     for folder in (weights_path.parent, weights_path.parent.parent):
-        table = folder / "celltype_label.csv"
-        if table.is_file():
-            return _read_classes(table)
+        if (folder / file).is_file():
+            return _read_names(folder / file, column)
     raise MissingInputError(
-        "there is no celltype_label.csv beside these weights",
+        f"there is no {file} beside these weights",
         where=weights_path,
-        way_out="put it back, it names the classes",
+        way_out=f"put it back, it names each {column}",
     )
 
 
-def _read_classes(table: Path) -> tuple[str, ...]:
+def _read_names(table: Path, column: str) -> tuple[str, ...]:
     try:
-        return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)["cell_type"])
+        return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)[column])
     except (ValueError, KeyError, OSError) as fault:
         raise FormatError(
-            "not a table with a column cell_type", where=table, way_out="put back the one that the run wrote"
+            f"not a table with a column {column}", where=table, way_out="put back the one that the run wrote"
         ) from fault

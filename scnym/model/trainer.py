@@ -5,18 +5,23 @@ B cells of a batch, G genes, K classes.
 
 import copy
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
+from torch import nn
 from torch.nn import functional
 
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
+from scnym.model.device import moved
 from scnym.model.forward import all_logits
+from scnym.model.mixup import draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import fit_temperature
 from scnym.model.optimizers import Optimizers
@@ -36,6 +41,8 @@ class EpochRecord:
     selection_loss: float
     """Mean cross-entropy per selection cell, dropout off, in nats."""
     selection_accuracy: float
+    selection_macro_f1: float
+    """Mean F1 over the classes that occur among the selection cells or their predictions."""
     learning_rate: float
     cells_per_second: float
     wait_share: float
@@ -51,6 +58,64 @@ class TrainingResult:
     log: list[EpochRecord] = field(default_factory=list)
 
 
+class Course:
+    """How far a training has come: all that going on needs.
+
+    Parameters
+    ----------
+    network, optimizers
+        What is trained, and by what.
+    device
+        Where, which decides whose random numbers count.
+    """
+
+    def __init__(self, network: CellTypeNetwork, optimizers: Optimizers, device: torch.device) -> None:
+        self._network, self._optimizers, self._device = network, optimizers, device
+        self.log: list[EpochRecord] = []
+        self.best_epoch, self.best_loss = 0, float("inf")
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.log)
+
+    def take(self, record: EpochRecord) -> None:
+        """Note an epoch, and keep its weights if it is the best so far."""
+        self.log.append(record)
+        if record.selection_loss < self.best_loss:
+            self.best_epoch, self.best_loss = record.epoch, record.selection_loss
+            self.best_weights = copy.deepcopy(self._network.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state as tensors and plain values; good until training goes on."""
+        return {
+            "network": self._network.state_dict(),
+            **self._optimizers.state_dict(),
+            "log": [asdict(record) for record in self.log],
+            "best": (self.best_epoch, self.best_loss, self.best_weights),
+            "random": _random_states(self._device),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, to the bit as if nothing had happened."""
+        self._network.load_state_dict(state["network"])
+        self._optimizers.load_state_dict(state)
+        self.log = [EpochRecord(**record) for record in state["log"]]
+        self.best_epoch, self.best_loss, self.best_weights = state["best"]
+        for name, random_state in state["random"].items():
+            _random_module(name).set_rng_state(random_state)
+
+
+def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """Give the states of the random numbers that dropout draws."""
+    return {name: _random_module(name).get_rng_state() for name in {"cpu", device.type}}
+
+
+def _random_module(name: str) -> Any:
+    return torch.random if name == "cpu" else getattr(torch, name)
+
+
 def train(
     network: CellTypeNetwork,
     training: StreamDataset,
@@ -59,7 +124,8 @@ def train(
     *,
     device: torch.device,
     task: Task,
-    after_epoch: Callable[[int], None],
+    after_epoch: Callable[[Course], None],
+    earlier: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train, and leave the weights of the epoch with the least selection loss in the network.
 
@@ -78,7 +144,9 @@ def train(
     task
         Told of every batch.
     after_epoch
-        Called with the number of each finished epoch, from 1.
+        Called after each epoch with how far training has come.
+    earlier
+        State of an earlier course, `Course.state_dict`, to go on from.
 
     Raises
     ------
@@ -89,27 +157,26 @@ def train(
     n_epochs = settings.epochs_for(training.plan.n_batches)
     n_steps = n_epochs * training.plan.n_batches
     optimizers = Optimizers(network, settings, n_steps=n_steps, n_train=training.plan.n_draws)
-    log: list[EpochRecord] = []
-    best_epoch, best_loss, best_weights = 0, float("inf"), {}
-    for epoch in range(1, n_epochs + 1):
-        record = _one_epoch(network, training, selection, optimizers, epoch, device, task)
-        log.append(record)
-        task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
-        if record.selection_loss < best_loss:
-            best_epoch, best_loss = epoch, record.selection_loss
-            best_weights = copy.deepcopy(network.state_dict())
-        after_epoch(epoch)
-        if settings.patience and epoch - best_epoch >= settings.patience:
+    course = Course(network, optimizers, device)
+    if earlier is not None:
+        course.load_state_dict(earlier)
+        task.advance(course.epoch * training.plan.n_draws)
+    for epoch in range(course.epoch + 1, n_epochs + 1):
+        if settings.patience and course.epoch - course.best_epoch >= settings.patience:
             break
-    if not best_epoch:
+        record = _one_epoch(network, training, selection, optimizers, settings, epoch, device, task)
+        course.take(record)
+        task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
+        after_epoch(course)
+    if not course.best_epoch:
         raise SettingsError(
             "the loss is not finite in any epoch",
             where="--weight_decay, --optimizer",
             way_out="go back to their defaults",
         )
-    network.load_state_dict(best_weights)
+    network.load_state_dict(course.best_weights)
     _, labels, logits = all_logits(network, selection, device)
-    return TrainingResult(best_epoch=best_epoch, temperature=fit_temperature(logits, labels), log=log)
+    return TrainingResult(best_epoch=course.best_epoch, temperature=fit_temperature(logits, labels), log=course.log)
 
 
 def _one_epoch(
@@ -117,6 +184,7 @@ def _one_epoch(
     training: StreamDataset,
     selection: StreamDataset,
     optimizers: Optimizers,
+    settings: TrainSettings,
     epoch: int,
     device: torch.device,
     task: Task,
@@ -125,10 +193,12 @@ def _one_epoch(
     clock = _WaitClock(training.epoch(epoch - 1))
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
-    for batch in clock:
-        logits_BK = network(batch.x.to(device), batch.conditions.to(device))
+    for number, batch in enumerate(clock):
         labels_B = batch.labels.to(device)
-        loss = functional.cross_entropy(logits_BK, labels_B)
+        mix = draw_mix(settings.mixup_alpha, len(labels_B), (settings.seed, epoch, number), device)
+        with mixed(_reading_layers(network), mix):
+            logits_BK = network(moved(batch.x, device), batch.conditions.to(device))
+        loss = mixed_cross_entropy(logits_BK, labels_B, mix)
         optimizers.step(loss)
         loss_sum += float(loss.detach()) * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
@@ -136,30 +206,32 @@ def _one_epoch(
         task.advance(len(labels_B))
     seconds = time.perf_counter() - started
     _, labels, logits = all_logits(network, selection, device)
+    predicted = logits.argmax(dim=1)
     return EpochRecord(
         epoch=epoch,
         train_loss=loss_sum / n_cells,
         train_accuracy=n_correct / n_cells,
         selection_loss=float(functional.cross_entropy(logits, labels)),
-        selection_accuracy=float((logits.argmax(dim=1) == labels).double().mean()),
+        selection_accuracy=float((predicted == labels).double().mean()),
+        selection_macro_f1=float(f1_score(labels, predicted, average="macro")),
         learning_rate=optimizers.rate,
         cells_per_second=n_cells / seconds,
         wait_share=clock.waited / seconds,
     )
 
 
-def fit_input_scale(network: CellTypeNetwork, training_cells: StreamDataset) -> None:
-    """Set the network's input scale in one pass over the training cells, each once in CSR batches, nothing else.
+def _reading_layers(network: CellTypeNetwork) -> list[nn.Module]:
+    """Give the linear layers that a batch meets first: those of genes and of tissues."""
+    layers = (network.first, network.shortcut, network.tissue, network.tissue_shortcut)
+    return [layer for layer in layers if layer is not None]
+
+
+def fit_input_scale(network: CellTypeNetwork, variances_G: np.ndarray) -> None:
+    """Set the network's input scale from the variance of each gene it reads, over the training cells and no others.
 
     The scale is sqrt(1000 / sum over genes of the variance): one number, so that genes keep their proportions.
     """
-    n_cells, sum_G, square_sum = 0, np.zeros(training_cells.n_genes), 0.0
-    for batch in training_cells:
-        values, genes = batch.x.values().double().numpy(), batch.x.col_indices().numpy()
-        n_cells += len(batch.rows)
-        sum_G += np.bincount(genes, weights=values, minlength=len(sum_G))
-        square_sum += float(values @ values)
-    total_variance = square_sum / n_cells - float(np.square(sum_G / n_cells).sum())
+    total_variance = float(variances_G.sum())
     if total_variance > 0:
         network.input_scale.fill_((TOTAL_VARIANCE / total_variance) ** 0.5)
 

@@ -30,7 +30,11 @@ class GeneCoverage:
 
 
 def gene_coverage(
-    store: Store, gene_maps: Sequence[GeneMap], snapshot: Snapshot, min_share: float, sources: Sequence[int]
+    store: Store,
+    gene_maps: Sequence[GeneMap],
+    snapshot: Snapshot,
+    min_share: float,
+    sources: Sequence[int] | None = None,
 ) -> GeneCoverage:
     """Measure how much of the model's genes the data has; every source must have enough.
 
@@ -45,7 +49,7 @@ def gene_coverage(
     min_share
         Least share of its genes, from 0 to 1.
     sources
-        Numbers of the sources whose cells it labels.
+        Numbers of the sources whose cells it labels; None for all.
 
     Raises
     ------
@@ -53,6 +57,7 @@ def gene_coverage(
         If a source has no gene of the model, or a smaller share than `min_share`; with the likely reason.
     """
     genes = snapshot.card.genes
+    sources = range(len(store.datasets)) if sources is None else sources
     for number in sources:
         gene_map, dataset = gene_maps[number], store.datasets[number]
         if gene_map.coverage < min_share or not gene_map.present_G.any():

@@ -13,6 +13,7 @@ import torch
 from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
 from scnym.feed.stream import StreamDataset, in_order_stream, layout_for
+from scnym.model.device import moved
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Snapshot
 from scnym.results.answers import ranked
@@ -54,7 +55,7 @@ def label_cells(stream: StreamDataset, snapshot: Snapshot, device: torch.device)
     """Label the cells of a stream, batch by batch."""
     network = snapshot.network.to(device).eval()
     for batch in stream:
-        logits_BK, hidden_BH = network.logits_and_embedding(batch.x.to(device), batch.conditions.to(device))
+        logits_BK, hidden_BH = network.logits_and_embedding(moved(batch.x, device), batch.conditions.to(device))
         probabilities_BK = probabilities_of(logits_BK.cpu(), snapshot.card.temperature)
         yield Labels(batch.rows.copy(), probabilities_BK, hidden_BH.cpu().numpy())
 
@@ -66,7 +67,6 @@ def prediction_stream(
     *,
     rows_C: np.ndarray | None = None,
     tissues_C: np.ndarray | None = None,
-    device: torch.device | None = None,
 ) -> StreamDataset:
     """Stream cells of a store in order, on the model's genes.
 
@@ -80,10 +80,7 @@ def prediction_stream(
         Rows to stream, ascending; None for all.
     tissues_C
         Number of the tissue of every row of the store, as the model counts them; None for none.
-    device
-        Where the network computes; batches are dense for any but the CPU.
     """
-    on_cpu = device is None or device.type == "cpu"
     return in_order_stream(
         store,
         np.arange(store.n_cells) if rows_C is None else rows_C,
@@ -91,5 +88,5 @@ def prediction_stream(
         settings,
         conditions_C=tissues_C,
         normalize_to=snapshot.card.network.normalize_to,
-        layout=layout_for(store) if on_cpu else "dense",
+        layout=layout_for(store),
     )

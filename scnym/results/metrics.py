@@ -12,6 +12,15 @@ import pandas as pd
 from sklearn import metrics
 
 CALIBRATION_BINS = 15
+HEADLINES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "mean_loss",
+    "calibration_error",
+    "calibration_error_uncalibrated",
+)
+"""Figures that sum up a set of labels; means over cells or classes."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,13 @@ class Metrics:
     """precision, recall, f1, support; one row per class."""
     confusion_KK: np.ndarray
     """Cells by true class (rows) and predicted class (columns)."""
+    calibration_error_uncalibrated: float | None = None
+    """The same before temperature scaling, where that is known."""
 
     def summary(self) -> dict[str, float | int]:
-        """Give the headline figures."""
-        names = ("accuracy", "balanced_accuracy", "macro_f1", "mean_loss", "calibration_error", "n_cells")
-        return {name: getattr(self, name) for name in names}
+        """Give the headline figures that are known."""
+        figures = {name: getattr(self, name) for name in (*HEADLINES, "n_cells")}
+        return {name: figure for name, figure in figures.items() if figure is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain lists and numbers."""
@@ -45,7 +56,13 @@ class Metrics:
         }
 
 
-def measure(truth_C: np.ndarray, probabilities_CK: np.ndarray, classes: Sequence[str]) -> Metrics:
+def measure(
+    truth_C: np.ndarray,
+    probabilities_CK: np.ndarray,
+    classes: Sequence[str],
+    *,
+    uncalibrated_CK: np.ndarray | None = None,
+) -> Metrics:
     """Measure probabilities against the truth.
 
     Parameters
@@ -56,6 +73,8 @@ def measure(truth_C: np.ndarray, probabilities_CK: np.ndarray, classes: Sequence
         Rows sum to one, shape (C, K).
     classes
         Names of the K classes.
+    uncalibrated_CK
+        Probabilities before temperature scaling, which has the same class on top.
 
     Notes
     -----
@@ -72,17 +91,48 @@ def measure(truth_C: np.ndarray, probabilities_CK: np.ndarray, classes: Sequence
     per_class["support"] = per_class["support"].astype(int)
     likelihood_C = probabilities_CK[np.arange(len(truth_C)), truth_C]
     occurs = np.union1d(truth_C, predicted_C)
+    correct_C = predicted_C == truth_C
     seen = np.unique(truth_C)
     return Metrics(
         accuracy=float(metrics.accuracy_score(truth_C, predicted_C)),
         balanced_accuracy=float(per_class["recall"].to_numpy()[seen].mean()),
         macro_f1=float(per_class["f1"].to_numpy()[occurs].mean()),
         mean_loss=float(-np.log(np.maximum(likelihood_C, np.finfo(np.float32).tiny)).mean()),
-        calibration_error=expected_calibration_error(probabilities_CK.max(axis=1), predicted_C == truth_C),
+        calibration_error=expected_calibration_error(probabilities_CK.max(axis=1), correct_C),
         n_cells=len(truth_C),
         per_class=per_class,
         confusion_KK=metrics.confusion_matrix(truth_C, predicted_C, labels=list(codes)),
+        calibration_error_uncalibrated=None
+        if uncalibrated_CK is None
+        else expected_calibration_error(uncalibrated_CK.max(axis=1), correct_C),
     )
+
+
+def spread_over(folds: Sequence[Metrics]) -> dict[str, Any]:
+    """Give mean and standard deviation over folds of the headline figures, and of every class's figures.
+
+    A class counts in the folds that hold out cells of it.
+    """
+    if not folds:
+        return {}
+    headlines = pd.DataFrame([fold.summary() for fold in folds])
+    per_class = {
+        name: _mean_and_sd(pd.DataFrame([fold.per_class.loc[name] for fold in folds]).query("support > 0"))
+        for name in folds[0].per_class.index
+    }
+    return {**_mean_and_sd(headlines.drop(columns="n_cells")), "per_class": per_class}
+
+
+def _mean_and_sd(figures: pd.DataFrame) -> dict[str, Any]:
+    means, deviations = figures.mean(), figures.std(ddof=1)
+    return {
+        str(name): {"mean": _or_none(means[name]), "sd": _or_none(deviations[name])}
+        for name in figures.columns.drop("support", errors="ignore")
+    }
+
+
+def _or_none(figure: float) -> float | None:
+    return None if np.isnan(figure) else float(figure)
 
 
 def expected_calibration_error(confidence_C: np.ndarray, correct_C: np.ndarray) -> float:

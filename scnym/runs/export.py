@@ -5,36 +5,41 @@ C cells, G genes.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
+from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import SOURCE
 from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
 from scnym.disk.store import Store
 from scnym.disk.verify import verify
 
 SUFFIX = ".h5ad"
 BLOCK_ELEMENTS = 2**22
+MEMORY_BYTES = 2**28
 EXACT_IN_FLOAT32 = frozenset({"|u1", "<u2", "<f4"})
 """Stored dtypes of which every value is exact as a 32-bit float, the field's usual form of counts."""
 MEASURED_IN = "measured_in_"
 
 
 def export(store_path: str | Path, target: str | Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Path:
-    """Write a store's counts, obs and var as an h5ad, as they were before; the store's own columns are left out.
+    """Write a store's counts and annotations as an h5ad, as they were before; the store's own columns are left out.
 
     Cells that were regrouped stay so; ``source_row`` says where each was. What a store does not hold, such as other
-    layers and embeddings of its source, cannot come back.
+    layers of its source, cannot come back.
 
     Several sources become one matrix over all their genes; ``var`` says in columns ``measured_in_SAMPLE`` which of the
-    sources measured a gene, since a zero does not tell.
+    sources measured a gene, since a zero does not tell. Arrays of obsm are joined if all sources have them, of the same
+    width; what else is in obsm, varm and uns is left out, and said.
 
     Parameters
     ----------
@@ -67,13 +72,15 @@ def export(store_path: str | Path, target: str | Path, *, overwrite: bool = Fals
     with _written_aside(target) as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         _write_counts(file, store, sources, var.index, progress)
-        for name in ("layers", "obsm", "obsp", "varm", "varp"):
+        for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
             write_elem(file, name, {})
-        write_elem(file, "uns", {"scnym": {"scales": {one.sample: one.scale for one in store.sources}}})
+        left_out = _write_groups(file, store, sources)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
-            write_elem(file, "obs", _joined_obs(store, sources))
-        write_elem(file, "var", var)
+            write_elem(file, "obs", _named_for_h5ad(_joined_obs(store, sources)))
+        write_elem(file, "var", _named_for_h5ad(var))
+    if left_out:
+        progress.say(f"left out: {', '.join(left_out)}")
     return target
 
 
@@ -116,6 +123,32 @@ def _write_counts(
     group.create_dataset("indptr", data=np.concatenate(indptr))
 
 
+def _write_groups(file: h5py.File, store: Store, sources: Sequence[RestoredDataset]) -> list[str]:
+    """Write obsm, varm and uns; give the names of what is left out."""
+    with ExitStack() as opened:
+        groups = [opened.enter_context(source.other_groups()) for source in sources]
+        if len(groups) == 1:
+            return carry_groups(groups[0], file, max_memory_bytes=MEMORY_BYTES)
+        write_elem(file, "uns", {"scnym": {"scales": {one.sample: one.scale for one in store.sources}}})
+        joined = _join_obsm(file["obsm"], [group["obsm"] for group in groups])
+        names = sorted({f"{kind} {name}" for group in groups for kind, members in group.items() for name in members})
+        return [name for name in names if name not in {f"obsm {one}" for one in joined}]
+
+
+def _join_obsm(file: Any, parts: Sequence[Any]) -> list[str]:
+    """Write the arrays that all sources have, of one width, one source behind the other; give their names."""
+    shared = [name for name in parts[0] if all(name in part and is_plain(part[name]) for part in parts)]
+    joined = [name for name in shared if len({part[name].shape[1:] for part in parts}) == 1]
+    for name in joined:
+        arrays = [part[name] for part in parts]
+        n_rows = [array.shape[0] for array in arrays]
+        dtype = np.result_type(*(array.dtype for array in arrays))
+        into = make_array(file, name, (sum(n_rows), *arrays[0].shape[1:]), dtype)
+        for array, first_row in zip(arrays, np.cumsum([0, *n_rows[:-1]]).tolist(), strict=True):
+            copy_rows(array, into, max_memory_bytes=MEMORY_BYTES, first_row=first_row)
+    return joined
+
+
 def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFrame:
     """Give the annotations of all cells; with several sources, a column says which one a cell is of."""
     frames = [source.obs for source in sources]
@@ -138,6 +171,11 @@ def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
         for one, source in zip(store.sources, sources, strict=True)
     }
     return _as_text(var.assign(**measured))
+
+
+def _named_for_h5ad(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give columns their own names wherever an h5ad can hold these; it takes long ones."""
+    return frame.set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,11 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from scnym.base.errors import FormatError, MissingInputError
+from scnym.runs.families import TISSUES_FILE
+
 BEST_WEIGHTS = "00_best_model_weights.pkl"
+HELD_OUT_FILE = "held_out_predictions.csv"
 METRICS_FILE = "metrics.json"
 SUMMARY_FILE = "summary.json"
 MODEL_FILE = "model.safetensors"
@@ -17,7 +21,7 @@ CHECKPOINTS_KEPT = 2
 
 def is_run(path: Path) -> bool:
     """Whether a path is a folder that a finished run has written."""
-    return any((path / name).is_file() for name in (METRICS_FILE, SUMMARY_FILE))
+    return any((path / name).is_file() for name in (METRICS_FILE, SUMMARY_FILE, TISSUES_FILE))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -35,6 +39,36 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that a person can read."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested settings by names with dots in them."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the rows of a table as plain values; None where there is none."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def read_own_table(path: Path) -> pd.DataFrame:
+    """Read a CSV that a run has written, as text; what is empty is empty text.
+
+    Raises
+    ------
+    MissingInputError, FormatError
+        If it is not there, or damaged.
+    """
+    if not path.is_file():
+        raise MissingInputError("there is no such file", where=path, way_out="see whether the run is finished")
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as fault:
+        raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="train again") from fault
 
 
 def write_rows(path: Path, cell_ids: np.ndarray, rows: np.ndarray) -> None:

@@ -3,15 +3,21 @@
 C cells of the store.
 """
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.settings import SplitSettings
 
 UNUSED = -1
+MIN_GROUPS_FOR_SELECTION = 10
+"""Least number of groups outside the held-out part for which whole ones are set aside for selection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +32,17 @@ class Fold:
     """Cells that choose the best epoch and the temperature."""
     held_out: np.ndarray
     """Cells that only judge the result; none for ``all_data``."""
+    selection_by: Literal["cell", "group"] = "cell"
+    """Whether selection cells share no group with training cells, or are drawn one by one."""
 
 
-def make_folds(codes_C: np.ndarray, classes: tuple[str, ...], settings: SplitSettings) -> list[Fold]:
-    """Split the labelled cells, every class in proportion.
+def make_folds(
+    codes_C: np.ndarray,
+    classes: tuple[str, ...],
+    settings: SplitSettings,
+    groups_C: np.ndarray | None = None,
+) -> list[Fold]:
+    """Split the labelled cells, every class in proportion as far as can be.
 
     Parameters
     ----------
@@ -39,6 +52,8 @@ def make_folds(codes_C: np.ndarray, classes: tuple[str, ...], settings: SplitSet
         Names of the classes.
     settings
         Number of folds, sizes, seed.
+    groups_C
+        Group of every row (donor, data set), shape (C,): no group is both held out and learnt from.
 
     Returns
     -------
@@ -48,17 +63,23 @@ def make_folds(codes_C: np.ndarray, classes: tuple[str, ...], settings: SplitSet
     Raises
     ------
     DataError
-        If a class has fewer cells than there are folds, or fewer than two.
+        If a class has fewer cells than there are folds, or fewer than two; if there are fewer groups than folds, or
+        they cannot be dealt to folds so that every class is left to learn from.
     """
     rows = np.flatnonzero(codes_C != UNUSED)
     _require_enough(np.bincount(codes_C[rows], minlength=len(classes)), classes, settings)
-    folds: list[Fold] = []
-    if settings.n_folds:
-        splitter = StratifiedKFold(settings.n_folds, shuffle=True, random_state=settings.seed)
-        for number, (rest, held_out) in enumerate(splitter.split(rows, codes_C[rows])):
-            folds.append(_fold(f"fold{number:02d}", rows[rest], rows[held_out], codes_C, settings, number))
-    folds.append(_fold("all_data", rows, rows[:0], codes_C, settings, settings.n_folds))
-    return folds
+    cells = _Cells(codes_C, groups_C, classes, settings)
+    parts = cells.held_out_parts(rows)
+    folds = [cells.fold(f"fold{k:02d}", rest, held_out, k) for k, (rest, held_out) in enumerate(parts)]
+    return [*folds, cells.fold("all_data", rows, rows[:0], settings.n_folds)]
+
+
+def classes_of_one_group(codes_C: np.ndarray, classes: tuple[str, ...], groups_C: np.ndarray) -> list[str]:
+    """Name the classes all of whose cells are in one group: no model can know them in the fold that holds it out."""
+    labelled = codes_C != UNUSED
+    pairs = pd.DataFrame({"code": codes_C[labelled], "group": groups_C[labelled]}).drop_duplicates()
+    n_groups_K = np.bincount(pairs["code"].to_numpy(), minlength=len(classes))
+    return [name for name, n_groups in zip(classes, n_groups_K, strict=True) if n_groups == 1]
 
 
 def _require_enough(sizes: np.ndarray, classes: tuple[str, ...], settings: SplitSettings) -> None:
@@ -78,17 +99,95 @@ def _require_enough(sizes: np.ndarray, classes: tuple[str, ...], settings: Split
         )
 
 
-def _fold(
-    name: str,
-    rest: np.ndarray,
-    held_out: np.ndarray,
-    codes_C: np.ndarray,
-    settings: SplitSettings,
-    number: int,
-) -> Fold:
-    random = np.random.default_rng([settings.seed, number])
-    chosen = _stratified_share(codes_C[rest], settings.selection_fraction, random)
-    return Fold(name=name, train=rest[~chosen], selection=rest[chosen], held_out=np.sort(held_out))
+class _Cells:
+    """The cells that are split, by whole groups if they have any."""
+
+    def __init__(
+        self, codes_C: np.ndarray, groups_C: np.ndarray | None, classes: tuple[str, ...], settings: SplitSettings
+    ) -> None:
+        self._codes_C, self._groups_C, self._classes, self._settings = codes_C, groups_C, classes, settings
+        self._lonely = set() if groups_C is None else set(classes_of_one_group(codes_C, classes, groups_C))
+
+    def held_out_parts(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give the rest and the held-out rows of every fold."""
+        n_folds, seed = self._settings.n_folds, self._settings.seed
+        if not n_folds:
+            return
+        if self._groups_C is None:
+            splitter, groups = StratifiedKFold(n_folds, shuffle=True, random_state=seed), None
+        else:
+            splitter, groups = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed), self._groups_C[rows]
+            _require_enough_groups(len(np.unique(groups)), n_folds)
+        for rest, held_out in splitter.split(rows, self._codes_C[rows], groups):
+            self._require_sound(rows[rest], rows[held_out])
+            yield rows[rest], rows[held_out]
+
+    def _require_sound(self, rest: np.ndarray, held_out: np.ndarray) -> None:
+        """Refuse a fold that tests nothing, or has classes to name that it could have learnt and did not."""
+        known = set(np.unique(self._codes_C[rest]).tolist())
+        missing = [name for code, name in enumerate(self._classes) if code not in known and name not in self._lonely]
+        faults = {
+            f"no cell of {examples(missing)} to learn from": bool(missing),
+            "one class only to learn from": len(known) < 2,
+            "nothing to hold out": not len(held_out),
+        }
+        for fault in (words for words, holds in faults.items() if holds):
+            raise DataError(
+                f"the groups leave {fault} in one fold",
+                where="--cv_group",
+                way_out="take other folds with --n_folds or --seed, or leave small classes out with "
+                "--min_cells_per_class",
+            )
+
+    def fold(self, name: str, rest: np.ndarray, held_out: np.ndarray, number: int) -> Fold:
+        """Set cells for selection aside from the rest, by whole groups where there are enough of them."""
+        random = np.random.default_rng([self._settings.seed, number])
+        codes, fraction = self._codes_C[rest], self._settings.selection_fraction
+        chosen, selection_by = None, "group"
+        if self._groups_C is not None:
+            chosen = _share_of_groups(codes, self._groups_C[rest], fraction, random)
+        if chosen is None:
+            chosen, selection_by = _stratified_share(codes, fraction, random), "cell"
+        return Fold(
+            name=name,
+            train=rest[~chosen],
+            selection=rest[chosen],
+            held_out=np.sort(held_out),
+            selection_by=selection_by,
+        )
+
+
+def _require_enough_groups(n_groups: int, n_folds: int) -> None:
+    if n_groups < n_folds:
+        raise DataError(
+            f"{n_groups:,} groups with labelled cells are fewer than {n_folds} folds",
+            where="--cv_group",
+            way_out=f"give --n_folds {n_groups}" if n_groups > 1 else "give a column with two groups or more",
+        )
+
+
+def _share_of_groups(
+    codes: np.ndarray, groups: np.ndarray, fraction: float, random: np.random.Generator
+) -> np.ndarray | None:
+    """Mark whole groups with about `fraction` of the cells, so that every class keeps some that are not marked.
+
+    None if there are too few groups, or if no choice leaves every class.
+    """
+    n_groups, largest_class = len(np.unique(groups)), int(np.bincount(codes).max())
+    if n_groups < MIN_GROUPS_FOR_SELECTION:
+        return None
+    n_parts = int(np.clip(round(1 / fraction), 2, min(n_groups, largest_class)))
+    splitter = StratifiedGroupKFold(n_parts, shuffle=True, random_state=int(random.integers(2**31)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # it need not be in every part
+        parts = list(splitter.split(codes, codes, groups))
+    n_classes = len(np.unique(codes))
+    possible = [part for rest, part in parts if len(part) and len(np.unique(codes[rest])) == n_classes]
+    if not possible:
+        return None
+    chosen = np.zeros(len(codes), bool)
+    chosen[min(possible, key=lambda part: abs(len(part) - fraction * len(codes)))] = True
+    return chosen
 
 
 def _stratified_share(codes: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""What a job is given: a store, or a raw file that is converted into the job's cache once; and labels for its cells."""
+"""What a job is given: a store, or a raw file that is converted into the job's cache once; labels and tissues of cells.
+
+C cells of the store.
+"""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -34,6 +37,47 @@ class CellLabels:
     """Cells without a label, left out."""
     n_rare: int
     """Cells of classes that are too small, left out."""
+
+    def within(self, keep_C: np.ndarray, *, min_cells: int = 0) -> "CellLabels":
+        """Give the labels of some of the cells: only classes that occur among them, in `min_cells` cells or more.
+
+        Parameters
+        ----------
+        keep_C
+            Which cells keep their label, bool, shape (n_cells,).
+        min_cells
+            Smaller classes are left out, in cells.
+        """
+        codes_C = np.where(keep_C, self.codes_C, UNLABELLED)
+        sizes = np.bincount(codes_C[codes_C >= 0], minlength=len(self.classes))
+        kept = np.flatnonzero(sizes >= max(1, min_cells))
+        new_code = np.full(len(self.classes) + 1, UNLABELLED)  # the last stands for -1
+        new_code[kept] = np.arange(len(kept))
+        n_rare = int(sizes.sum() - sizes[kept].sum())
+        return CellLabels(new_code[codes_C], tuple(self.classes[code] for code in kept), self.n_unlabelled, n_rare)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The upper group of a store's cells: their tissue, as a rule."""
+
+    column: str
+    """Column of the annotations that holds it."""
+    codes_C: np.ndarray
+    """Position in `levels`, -1 for cells without a tissue; int64, shape (n_cells,)."""
+    levels: tuple[str, ...]
+    """Names of the tissues, sorted."""
+
+    def names_of(self, rows: np.ndarray) -> np.ndarray:
+        """Give the tissue of each of some cells, as a name; None where there is none."""
+        return np.asarray([*self.levels, None], dtype=object)[self.codes_C[rows]]
+
+    def within(self, keep_C: np.ndarray) -> "Context":
+        """Give the tissues of some of the cells; only levels that occur among them."""
+        codes_C = np.where(keep_C, self.codes_C, UNLABELLED)
+        occurring, new_C = np.unique(codes_C[codes_C >= 0], return_inverse=True)
+        codes_C[codes_C >= 0] = new_C
+        return Context(self.column, codes_C, tuple(self.levels[code] for code in occurring))
 
 
 def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
@@ -81,14 +125,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     DataError
         If the column is not there, or holds no label at all.
     """
-    if column not in obs:
-        raise DataError(
-            f"there is no column {column!r} among the cells' annotations",
-            where=where,
-            way_out=f"give --lower_group one of {examples(obs.columns)}"
-            if len(obs.columns)
-            else "give --training_metadata",
-        )
+    _require_column(obs, column, where, "--lower_group")
     if column in OWN_OBS_COLUMNS:
         raise DataError(
             f"{column!r} is a column that scnym writes",
@@ -109,6 +146,59 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     codes_C = pd.Categorical(names, categories=classes).codes.astype(np.int64)
     n_unlabelled = int(names.isna().sum())
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
+
+
+def context_of(obs: pd.DataFrame, column: str) -> Context | None:
+    """Read the tissues from a column; None if it is not there."""
+    if column not in obs:
+        return None
+    names = obs[column].map(label_text).astype(object)
+    levels = tuple(sorted(names.dropna().unique()))
+    return Context(column, pd.Categorical(names, categories=levels).codes.astype(np.int64), levels)
+
+
+def require_context(context: Context | None, obs: pd.DataFrame, column: str, where: str | Path) -> Context:
+    """Give the tissues of a job that needs them.
+
+    Raises
+    ------
+    DataError
+        If the column is not there, or names no tissue at all.
+    """
+    if context is None or not context.levels:
+        _require_column(obs, column, where, "--upper_group")
+        raise DataError(f"column {column!r} names no tissue", where=where, way_out="name another --upper_group")
+    return context
+
+
+def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Path) -> np.ndarray:
+    """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
+
+    Raises
+    ------
+    DataError
+        If the column is not there, or a labelled cell has no group.
+    """
+    _require_column(obs, column, where, "--cv_group")
+    names = obs[column].map(label_text).astype(object)
+    lost = names.index[names.isna() & (codes_C != UNLABELLED)]
+    if len(lost):
+        raise DataError(
+            f"{len(lost):,} labelled cells have no group in column {column!r}: {examples(lost)}",
+            where=where,
+            way_out="give them one, or take their label away to leave them out",
+        )
+    return names.fillna("").to_numpy(dtype=str)
+
+
+def _require_column(obs: pd.DataFrame, column: str, where: str | Path, option: str) -> None:
+    if column not in obs:
+        listed = ", ".join(repr(str(name)) for name in obs.columns)
+        raise DataError(
+            f"there is no column {column!r} among the cells' annotations",
+            where=where,
+            way_out=f"give {option} one of {listed}" if listed else "give --training_metadata",
+        )
 
 
 def label_text(value: object) -> str | None:

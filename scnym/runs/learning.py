@@ -3,9 +3,11 @@
 C cells of the store, K classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ from scnym.disk.store import Store
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.forward import all_logits
+from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Card, Snapshot
-from scnym.model.trainer import TrainingResult, fit_input_scale, train
+from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure
+from scnym.runs.checkpoints import Checkpoints, State
+from scnym.runs.families import Family
 from scnym.runs.folder import (
     BEST_WEIGHTS,
     CHECKPOINT_NAME,
@@ -36,7 +41,7 @@ from scnym.runs.folder import (
     write_table,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.intake import UNLABELLED, CellLabels
+from scnym.runs.intake import UNLABELLED, CellLabels, Context
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,34 @@ class Job:
     store: Store
     labels: CellLabels
     genes: Sequence[str]
-    cell_ids: np.ndarray
+    obs: pd.DataFrame
+    """Annotations of the cells by their ids, those of a metadata table among them."""
     settings: RunSettings
     device: torch.device
+    family: Family = "independent"
+    context: Context | None = None
+    """Tissues of the cells, where they are known; only the dependent family reads them."""
+    tissue: str | None = None
+    """The one tissue whose cells have labels here, for the specific family."""
+
+    @property
+    def tissues(self) -> tuple[str, ...]:
+        """Levels that the network reads as a one-hot beside the genes."""
+        return self.context.levels if self.context and self.family == "dependent" else ()
+
+    @property
+    def conditions_C(self) -> np.ndarray | None:
+        """Tissue of every cell, as the network reads it."""
+        return self.context.codes_C if self.context and self.tissues else None
+
+    @cached_property
+    def cell_ids(self) -> np.ndarray:
+        """Ids of the cells, shape (C,)."""
+        return self.obs.index.to_numpy()
+
+    def true_classes(self, rows: np.ndarray) -> np.ndarray:
+        """Give the class of each of some labelled cells, as a name."""
+        return np.asarray(self.labels.classes, dtype=object)[self.labels.codes_C[rows]]
 
 
 @dataclass(frozen=True)
@@ -56,47 +86,173 @@ class FoldResult:
     """What one fold, or the final model, gave."""
 
     fold: Fold
+    n_genes: int
+    """Genes that the network reads."""
     training: TrainingResult
     metrics: Metrics
     """On held-out cells; for the final model on its selection cells."""
     judged_rows: np.ndarray
     """Cells that `metrics` is about."""
-    probabilities_CK: np.ndarray
-    """Their calibrated probabilities."""
+    logits_CK: torch.Tensor
+    """Their logits, before the temperature."""
+
+    @property
+    def probabilities_CK(self) -> np.ndarray:
+        """Calibrated probabilities of the judged cells."""
+        return probabilities_of(self.logits_CK, self.training.temperature)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all from which the result can be had again, as tensors and plain values."""
+        return {
+            "n_genes": self.n_genes,
+            "best_epoch": self.training.best_epoch,
+            "temperature": self.training.temperature,
+            "log": [asdict(record) for record in self.training.log],
+            "rows": torch.from_numpy(self.judged_rows),
+            "logits": self.logits_CK,
+        }
 
 
-def run_fold(job: Job, fold: Fold, number: int, folder: Path, progress: Progress) -> FoldResult:
-    """Train on one fold's cells, judge the result, write the fold's folder."""
-    target = folder / fold.name
-    target.mkdir()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
-        network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network)
-        trained = _train_fold(job, fold, network, target, progress)
-    judged = fold.held_out if len(fold.held_out) else fold.selection
-    rows, truth, logits = all_logits(network, _in_order(job, judged), job.device)
-    probabilities = probabilities_of(logits, trained.temperature)
-    result = FoldResult(fold, trained, measure(truth.numpy(), probabilities, job.labels.classes), rows, probabilities)
+def run_fold(
+    job: Job, fold: Fold, number: int, folder: Path, checkpoints: Checkpoints, progress: Progress
+) -> FoldResult:
+    """Train on one fold's cells, judge the result, write the fold's folder; or give what was given before.
+
+    Parameters
+    ----------
+    job, fold
+        What to learn, and from which cells.
+    number
+        Position of the fold, which decides its random numbers with the seed.
+    folder
+        Where the fold's folder is made.
+    checkpoints
+        What an interrupted run left, and where this one leaves its own.
+    progress
+        Where to report cells done.
+    """
+    finished = checkpoints.finished(fold.name)
+    if finished is not None:
+        return _restored(job, fold, finished)
+    target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
+    if earlier is None:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+    job, variances_G = with_top_genes(job, fold)
+    with _seeded(job, number):
+        network = _new_network(job, variances_G)
+        after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
+        trained = _train_fold(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
+    result = _judged(job, fold, network, trained)
     _write_fold(job, result, network, target)
+    checkpoints.finish(fold.name, result.state_dict())
     return result
 
 
-def _train_fold(job: Job, fold: Fold, network: CellTypeNetwork, target: Path, progress: Progress) -> TrainingResult:
-    """Train in place; no row outside `fold.train` is drawn, counted for balance, or used for scaling."""
+def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, progress: Progress) -> FoldResult:
+    """Train a logistic regression on the cells of a fold and judge it on those held out; no file is written."""
+    name = f"{fold.name}.baseline"
+    finished = checkpoints.finished(name)
+    if finished is not None:
+        return _restored(job, fold, finished)
+    job, variances_G = with_top_genes(_baseline_of(job), fold)
+    with _seeded(job, number):
+        network = _new_network(job, variances_G)
+        after_epoch = partial(_keep, name, checkpoints)
+        earlier = checkpoints.unfinished(name)
+        trained = _train_fold(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
+    result = _judged(job, fold, network, trained)
+    checkpoints.finish(name, result.state_dict())
+    return result
+
+
+def _baseline_of(job: Job) -> Job:
+    """Give the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
     settings = job.settings
+    network = replace(settings.network, n_hidden=0, shortcut=True)
+    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0)
+    return replace(job, settings=replace(settings, network=network, training=training))
+
+
+@contextmanager
+def _seeded(job: Job, number: int) -> Iterator[None]:
+    """Draw the random numbers of a fold while the block runs; the caller's are untouched."""
+    with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([job.settings.training.seed, number]).generate_state(1)[0]))
+        yield
+
+
+def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
+    network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
+    if job.settings.network.scale_input:
+        fit_input_scale(network, variances_G)
+    return network
+
+
+def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
+    judged = fold.held_out if len(fold.held_out) else fold.selection
+    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
+    metrics = judge(job, rows, logits_CK, trained.temperature)
+    return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
+
+
+def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
+    """Give the result whose state this is."""
+    log = [EpochRecord(**record) for record in state["log"]]
+    training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
+    rows, logits_CK = state["rows"].numpy(), state["logits"]
+    metrics = judge(job, rows, logits_CK, training.temperature)
+    return FoldResult(fold, state["n_genes"], training, metrics, rows, logits_CK)
+
+
+def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: float) -> Metrics:
+    """Measure the logits of some cells against their classes, before and after the temperature."""
+    return measure(
+        job.labels.codes_C[rows],
+        probabilities_of(logits_CK, temperature),
+        job.labels.classes,
+        uncalibrated_CK=probabilities_of(logits_CK, 1.0),
+    )
+
+
+def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
+    """Give the job on the genes that this fold's network reads, and their variances, shape (G,).
+
+    One pass over the fold's training cells and no others; none where nothing asks for it, the variances being empty.
+    """
+    n_genes = job.settings.n_top_genes
+    if n_genes is None and not job.settings.network.scale_input:
+        return job, np.empty(0)
+    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"))
+    if n_genes is None:
+        return job, variances_G
+    chosen = most_variable(variances_G, n_genes)
+    return replace(job, genes=[job.genes[position] for position in chosen]), variances_G[chosen]
+
+
+def _train_fold(
+    job: Job,
+    fold: Fold,
+    network: CellTypeNetwork,
+    title: str,
+    after_epoch: Callable[[Course], None],
+    earlier: State | None,
+    progress: Progress,
+) -> TrainingResult:
+    """Train in place; no row outside `fold.train` is drawn or counted for balance."""
+    settings = job.settings.training
     training = balanced_stream(job, fold)
-    if settings.network.scale_input:
-        fit_input_scale(network, _in_order(job, fold.train, layout="csr"))
-    n_draws = settings.training.epochs_for(training.plan.n_batches) * training.plan.n_draws
-    with progress.task(f"train {fold.name}", total=n_draws, unit="cells") as task:
+    n_draws = settings.epochs_for(training.plan.n_batches) * training.plan.n_draws
+    with progress.task(title, total=n_draws, unit="cells") as task:
         return train(
             network,
             training,
             _in_order(job, fold.selection),
-            settings.training,
+            settings,
             device=job.device,
             task=task,
-            after_epoch=partial(_checkpoint, network, settings.training.checkpoint_every, target),
+            after_epoch=after_epoch,
+            earlier=earlier,
         )
 
 
@@ -109,8 +265,9 @@ def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
         codes_C,
         job.genes,
         job.settings.stream,
+        conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout_for(job.store),
+        layout=_layout(job),
     )
 
 
@@ -121,15 +278,30 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.genes,
         job.settings.stream,
         job.labels.codes_C,
+        conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout or layout_for(job.store),
+        layout=layout or _layout(job),
     )
 
 
-def _checkpoint(network: CellTypeNetwork, every: int, folder: Path, epoch: int) -> None:
-    if every and epoch % every == 0:
-        save_weights(folder / CHECKPOINT_NAME.format(epoch), network)
+def _layout(job: Job) -> Layout:
+    """Give the faster layout that the device takes; Apple's GPUs take dense batches only."""
+    return "dense" if job.device.type == "mps" else layout_for(job.store)
+
+
+def _after_epoch(
+    job: Job, name: str, network: CellTypeNetwork, folder: Path, checkpoints: Checkpoints, course: Course
+) -> None:
+    """Write periodic weights, and what an interrupted run goes on from."""
+    every = job.settings.training.checkpoint_every
+    if every and course.epoch % every == 0:
+        save_weights(folder / CHECKPOINT_NAME.format(course.epoch), network)
         drop_old_checkpoints(folder)
+    _keep(name, checkpoints, course)
+
+
+def _keep(name: str, checkpoints: Checkpoints, course: Course) -> None:
+    checkpoints.keep(name, course.state_dict)
 
 
 def _write_fold(job: Job, result: FoldResult, network: CellTypeNetwork, folder: Path) -> None:
@@ -138,9 +310,10 @@ def _write_fold(job: Job, result: FoldResult, network: CellTypeNetwork, folder: 
         write_rows(folder / f"{name}_idx.csv", job.cell_ids, rows)
     classes = job.labels.classes
     judged_ids = job.cell_ids[result.judged_rows]
-    truth = np.asarray(classes, dtype=object)[job.labels.codes_C[result.judged_rows]]
     write_table(folder / "predictions.csv", label_table(judged_ids, result.probabilities_CK, classes))
-    write_table(folder / "labels.csv", pd.DataFrame({"cell_id": judged_ids, "cell_type": truth}))
+    write_table(
+        folder / "labels.csv", pd.DataFrame({"cell_id": judged_ids, "cell_type": job.true_classes(result.judged_rows)})
+    )
     write_table(folder / f"{fold.name}_log.csv", pd.DataFrame([asdict(record) for record in training.log]))
     write_json(folder / f"{fold.name}_parameters.json", _parameters(job, result))
     save_weights(folder / BEST_WEIGHTS, network)
@@ -152,6 +325,8 @@ def _card(job: Job, result: FoldResult) -> Card:
         genes=tuple(job.genes),
         classes=job.labels.classes,
         label_column=job.settings.label_column,
+        tissues=job.tissues,
+        tissue_column=job.settings.tissue_column if job.tissues else None,
         network=job.settings.network,
         training=job.settings.training,
         stream=job.settings.stream,
@@ -165,12 +340,19 @@ def _card(job: Job, result: FoldResult) -> Card:
 def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
     fold = result.fold
     return {
-        "settings": asdict(job.settings),
+        "settings": job.settings.of_result(),
         "cells": {"train": len(fold.train), "selection": len(fold.selection), "held_out": len(fold.held_out)},
+        "split": {
+            "held_out_by": "cell" if job.settings.split.group_column is None else "group",
+            "selection_by": fold.selection_by,
+        },
         "n_genes": len(job.genes),
+        "family": job.family,
+        "tissue": job.tissue,
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,
+        "device": str(job.device),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "zarr")},
     }

@@ -5,7 +5,6 @@ C cells of the store, K classes of all models together.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,8 +148,7 @@ class Pass:
 
     def _stream(self, part: Assignment, snapshot: Snapshot) -> StreamDataset:
         settings = StreamSettings(batch_size=self.settings.batch_size)
-        given: Any = {"rows_C": part.rows_C, "tissues_C": part.levels_C, "device": self.device}
-        return prediction_stream(self.store, snapshot, settings, **given)
+        return prediction_stream(self.store, snapshot, settings, rows_C=part.rows_C, tissues_C=part.levels_C)
 
     def _sources_of(self, part: Assignment) -> list[int]:
         """Give the numbers of the sources that the part's cells are of."""

@@ -14,7 +14,7 @@ from scnym.base.errors import SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.disk.aside import aside, require_replaceable
-from scnym.model.device import device_of
+from scnym.model.device import choose_device
 from scnym.results.coverage import GeneCoverage
 from scnym.results.predictions import Predictions
 from scnym.runs.folder import SUMMARY_FILE, is_run, write_json
@@ -127,7 +127,7 @@ def predict(
         If something is missing, damaged or does not fit, before any label is written.
     """
     settings = settings or PredictSettings()
-    device, models = device_of(settings.device), find_models(model_path, training_gene_names)
+    device, models = choose_device(settings.device), find_models(model_path, training_gene_names)
     with _workplace(input_counts, out_path) as out:
         target = out / FOLDER
         require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from scnym.results.metrics import Metrics
+from scnym.runs.families import title_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEMPLATE = "report.html"
+TEMPLATE, INDEX_TEMPLATE = "report.html", "tissues.html"
 DPI = 130
 LONGEST_NAME = 40
 """Characters of a class's name that a figure shows."""
@@ -34,9 +35,8 @@ def write_report(path: Path, summary: dict[str, Any], judged: Metrics, logs: dic
     logs
         The epochs of each fold.
     """
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template(TEMPLATE)
-    page = template.render(
+    page = _template(TEMPLATE).render(
+        title=title_of(summary["family"], summary["tissue"]),
         summary=summary,
         judged=judged,
         per_class=judged.per_class.reset_index(names="name").to_dict(orient="records"),
@@ -44,6 +44,27 @@ def write_report(path: Path, summary: dict[str, Any], judged: Metrics, logs: dic
         curves=_as_data_url(curves_figure(logs)),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def write_index(path: Path, rows: list[dict[str, Any]], tissue_column: str) -> None:
+    """Write the page that leads to the report of every tissue.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    rows
+        One for every tissue: tissue, folder, n_cells, n_classes, reason (empty if it has a model), accuracy, macro_f1
+        and their standard deviations over folds, None where they are not known.
+    tissue_column
+        Where the tissues stood.
+    """
+    path.write_text(_template(INDEX_TEMPLATE).render(rows=rows, tissue_column=tissue_column), encoding="utf-8")
+
+
+def _template(name: str) -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(loader=loader, autoescape=True).get_template(name)
 
 
 def confusion_figure(judged: Metrics, classes: list[str]) -> "Figure":

@@ -3,8 +3,10 @@
 K classes.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,48 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.progress import Progress
-from scnym.results.metrics import Metrics, measure
-from scnym.runs.folder import METRICS_FILE, MODEL_FILE, write_json, write_table
+from scnym.feed.plan import digest
+from scnym.model.objective import probabilities_of
+from scnym.results.labels import label_table
+from scnym.results.metrics import Metrics, measure, spread_over
+from scnym.results.tissues import figures_by_tissue
+from scnym.runs.checkpoints import Checkpoints
+from scnym.runs.families import CATEGORIES_FILE, Family
+from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
-from scnym.runs.learning import FoldResult, Job, run_fold
+from scnym.runs.learning import FoldResult, Job, run_baseline, run_fold
 from scnym.runs.report import write_report
 
-HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "mean_loss", "calibration_error")
+
+@dataclass(frozen=True)
+class Baseline:
+    """What logistic regression gave on the same folds."""
+
+    folds: list[FoldResult]
+    held_out: Metrics
+    """Over the held-out cells of all folds together."""
+
+    def to_json(self, network: Sequence[FoldResult]) -> dict[str, Any]:
+        """Give its figures, and what the network adds to them: mean and sd over folds of the difference."""
+        pairs = [
+            (theirs.metrics.summary(), ours.metrics.summary()) for theirs, ours in zip(self.folds, network, strict=True)
+        ]
+        gains = pd.DataFrame([{name: ours[name] - theirs[name] for name in theirs} for theirs, ours in pairs])
+        return {
+            "method": "logistic regression",
+            "held_out": self.held_out.to_json(),
+            "folds": _by_fold(self.folds),
+            "spread": spread_over([result.metrics for result in self.folds]),
+            "network_adds": {
+                str(name): {"mean": float(gains[name].mean()), "sd": float(gains[name].std(ddof=1))}
+                for name in gains.columns.drop("n_cells")
+            },
+        }
+
+
+def _by_fold(folds: Sequence[FoldResult]) -> list[dict[str, Any]]:
+    return [{"fold": result.fold.name, **result.metrics.summary()} for result in folds]
 
 
 @dataclass(frozen=True)
@@ -31,30 +67,63 @@ class RunSummary:
     """The final model."""
     labels: CellLabels
     n_genes: int
+    """Genes that the final model reads."""
     folds: list[FoldResult]
     final: FoldResult
     held_out: Metrics | None
     """Over the held-out cells of all folds together; None without cross-validation."""
+    baseline: Baseline | None = None
+    """None where it was not asked for."""
+    family: Family = "independent"
+    tissue: str | None = None
+    """The one tissue that the model is for, in the specific family."""
+    by_tissue: pd.DataFrame | None = None
+    """Figures of the held-out cells of each tissue; see `scnym.results.tissues`. None where tissues are not known."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``metrics.json``."""
-        by_fold = pd.DataFrame([{"fold": result.fold.name, **result.metrics.summary()} for result in self.folds])
         return {
+            "family": self.family,
+            "tissue": self.tissue,
             "classes": list(self.labels.classes),
             "n_cells": int((self.labels.codes_C >= 0).sum()),
             "n_genes": self.n_genes,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
-            "folds": by_fold.to_dict(orient="records"),
-            "spread": {
-                name: {"mean": float(by_fold[name].mean()), "sd": float(by_fold[name].std(ddof=1))}
-                for name in HEADLINES
-                if self.folds
-            },
+            "folds": _by_fold(self.folds),
+            "tissues": None if self.by_tissue is None else without_nan(self.by_tissue),
+            "spread": spread_over([result.metrics for result in self.folds]),
+            "baseline": None if self.baseline is None else self.baseline.to_json(self.folds),
             "final_model_on_selection_cells": self.final.metrics.summary(),
         }
 
 
-def run_all(job: Job, folds: Sequence[Fold], folder: Path, target: Path, progress: Progress) -> RunSummary:
+def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
+    """Give all that decides the result of a run, as plain values."""
+    settings = job.settings.of_result()
+    parts = [rows for fold in folds for rows in (fold.train, fold.selection, fold.held_out)]
+    return {
+        # What these name is told by the digests below, wherever it lies.
+        "settings": {k: v for k, v in settings.items() if k not in {"convert", "training_metadata", "genes_to_use"}},
+        "device": str(job.device),
+        "counts": job.store.content_hash,
+        "cells": _digest(job.cell_ids),
+        "classes": list(job.labels.classes),
+        "labels": digest(job.labels.codes_C),
+        "tissues": list(job.tissues),
+        "conditions": None if job.conditions_C is None else digest(job.conditions_C),
+        "genes": _digest(job.genes),
+        "split": digest(np.concatenate(parts)),
+        "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "scikit-learn")},
+    }
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def run_all(
+    job: Job, folds: Sequence[Fold], folder: Path, target: Path, checkpoints: Checkpoints, progress: Progress
+) -> RunSummary:
     """Train on every fold, and write what concerns all of them.
 
     Parameters
@@ -67,35 +136,95 @@ def run_all(job: Job, folds: Sequence[Fold], folder: Path, target: Path, progres
         Where to write now.
     target
         Where that will stand when it is finished.
+    checkpoints
+        What an interrupted run left, and where this one leaves its own.
     progress
         Where to report cells done.
     """
-    results = [run_fold(job, fold, number, folder, progress) for number, fold in enumerate(folds)]
-    summary = _summarise(job, results, target)
+    results, baseline = [], []
+    for number, fold in enumerate(folds):
+        results.append(run_fold(job, fold, number, folder, checkpoints, progress))
+        if job.settings.baseline and len(fold.held_out):
+            baseline.append(run_baseline(job, fold, number, checkpoints, progress))
+    summary = _summarise(job, results, baseline, target)
+    if summary.folds:
+        write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
+    if job.tissues:
+        write_table(folder / CATEGORIES_FILE, pd.DataFrame({"code": range(len(job.tissues)), "tissue": job.tissues}))
     _write_summary(folder, summary, results)
     return summary
 
 
-def _summarise(job: Job, results: list[FoldResult], folder: Path) -> RunSummary:
+def held_out_table(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame:
+    """Give what the folds say of the cells that they held out, in the order of the input.
+
+    One row per cell: cell_id, fold, cell_type (the true one), predicted, confidence, margin, second,
+    second_confidence; and the tissue, where there is one.
+    """
+    table = pd.concat([_fold_table(job, result) for result in folds]).sort_index()
+    if job.context is not None:
+        name = job.context.column
+        own = f"{name}_input" if name in table else name
+        table[own] = job.context.names_of(table.index.to_numpy())
+    return table
+
+
+def _fold_table(job: Job, result: FoldResult) -> pd.DataFrame:
+    rows, classes = result.judged_rows, job.labels.classes
+    table = label_table(job.cell_ids[rows], result.probabilities_CK, classes).set_axis(rows)
+    table = table.rename(columns={"cell_type": "predicted"})
+    table.insert(1, "fold", result.fold.name)
+    table.insert(2, "cell_type", job.true_classes(rows))
+    return table
+
+
+def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
     *folds, final = results
-    held_out = None
-    if folds:
-        rows = np.concatenate([result.judged_rows for result in folds])
-        probabilities = np.concatenate([result.probabilities_CK for result in folds])
-        held_out = measure(job.labels.codes_C[rows], probabilities, job.labels.classes)
-    model_path = folder / final.fold.name / MODEL_FILE
-    return RunSummary(folder, model_path, job.labels, len(job.genes), folds, final, held_out)
+    return RunSummary(
+        folder=folder,
+        model_path=folder / final.fold.name / MODEL_FILE,
+        labels=job.labels,
+        n_genes=final.n_genes,
+        folds=folds,
+        final=final,
+        held_out=_judge_together(job, folds) if folds else None,
+        baseline=Baseline(baseline, _judge_together(job, baseline)) if baseline else None,
+        family=job.family,
+        tissue=job.tissue,
+        by_tissue=_by_tissue(job, folds),
+    )
+
+
+def _by_tissue(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame | None:
+    if job.context is None or not folds:
+        return None
+    table = pd.concat([_fold_table(job, result) for result in folds])
+    return figures_by_tissue(table.assign(tissue=job.context.names_of(table.index.to_numpy())))
+
+
+def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
+    """Measure the held-out cells of all folds at once, each with the temperature of its own fold."""
+    return measure(
+        job.labels.codes_C[np.concatenate([result.judged_rows for result in folds])],
+        np.concatenate([result.probabilities_CK for result in folds]),
+        job.labels.classes,
+        uncalibrated_CK=np.concatenate([probabilities_of(result.logits_CK, 1.0) for result in folds]),
+    )
 
 
 def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult]) -> None:
     """Write what concerns all folds."""
     classes = summary.labels.classes
     write_table(folder / "celltype_label.csv", pd.DataFrame({"code": range(len(classes)), "cell_type": classes}))
-    by_fold = [(result.fold.name, result.metrics) for result in summary.folds]
-    accuracy = pd.DataFrame([(name, metrics.accuracy) for name, metrics in by_fold], columns=["fold", "accuracy"])
-    losses = pd.DataFrame([(name, metrics.mean_loss) for name, metrics in by_fold], columns=["fold", "loss"])
-    write_table(folder / "fold_eval_acc.csv", accuracy)
-    write_table(folder / "fold_eval_losses.csv", losses)
+    for file, column, figure in (
+        ("fold_eval_acc.csv", "accuracy", "accuracy"),
+        ("fold_eval_losses.csv", "loss", "mean_loss"),
+    ):
+        table = pd.DataFrame({"fold": [result.fold.name for result in summary.folds]})
+        table[column] = [getattr(result.metrics, figure) for result in summary.folds]
+        if summary.baseline is not None:
+            table[f"baseline_{column}"] = [getattr(result.metrics, figure) for result in summary.baseline.folds]
+        write_table(folder / file, table)
     write_json(folder / METRICS_FILE, summary.to_json())
     logs = {result.fold.name: pd.DataFrame([asdict(record) for record in result.training.log]) for result in results}
     judged = summary.held_out or summary.final.metrics

@@ -1,27 +1,42 @@
-"""Training runs: cells in, cross-validated and final models out, in one folder."""
+"""Training runs, one for each family: cells in, cross-validated and final models out, in one folder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 from anndata import AnnData
 
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
-from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.aside import RESULT
 from scnym.disk.features import read_genes
 from scnym.disk.gather import IN_MEMORY
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
-from scnym.runs.folder import is_run
-from scnym.runs.folds import make_folds
-from scnym.runs.intake import CellLabels, annotated, labels_of, open_input
+from scnym.model.device import choose_device
+from scnym.runs.checkpoints import Checkpoints
+from scnym.runs.families import FOLDERS
+from scnym.runs.folds import Fold, classes_of_one_group, make_folds
+from scnym.runs.intake import (
+    UNLABELLED,
+    CellLabels,
+    Context,
+    annotated,
+    context_of,
+    groups_of,
+    labels_of,
+    open_input,
+    require_context,
+)
 from scnym.runs.learning import Job, balanced_stream
-from scnym.runs.single_run import RunSummary, run_all
+from scnym.runs.resumption import STATES, attempt, require_startable
+from scnym.runs.single_run import RunSummary, identity_of, run_all
+from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
 
-FOLDER = "tissue_independent"
 HIGH_AMPLIFICATION = 3.0
 """Values decoded per value used, above which the user is told how to bring the classes together."""
 
@@ -49,20 +64,88 @@ def train_tissue_independent(
     Raises
     ------
     UserError
-        If input, labels or settings make no sense, before any training; or if the output exists.
+        If input, labels or settings make no sense, before any training; if the output exists, finished or not, and
+        nothing says what to do with it.
     """
     settings = settings or RunSettings()
-    out_path, target = Path(out_path), Path(out_path) / FOLDER
-    require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_run)
-    job = _prepare(input_counts, out_path, settings, progress)
-    folds = make_folds(job.labels.codes_C, job.labels.classes, settings.split)
-    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
-    with aside(target, overwrite=settings.overwrite, is_replaceable=is_run) as folder:
-        return run_all(job, folds, folder, target, progress)
+    target = Path(out_path) / FOLDERS["independent"]
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+    job = _prepare(input_counts, Path(out_path), settings, progress)
+    return _train_into(target, job, _name_of(input_counts), progress)
+
+
+def train_tissue_dependent(
+    input_counts: str | Path | AnnData,
+    out_path: str | Path,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> RunSummary:
+    """Train as `train_tissue_independent`, with the tissue read beside the genes; write ``OUT/tissue_dependent/``.
+
+    Cells without a tissue are left out. The model file knows the tissues, and so does ``tissue_categories.csv``.
+
+    Parameters
+    ----------
+    input_counts, out_path, settings, progress
+        As in `train_tissue_independent`.
+
+    Raises
+    ------
+    UserError
+        As there; and if there are no tissues, or only one.
+    """
+    settings = settings or RunSettings()
+    target = Path(out_path) / FOLDERS["dependent"]
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+    job = _prepare(input_counts, Path(out_path), settings, progress)
+    context = _of_known_tissue(job, _name_of(input_counts), progress)
+    labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
+    context = context.within(labels.codes_C >= 0)
+    if len(context.levels) < 2:
+        raise DataError(
+            f"one {context.column} only ({examples(context.levels)})",
+            where="--upper_group",
+            way_out="train without it, with scnym train_tissue_independent, or name another column",
+        )
+    job = replace(job, labels=labels, context=context, family="dependent")
+    return _train_into(target, job, _name_of(input_counts), progress)
+
+
+def train_tissue_specific(
+    input_counts: str | Path | AnnData,
+    out_path: str | Path,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> TissueModels:
+    """Train one model for each tissue, with classes and folds of its own; write ``OUT/tissues/``.
+
+    A tissue whose cells are too few for the folds, or all of one class, is skipped, and said. Tissues that an
+    interrupted run of the same settings has finished are not trained again.
+
+    Parameters
+    ----------
+    input_counts, out_path, settings, progress
+        As in `train_tissue_independent`.
+
+    Raises
+    ------
+    UserError
+        As there; and if there are no tissues, or none that can have a model.
+    """
+    settings = settings or RunSettings()
+    target = Path(out_path) / FOLDERS["specific"]
+    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+    job = _prepare(input_counts, Path(out_path), settings, progress)
+    context = _of_known_tissue(job, _name_of(input_counts), progress)
+    plans = plan_tissues(job, context, partial(split, where=_name_of(input_counts), progress=progress), progress)
+    return train_tissues(plans, target, progress)
 
 
 def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
     """Check everything that can be wrong before work starts."""
+    device = choose_device(settings.device)
     metadata = settings.training_metadata and Path(settings.training_metadata)
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
@@ -74,10 +157,56 @@ def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSe
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    return Job(store, labels, genes, obs.index.to_numpy(), settings, torch.device("cpu"))
+    return Job(store, labels, genes, obs, settings, device, context=context_of(obs, settings.tissue_column))
+
+
+def split(job: Job, where: Path, progress: Progress) -> list[Fold]:
+    """Make the folds, and say what whole groups mean for them."""
+    labels, settings = job.labels, job.settings.split
+    if settings.group_column is None:
+        return make_folds(labels.codes_C, labels.classes, settings)
+    groups_C = groups_of(job.obs, settings.group_column, labels.codes_C, where)
+    folds = make_folds(labels.codes_C, labels.classes, settings, groups_C)
+    lonely = classes_of_one_group(labels.codes_C, labels.classes, groups_C)
+    if lonely:
+        progress.say(
+            f"classes that live in one {settings.group_column} only, and are unknown where that is held out: "
+            f"{examples(lonely)}"
+        )
+    n_groups = len(np.unique(groups_C[labels.codes_C != UNLABELLED]))
+    progress.say(f"{n_groups:,} groups ({settings.group_column}) are kept whole; {_how_selected(folds)}")
+    return folds
+
+
+def _how_selected(folds: Sequence[Fold]) -> str:
+    by_cell = [fold.name for fold in folds if fold.selection_by == "cell"]
+    if not by_cell:
+        return "selection cells are set aside by whole groups"
+    where = "" if len(by_cell) == len(folds) else f" in {', '.join(by_cell)}"
+    return f"selection cells are set aside by cell{where}, where whole groups would be too few"
+
+
+def _of_known_tissue(job: Job, input_counts: Path, progress: Progress) -> Context:
+    """Give the tissues, which this family needs; say how many labelled cells have none."""
+    where = job.settings.training_metadata or input_counts
+    context = require_context(job.context, job.obs, job.settings.tissue_column, where)
+    n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
+    if n_lost:
+        progress.say(f"{n_lost:,} of {job.store.n_cells:,} cells without a {context.column} are left out")
+    return context
+
+
+def _train_into(target: Path, job: Job, input_counts: Path, progress: Progress) -> RunSummary:
+    """Cross-validate and train the final model of one job; the folder appears when all of it is finished."""
+    settings, folds = job.settings, split(job, input_counts, progress)
+    _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
+    identity = identity_of(job, folds)
+    with attempt(target, identity, resume=settings.resume, overwrite=settings.overwrite) as folder:
+        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
 
 
 def _name_of(input_counts: str | Path | AnnData) -> Path:
+    """Give what the input is called in errors."""
     return Path(IN_MEMORY if isinstance(input_counts, AnnData) else input_counts)
 
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from scipy import sparse
 from scnym.base.errors import DataError, FormatError, examples
 from scnym.base.schema import value_dtype
 
+BYTES_PER_ELEMENT = 96
+"""Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 READING_FAULTS = (
     OSError,
     KeyError,
@@ -123,6 +126,15 @@ class ScatteredSource(Protocol):
 
         Slabs before `first_slab` are not parsed again.
         """
+        ...
+
+
+@runtime_checkable
+class GroupSource(Protocol):
+    """A raw file that holds more than counts, obs and var."""
+
+    def other_groups(self) -> AbstractContextManager[dict[str, Any]]:
+        """Open what can be carried along, of HDF5 or Zarr: obsm, varm and uns."""
         ...
 
 

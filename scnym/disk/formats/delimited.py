@@ -106,7 +106,9 @@ class TextTable:
         with opened(self.path) as file:
             n_above, first = int(self.has_names), 0
             for chunk in chunks(file, max_bytes):
-                texts = [line for line in chunk.split(b"\n") if line and not line.isspace()]
+                texts = chunk.removesuffix(b"\n").split(b"\n")
+                if not all(texts) or any(map(bytes.isspace, texts)):
+                    texts = [line for line in texts if line and not line.isspace()]
                 n_above, texts = max(0, n_above - len(texts)), texts[n_above:]
                 if texts:
                     yield self._cut(texts, first)
@@ -137,6 +139,8 @@ class TextTable:
         ids: list[str] = []
         for lines in itertools.islice(self.batches(SAMPLE_CHUNK), SAMPLE_CHUNKS):
             ids += lines.ids
+            if len(ids) >= SAMPLE_NAMES:
+                break
         return ids[:SAMPLE_NAMES] if self.has_names else []
 
     def place(self, row: int) -> str:
@@ -155,16 +159,18 @@ class TextTable:
     def _cut(self, texts: list[bytes], first: int) -> Lines:
         if not self.has_names:
             return Lines(first, [f"cell_{first + k}" for k in range(len(texts))], texts, texts)
-        ends = [text.find(self._separator) for text in texts]
-        is_quoted = any(text.startswith(b'"') for text in texts)
-        if is_quoted or -1 in ends:
+        ends = list(map(bytes.find, texts, itertools.repeat(self._separator)))
+        joined = b"\n".join([text[:end] for text, end in zip(texts, ends, strict=True)])
+        is_quoted = b'"' in joined
+        if is_quoted or min(ends) < 0:
             ends = [self._end_of_id(text) for text in texts]
-        ids = [text[:end].decode() for text, end in zip(texts, ends, strict=True)]
+            joined = b"\n".join([text[:end] for text, end in zip(texts, ends, strict=True)])
+        ids = joined.decode().split("\n")  # all at once: tables of few genes spend their time on the ids
         numbers = [text[end + 1 :] for text, end in zip(texts, ends, strict=True)]
         if is_quoted:
             ids = [id_[1:-1].replace('""', '"') if id_.startswith('"') else id_ for id_ in ids]
-        blank = next((k for k, id_ in enumerate(ids) if not id_ or id_.isspace()), None)
-        if blank is not None:
+        if not all(ids) or any(map(str.isspace, ids)):
+            blank = next(k for k, id_ in enumerate(ids) if not id_ or id_.isspace())
             raise DataError("the line has no id in front", where=self.place(first + blank), way_out="give it one")
         return Lines(first, ids, texts, numbers)
 

@@ -3,6 +3,7 @@
 CSR and dense counts stand cell by cell; CSC stands gene by gene.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.base.settings import GIGABYTE
 from scnym.disk.encode import rust_codecs
 from scnym.disk.formats.block import (
     READING_FAULTS,
@@ -26,13 +28,19 @@ from scnym.disk.formats.block import (
     numbers,
     require_unique,
 )
+from scnym.disk.formats.caches import cache_for
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Faults of the disk that is written to while the file is read."""
 RAW = "raw"
+LEFT_OUT = ("layers", "obsp", "varp")
+OLD_RECORDS = ("obsm", "varm")
+"""Before version 0.7 these were arrays of records."""
 OLD_INDEX_FIELDS = ("index", "_index")
 DEFAULT_ENCODING = "csr_matrix"
 
 
-def open_anndata(path: Path, layer: str | None = None, group: str = "") -> Source | ScatteredSource:
+def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> Source | ScatteredSource:
     """Open an AnnData on disk.
 
     Parameters
@@ -41,33 +49,43 @@ def open_anndata(path: Path, layer: str | None = None, group: str = "") -> Sourc
         An h5ad file, or the folder of a Zarr store.
     layer
         None for X, ``raw`` for raw/X, else the name of a layer.
-    group
-        Where in the Zarr store the AnnData is.
+    max_memory_bytes
+        Memory cap, in bytes.
 
     Raises
     ------
     FormatError
         If it is damaged.
+    SettingsError
+        If the memory cap is too small for its chunks.
     DataError
         If cell or gene names stand twice, or the layer is not there.
     """
-    file = AnnDataFile(path, layer, group)
+    file = AnnDataFile(path, layer, max_memory_bytes=max_memory_bytes)
     return GeneByGene(file) if file.encoding == "csc_matrix" else CellByCell(file)
 
 
 class AnnDataFile:
     """The parts of an AnnData on disk that say what its counts are; see `open_anndata`."""
 
-    def __init__(self, path: Path, layer: str | None, group: str) -> None:
+    def __init__(
+        self, path: Path, layer: str | None = None, group: str = "", *, max_memory_bytes: int = GIGABYTE
+    ) -> None:
         self.path = path
         self._group = group
+        self._options: dict[str, Any] = {}
         self.counts_key = {None: "X", RAW: "raw/X"}.get(layer, f"layers/{layer}")
+        self.varm_key = "raw/varm" if layer == RAW else "varm"
         with self.opened() as file:
             self._check_layer(file)
             self.obs = self._frame(file, "obs")
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
             self.encoding = _encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
+            self.cache = cache_for(self._arrays(file), path, max_memory_bytes)
+            self.left_out = self._left_out(file)
+            """What is not carried along, in words; None if all is."""
+        self._options = self.cache.options
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
         require_unique(self.var.index, "gene", path, way_out.format("var"))
         require_unique(self.obs.index, "cell", path, way_out.format("obs"))
@@ -80,10 +98,10 @@ class AnnDataFile:
                 with rust_codecs():
                     yield zarr.open_group(self.path, mode="r", path=self._group)
             else:
-                with h5py.File(self.path) as file:
+                with h5py.File(self.path, **self._options) as file:
                     yield file
         except READING_FAULTS as fault:
-            if isinstance(fault, ScnymError):
+            if isinstance(fault, ScnymError) or getattr(fault, "errno", None) in DISK_FULL:
                 raise
             raise FormatError(
                 f"the file is damaged or not an h5ad ({fault})", where=self.path, way_out="copy or write it again"
@@ -113,8 +131,21 @@ class AnnDataFile:
                 way_out="write the file again",
             )
 
+    def _arrays(self, file: Any) -> list[Any]:
+        """Give the arrays that hold the counts."""
+        counts = file[self.counts_key]
+        return [counts] if self.encoding == "array" else [counts["data"], counts["indices"]]
+
+    def _left_out(self, file: Any) -> str | None:
+        here = [kind for kind in LEFT_OUT if kind in file and not hasattr(file[kind], "dtype")]
+        found = {kind: [name for name in file[kind] if f"{kind}/{name}" != self.counts_key] for kind in here}
+        words = [f"{kind} {', '.join(names)}" for kind, names in found.items() if names]
+        others = [key for key in ("X", RAW) if _is_there(file, key) and not self.counts_key.startswith(key)]
+        old = [kind for kind in OLD_RECORDS if kind in file and hasattr(file[kind], "dtype")]
+        return f"left out: {'; '.join([*words, *others, *old])}" if words or others or old else None
+
     def _check_layer(self, file: Any) -> None:
-        if self.counts_key in file and file[self.counts_key].attrs.get("encoding-type") not in {"null", "dict"}:
+        if _is_there(file, self.counts_key) and file[self.counts_key].attrs.get("encoding-type") != "dict":
             return
         layers = list(file["layers"]) if "layers" in file else []
         known = [*layers, *([RAW] if "raw" in file else [])]
@@ -160,18 +191,29 @@ class AnnDataFile:
             )
 
 
-class CellByCell:
-    """CSR or dense counts, read in bounded blocks of cells."""
-
-    has_cell_ids, remark = True, None
+class _OfAnnData:
+    """What counts of any form have in common."""
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
         self.path, self.obs, self.var = file.path, file.obs, file.var
-        self.n_cells = len(file.obs)
+        self.n_cells, self.has_cell_ids = len(file.obs), True
+        self.remark = file.left_out
+
+    @contextmanager
+    def other_groups(self) -> Iterator[dict[str, Any]]:
+        """Open obsm, varm and uns, as far as they are there."""
+        with self._file.opened() as file:
+            places = {"obsm": "obsm", "varm": self._file.varm_key, "uns": "uns"}
+            yield {name: file[key] for name, key in places.items() if key in file and not hasattr(file[key], "dtype")}
+
+
+class CellByCell(_OfAnnData):
+    """CSR or dense counts, read in bounded blocks of cells."""
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
+        max_elements = min(max_elements, self._file.cache.max_elements)
         dense = self._file.encoding == "array"
         yield from (self._dense_blocks if dense else self._csr_blocks)(max_elements, first_cell)
 
@@ -197,17 +239,12 @@ class CellByCell:
                 yield CellBlock(sparse.csr_matrix(block), self.obs.iloc[start : start + rows])
 
 
-class GeneByGene:
+class GeneByGene(_OfAnnData):
     """CSC counts, read in slabs of values."""
-
-    has_cell_ids, remark = True, None
-
-    def __init__(self, file: AnnDataFile) -> None:
-        self._file = file
-        self.path, self.obs, self.var = file.path, file.obs, file.var
 
     def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
         """Yield all values in the order of the genes, at most `max_elements` at a time."""
+        max_elements = min(max_elements, self._file.cache.max_elements)
         with self._file.sparse_counts() as (data, indices, indptr):
             for low in range(first_slab * max_elements, int(indptr[-1]), max_elements):
                 high = min(low + max_elements, int(indptr[-1]))
@@ -223,6 +260,10 @@ def _lines_of(indptr: np.ndarray, low: int, high: int) -> np.ndarray:
     last = int(np.searchsorted(indptr, high, side="left"))
     lengths = np.diff(np.clip(indptr[first : last + 1], low, high))
     return np.repeat(np.arange(first, last, dtype=np.int32), lengths)
+
+
+def _is_there(file: Any, key: str) -> bool:
+    return key in file and file[key].attrs.get("encoding-type") != "null"
 
 
 def _encoding(counts: Any) -> str:

@@ -11,7 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.base.settings import GIGABYTE
 from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
+from scnym.disk.formats.caches import cache_for
 
 GENE_ATTRIBUTES = ("Gene", "var_names", "gene", "genes", "GeneName", "gene_name", "Accession")
 CELL_ATTRIBUTES = ("CellID", "obs_names", "cell_id", "CellId", "cell_names", "Barcode", "barcode")
@@ -28,11 +30,13 @@ class LoomSource:
         If the file is damaged.
     DataError
         If it names no genes, or gene or cell names stand twice.
+    SettingsError
+        If the memory cap is too small for its chunks.
     """
 
     remark = None
 
-    def __init__(self, path: Path, layer: str | None = None) -> None:
+    def __init__(self, path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> None:
         self.path = path
         self._layer = layer or ""
         with self._opened() as loom:
@@ -47,15 +51,17 @@ class LoomSource:
             self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", n_genes)
             self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", n_cells)
             self.has_cell_ids = any(key in loom.ca for key in CELL_ATTRIBUTES)
+        with self._counts({}) as counts_GC:
+            self._cache = cache_for([counts_GC], path, max_memory_bytes, cell_axis=1)
         self.n_cells = n_cells
         require_unique(self.var.index, "gene", path, "make the gene names unique first")
         require_unique(self.obs.index, "cell", path, "make the cell ids unique first")
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
+        max_elements = min(max_elements, self._cache.max_elements)
         cells = max(1, max_elements // max(1, len(self.var)))
-        with self._opened() as loom:
-            counts_GC = loom._file[f"layers/{self._layer}" if self._layer else "matrix"]
+        with self._counts(self._cache.options) as counts_GC:
             width = _strip_width(counts_GC, cells, max_elements)
             for strip_start in range(first_cell - first_cell % width, self.n_cells, width):
                 strip_GC = numbers(counts_GC[:, strip_start : strip_start + width], self.path)
@@ -70,9 +76,19 @@ class LoomSource:
     def _opened(self) -> Iterator[Any]:
         import loompy
 
+        with self._faults_named(), loompy.connect(str(self.path), mode="r", validate=False) as loom:
+            yield loom
+
+    @contextmanager
+    def _counts(self, options: dict[str, Any]) -> Iterator[Any]:
+        """Open the matrix with a chunk cache, which loompy does not pass on."""
+        with self._faults_named(), h5py.File(self.path, **options) as file:
+            yield file[f"layers/{self._layer}" if self._layer else "matrix"]
+
+    @contextmanager
+    def _faults_named(self) -> Iterator[None]:
         try:
-            with loompy.connect(str(self.path), mode="r", validate=False) as loom:
-                yield loom
+            yield
         except READING_FAULTS as fault:
             if isinstance(fault, ScnymError):
                 raise

@@ -64,12 +64,12 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         _refuse_layer(path, settings)
         return RestoredDataset(path, dataset)
     if path.is_dir() and is_zarr(path):
-        return open_anndata(path, settings.layer)
+        return open_anndata(path, settings.layer, max_memory_bytes=settings.max_memory_bytes)
     if path.is_dir() and is_10x_folder(path):
         _refuse_layer(path, settings)
         return CellRangerFolder(path)
     if path.is_file() and h5py.is_hdf5(path):
-        return _open_hdf5(path, settings.layer)
+        return _open_hdf5(path, settings.layer, settings.max_memory_bytes)
     if path.suffix.lower() in HDF5_SUFFIXES:
         raise FormatError("the file is damaged: it is not HDF5", where=path, way_out="copy or write it again")
     raise FormatError("the format is not known", where=path, way_out=f"give {KNOWN}")
@@ -80,18 +80,18 @@ def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
         raise SettingsError("this format has no layers", where=path, way_out="leave out --layer")
 
 
-def _open_hdf5(path: Path, layer: str | None) -> AnySource:
+def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySource:
     try:
         with h5py.File(path) as file:
             keys, is_10x = set(file), is_10x_h5(file)
     except OSError as fault:
         raise FormatError(f"the file is damaged ({fault})", where=path, way_out="copy or write it again") from fault
     if {"matrix", "row_attrs", "col_attrs"} <= keys:
-        return LoomSource(path, layer)
+        return LoomSource(path, layer, max_memory_bytes=max_memory_bytes)
     if is_10x:
         return CellRangerFile(path)
     if {"obs", "var"} <= keys:
-        return open_anndata(path, layer)
+        return open_anndata(path, layer, max_memory_bytes=max_memory_bytes)
     if {"X", "Y"} <= keys:
         raise FormatError(
             "its matrix X carries no gene names",

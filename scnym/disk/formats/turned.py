@@ -20,7 +20,8 @@ class TurnedSource:
     """
 
     def __init__(self, source: ScatteredSource, folder: Path, progress: Progress) -> None:
-        self._source = source
+        self.source = source
+        """What is turned."""
         self._folder = folder
         self._progress = progress
         self.path, self.obs, self.var = source.path, source.obs, source.var
@@ -38,7 +39,7 @@ class TurnedSource:
     def _arranged(self, max_elements: int) -> RowArranger:
         arranger = RowArranger(self._folder, self.n_cells, len(self.var))
         with self._progress.task(f"turn {self.path.name}", total=None, unit="values") as task:
-            for slab in self._source.slabs(max_elements, arranger.n_slabs):
+            for slab in self.source.slabs(max_elements, arranger.n_slabs):
                 arranger.add_values(slab.cells_N, slab.genes_N, slab.values_N)
                 task.advance(len(slab.values_N))
         return arranger

@@ -1,0 +1,169 @@
+"""The options that all training commands share: declared once as fields, turned into settings in one place."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from scnym.base.settings import (
+    NetworkSettings,
+    RunSettings,
+    SplitSettings,
+    StreamSettings,
+    TrainSettings,
+    parse_bytes,
+)
+
+from . import options
+from .options import Switch
+from .raw_input import convert_settings
+
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C has ended, as shells have it."""
+_RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
+_NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
+_RESIDUAL, _SHORTCUT = Switch.of(_NETWORK.residual), Switch.of(_NETWORK.shortcut)
+_SCALE_INPUT = Switch.of(_NETWORK.scale_input)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What a training command was given. A command with options of its own takes a subclass that adds fields."""
+
+    input_counts: options.InputCounts
+    out_path: options.OutPath
+    config: options.Config = None
+    input_genes: options.InputGenes = None
+    layer: options.Layer = None
+    library_size: options.LibrarySize = None
+    training_metadata: options.TrainingMetadata = None
+    lower_group: options.LowerGroup = _RUN.label_column
+    upper_group: options.UpperGroup = _RUN.tissue_column
+    genes_to_use: options.GenesToUse = None
+    n_top_genes: options.NTopGenes = _RUN.n_top_genes
+    n_folds: options.NFolds = _SPLIT.n_folds
+    cv_group: options.CvGroup = _SPLIT.group_column
+    min_cells_per_class: options.MinCellsPerClass = _SPLIT.min_cells_per_class
+    baseline: options.Baseline = False
+    seed: options.Seed = _SPLIT.seed
+    batch_size: options.BatchSize = _STREAM.batch_size
+    n_epochs: options.NEpochs = _TRAINING.n_epochs
+    patience: options.Patience = _TRAINING.patience
+    optimizer: options.Optimizer = _TRAINING.optimizer
+    weight_decay: options.WeightDecay = _TRAINING.weight_decay
+    mixup_alpha: options.MixupAlpha = _TRAINING.mixup_alpha
+    balance_classes: options.BalanceClasses = None
+    class_balance: options.ClassBalance = None
+    max_repeat: options.MaxRepeat = _STREAM.max_repeat
+    device: options.Device = _RUN.device
+    checkpoint_every: options.CheckpointEvery = _TRAINING.checkpoint_every
+    n_hidden: options.NHidden = _NETWORK.n_hidden
+    n_layers: options.NLayers = _NETWORK.n_layers
+    residual: options.Residual = _RESIDUAL
+    init_dropout: options.InitDropout = _NETWORK.init_dropout
+    shortcut: options.Shortcut = _SHORTCUT
+    normalize_to: options.NormalizeTo = _NETWORK.normalize_to
+    scale_input: options.ScaleInput = _SCALE_INPUT
+    max_memory: options.MaxMemory = "1GB"
+    stream_memory: options.StreamMemory = "1GB"
+    overwrite: options.Overwrite = False
+    resume: options.Resume = False
+    json: options.Json = False
+
+    def settings(self) -> RunSettings:
+        """Turn options into settings."""
+        return RunSettings(
+            label_column=self.lower_group,
+            tissue_column=self.upper_group,
+            training_metadata=_text(self.training_metadata),
+            genes_to_use=_text(self.genes_to_use),
+            n_top_genes=self.n_top_genes,
+            device=self.device,
+            baseline=self.baseline,
+            overwrite=self.overwrite,
+            resume=self.resume,
+            convert=convert_settings(
+                input_genes=self.input_genes,
+                layer=self.layer,
+                library_size=self.library_size,
+                max_memory=self.max_memory,
+            ),
+            split=SplitSettings(
+                n_folds=self.n_folds,
+                group_column=self.cv_group,
+                min_cells_per_class=self.min_cells_per_class,
+                seed=self.seed,
+            ),
+            stream=self._stream(),
+            network=self._network(),
+            training=self._training(),
+        )
+
+    def _stream(self) -> StreamSettings:
+        return StreamSettings(
+            batch_size=self.batch_size,
+            class_balance=self._balance(),
+            max_repeat=self.max_repeat,
+            memory_bytes=parse_bytes(self.stream_memory),
+            seed=self.seed,
+        )
+
+    def _network(self) -> NetworkSettings:
+        return NetworkSettings(
+            n_hidden=self.n_hidden,
+            n_layers=self.n_layers,
+            residual=self.residual.on,
+            init_dropout=self.init_dropout,
+            shortcut=self.shortcut.on,
+            normalize_to=self.normalize_to,
+            scale_input=self.scale_input.on,
+        )
+
+    def _training(self) -> TrainSettings:
+        return TrainSettings(
+            n_epochs=self.n_epochs,
+            patience=self.patience,
+            optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
+            mixup_alpha=self.mixup_alpha,
+            checkpoint_every=self.checkpoint_every,
+            seed=self.seed,
+        )
+
+    def _balance(self) -> str:
+        """Give the scheme: the newer option wins over the older, and either over the default."""
+        if self.class_balance is not None:
+            return self.class_balance
+        if self.balance_classes is not None:
+            return "seed" if self.balance_classes.on else "natural"
+        return _STREAM.class_balance
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
+    """Give a command whose options are the fields of the class that its one argument is annotated with.
+
+    Typer reads the options off a function's signature; so the class's signature becomes the command's. Ctrl-C
+    ends the command with a word on how to go on.
+    """
+    kind = next(iter(command.__annotations__.values()))
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        try:
+            command(kind(**given))
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command with --resume goes on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    fields = inspect.signature(kind)
+    vars(with_options)["__signature__"] = fields.replace(return_annotation=None)
+    with_options.__annotations__ = {name: field.annotation for name, field in fields.parameters.items()}
+    return with_options

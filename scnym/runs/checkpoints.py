@@ -1,0 +1,76 @@
+"""What an interrupted run goes on from: what finished folds gave, and the last kept epoch of an unfinished one."""
+
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scnym.base.errors import FormatError
+
+FINISHED, UNFINISHED = ".finished.pt", ".unfinished.pt"
+SECONDS_BETWEEN = 30.0
+"""Least time between two checkpoints of one fold: at most so much is done again."""
+
+State = Mapping[str, Any]
+"""Tensors and plain values only."""
+
+
+class Checkpoints:
+    """The states of a run's folds, in a folder; each is written aside and renamed when whole.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept; made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._last_kept = time.monotonic()
+
+    def finished(self, name: str) -> State | None:
+        """Give what a finished fold gave; None if it is not finished."""
+        return _read(self._folder / (name + FINISHED))
+
+    def unfinished(self, name: str) -> State | None:
+        """Give the last state that was kept of an unfinished fold; None if there is none."""
+        return _read(self._folder / (name + UNFINISHED))
+
+    def keep(self, name: str, state: Callable[[], State]) -> None:
+        """Keep the state of an unfinished fold, unless one was kept a short while ago."""
+        if time.monotonic() - self._last_kept >= SECONDS_BETWEEN:
+            _write(self._folder / (name + UNFINISHED), state())
+            self._last_kept = time.monotonic()
+
+    def finish(self, name: str, result: State) -> None:
+        """Keep what a fold gave, all its files being written."""
+        _write(self._folder / (name + FINISHED), result)
+        (self._folder / (name + UNFINISHED)).unlink(missing_ok=True)
+        self._last_kept = time.monotonic()
+
+
+def any_kept(folder: Path) -> bool:
+    """Whether a folder, or a folder inside it, holds any state."""
+    return any(folder.rglob(f"*{FINISHED}")) or any(folder.rglob(f"*{UNFINISHED}"))
+
+
+def _write(path: Path, state: State) -> None:
+    unfinished = path.with_name(path.name + ".partial")
+    with unfinished.open("wb") as file:
+        torch.save(dict(state), file)
+    unfinished.rename(path)
+
+
+def _read(path: Path) -> State | None:
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as fault:
+        raise FormatError(
+            "a damaged checkpoint; nothing in it was executed", where=path, way_out="start anew with --overwrite"
+        ) from fault

@@ -1,0 +1,110 @@
+"""The folder in which a run is made, beside its target. It stays when the run is interrupted, to be gone on with."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scnym.base.errors import OutputExistsError, SettingsError
+from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable, work_folder
+from scnym.runs.checkpoints import any_kept
+from scnym.runs.folder import flat, is_run, write_json
+
+STATES = "states"
+"""Subfolder with the states of folds."""
+BEGUN_FILE = "begun.json"
+"""What was begun: all that decides the result."""
+
+
+@contextmanager
+def attempt(target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Path]:
+    """Give the folder of a run: what is in its subfolder `RESULT` becomes `target`; `STATES` is for checkpoints.
+
+    Parameters
+    ----------
+    target
+        What the result becomes.
+    identity
+        All that decides the result, as plain values; an attempt goes on only if it is the same.
+    resume
+        Go on with what was interrupted, if anything was.
+    overwrite
+        Start anew, and replace a target that exists.
+
+    Raises
+    ------
+    OutputExistsError, SettingsError
+        As in `require_startable`; or if what was begun was another run, naming what differs.
+    """
+    target = target.resolve()
+    require_startable(target, resume=resume, overwrite=overwrite)
+    begun = _begun(target) if resume else None
+    overwrite = overwrite or _may_overwrite(begun)
+    with resumable(target, overwrite=overwrite, is_replaceable=is_run, worth_keeping=_is_worth_keeping) as folder:
+        if begun is None:
+            _empty(folder)
+            write_json(folder / BEGUN_FILE, {"identity": identity, "overwrite": overwrite})
+        else:
+            _require_same(begun["identity"], identity, target)
+        for name in (RESULT, STATES):
+            (folder / name).mkdir(exist_ok=True)
+        yield folder
+
+
+def require_startable(target: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse what stands in the way of a run, before any work.
+
+    Raises
+    ------
+    OutputExistsError
+        If an unfinished run is there and it is not said what to do with it; if the run is finished, and nothing says
+        to replace it.
+    """
+    target = target.resolve()
+    clear_finished(target)
+    begun = _begun(target)
+    if begun is not None and not (resume or overwrite):
+        raise OutputExistsError(
+            "an unfinished run is in the way",
+            where=target,
+            way_out="give --resume to go on, or --overwrite to start anew",
+        )
+    if resume and begun is None and is_run(target):
+        raise OutputExistsError(
+            "the run is finished, nothing is left to do", where=target, way_out="give --overwrite to train again"
+        )
+    require_replaceable(target, overwrite=overwrite or _may_overwrite(begun), is_replaceable=is_run)
+
+
+def _begun(target: Path) -> dict[str, Any] | None:
+    """Read what was begun; None if nothing was, or nothing of it was kept that is worth going on with."""
+    folder = work_folder(target)
+    file = folder / BEGUN_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() and _is_worth_keeping(folder) else None
+
+
+def _may_overwrite(begun: Mapping[str, Any] | None) -> bool:
+    return begun is not None and begun["overwrite"]
+
+
+def _is_worth_keeping(folder: Path) -> bool:
+    return any_kept(folder / STATES)
+
+
+def _empty(folder: Path) -> None:
+    for name in (RESULT, STATES):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _require_same(begun: dict[str, Any], now: Mapping[str, Any], target: Path) -> None:
+    theirs, ours = flat(begun), flat(json.loads(json.dumps(now)))
+    different = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+    if different:
+        said = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours.get(name)!r}" for name in different)
+        raise SettingsError(
+            f"what was begun is another run: {said}",
+            where=target,
+            way_out="give the same data and settings with the same version, or --overwrite to start anew",
+        )
