@@ -7,6 +7,7 @@ import typer
 
 from .compare import compare
 from .convert import convert
+from .evaluate import evaluate
 from .export import export
 from .group import ScnymGroup, underscored
 from .inspect import inspect
@@ -51,6 +52,6 @@ def _scnym(
 for command in (
     *(convert, inspect, verify, export),
     *(train_tissue_independent, train_tissue_dependent, train_tissue_specific, compare),
-    *(predict_cell_types, find_cell_type_markers),
+    *(predict_cell_types, evaluate, find_cell_type_markers),
 ):
     app.command(name=command.__name__)(command)

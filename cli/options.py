@@ -162,7 +162,10 @@ Seed = Annotated[int, typer.Option("--seed", help="Decides everything random.", 
 ModelPath = Annotated[
     Path,
     typer.Option(
-        "--model_path", help="The model.safetensors of a training run, or a .pkl of bare weights.", rich_help_panel=DATA
+        "--model_path",
+        help="A model.safetensors, the folder of a training run (for tissue-specific models that of all of them), or a "
+        ".pkl of bare weights.",
+        rich_help_panel=DATA,
     ),
 ]
 TrainingGeneNames = Annotated[

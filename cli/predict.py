@@ -1,11 +1,11 @@
 """``scnym predict_cell_types``."""
 
-from scnym.base.settings import PredictSettings
+from scnym.base.settings import ConvertSettings, PredictSettings
 
-from . import options
+from . import label_options, options
 from .raw_input import convert_settings
 
-_DEFAULT = PredictSettings()
+_CONVERT, _DEFAULT = ConvertSettings(), PredictSettings()
 
 
 def predict_cell_types(
@@ -15,9 +15,21 @@ def predict_cell_types(
     config: options.Config = None,
     training_gene_names: options.TrainingGeneNames = None,
     input_genes: options.InputGenes = None,
+    csv_orientation: options.CsvOrientation = _CONVERT.csv_orientation,
     layer: options.Layer = None,
     library_size: options.LibrarySize = None,
+    upper_group: label_options.UpperGroupOfNewCells = _DEFAULT.upper_group,
+    unknown_tissue: label_options.UnknownTissue = _DEFAULT.unknown_tissue,
     min_gene_coverage: options.MinGeneCoverage = _DEFAULT.min_gene_coverage,
+    min_confidence: label_options.MinConfidence = _DEFAULT.min_confidence,
+    smooth_k: label_options.SmoothK = _DEFAULT.smooth_k,
+    vote_by: label_options.VoteBy = _DEFAULT.vote_by,
+    seed: options.Seed = _DEFAULT.seed,
+    batch_size: options.BatchSize = _DEFAULT.batch_size,
+    device: options.Device = _DEFAULT.device,
+    probabilities: label_options.Probabilities = _DEFAULT.probabilities,
+    embedding: label_options.Embedding = _DEFAULT.embedding,
+    write_h5ad: label_options.WriteH5ad = _DEFAULT.write_h5ad,
     max_memory: options.MaxMemory = "1GB",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -27,7 +39,10 @@ def predict_cell_types(
     For example:
 
         scnym predict_cell_types --input_counts new.h5ad --out_path labelled \\
-            --model_path run/tissue_independent/all_data/model.safetensors
+            --model_path run/tissue_independent
+
+        scnym predict_cell_types --input_counts new.h5ad --out_path labelled \\
+            --model_path run/tissues --upper_group organ --min_confidence 0.5 --write_h5ad
     """
     del config
     import scnym
@@ -39,10 +54,27 @@ def predict_cell_types(
         input_counts,
         model_path,
         out_path,
-        scnym.PredictSettings(min_gene_coverage=min_gene_coverage),
+        scnym.PredictSettings(
+            batch_size=batch_size,
+            min_gene_coverage=min_gene_coverage,
+            min_confidence=min_confidence,
+            smooth_k=smooth_k,
+            vote_by=vote_by,
+            upper_group=upper_group,
+            unknown_tissue=unknown_tissue,
+            probabilities=probabilities,
+            embedding=embedding,
+            write_h5ad=write_h5ad,
+            device=device,
+            seed=seed,
+        ),
         training_gene_names=training_gene_names,
         convert_settings=convert_settings(
-            input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory
+            input_genes=input_genes,
+            csv_orientation=csv_orientation,
+            layer=layer,
+            library_size=library_size,
+            max_memory=max_memory,
         ),
         overwrite=overwrite,
         progress=make_progress(),

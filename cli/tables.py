@@ -1,6 +1,7 @@
 """Results on the terminal: one look everywhere, or JSON."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from scnym import (
         Comparison,
+        Evaluation,
         Inspection,
         MarkerSummary,
         PredictionSummary,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     )
     from scnym.results.deletion import Deletion
     from scnym.results.metrics import Metrics
+    from scnym.results.scores import Scores
     from scnym.runs.inspection import SourceInspection
 
 _STDOUT = Console(highlight=False)
@@ -210,7 +213,32 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     )
     if summary.n_empty_cells:
         _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
+    if summary.n_unknown:
+        _say(f"{summary.n_unknown:,} of {summary.n_cells:,} cells are given no label (Unknown)")
+    for line in summary.warnings:
+        _say(line)
     _say(f"predictions: {summary.folder / 'predictions.csv'}")
+
+
+def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
+    """Print how good labels are."""
+    if as_json:
+        _print_json(found.to_json())
+        return
+    scores = found.scores
+    _STDOUT.print(_metrics_table(scores))
+    if len(scores.confusion) <= MAX_CONFUSION_CLASSES:
+        columns = ["?" if name not in scores.confusion.index else str(k + 1) for k, name in enumerate(scores.confusion)]
+        _STDOUT.print(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
+    calibration = "" if scores.calibration_error is None else f"   calibration error {scores.calibration_error:.3f}"
+    _say(
+        f"accuracy {scores.accuracy:.3f}   balanced {scores.balanced_accuracy:.3f}   macro-F1 {scores.macro_f1:.3f}"
+        f"{calibration}   on {scores.n_cells:,} cells"
+    )
+    if scores.accuracy_of_labelled is not None and scores.coverage < 1:
+        _say(f"labelled {scores.coverage:.1%} of the cells, of these right {scores.accuracy_of_labelled:.3f}")
+    if found.folder is not None:
+        _say(f"tables: {found.folder}")
 
 
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
@@ -241,7 +269,7 @@ def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
     return tuple(f"{accuracy:.3f}" for accuracy in found)
 
 
-def _metrics_table(metrics: "Metrics") -> Table:
+def _metrics_table(metrics: "Metrics | Scores") -> Table:
     table = _table("class", "cells", "precision", "recall", "F1")
     for name, row in metrics.per_class.iterrows():
         figures = (f"{row[column]:.3f}" for column in ("precision", "recall", "f1"))
@@ -250,8 +278,12 @@ def _metrics_table(metrics: "Metrics") -> Table:
 
 
 def _confusion_table(metrics: "Metrics", classes: tuple[str, ...]) -> Table:
-    table = _table("true \\ predicted", *(str(number + 1) for number in range(len(classes))))
-    for number, (name, counts) in enumerate(zip(classes, metrics.confusion_KK, strict=True)):
+    return _counts_table([str(number + 1) for number in range(len(classes))], classes, metrics.confusion_KK)
+
+
+def _counts_table(columns: Sequence[str], names: Iterable[str], counts_KN: Iterable[Iterable[int]]) -> Table:
+    table = _table("true \\ predicted", *columns)
+    for number, (name, counts) in enumerate(zip(names, counts_KN, strict=True)):
         table.add_row(Text(f"{number + 1:>2} {name}"), *(f"{count:,}" if count else "·" for count in counts))
     return table
 

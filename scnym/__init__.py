@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from scnym.base.errors import ScnymError, UserError
     from scnym.base.settings import (
         ConvertSettings,
+        EvaluateSettings,
         MarkerSettings,
         NetworkSettings,
         PredictSettings,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from scnym.model.snapshot import Snapshot
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
+    from scnym.runs.judgement import Evaluation, evaluate
     from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.single_run import RunSummary
@@ -36,6 +38,8 @@ _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
     "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
+    "EvaluateSettings": "scnym.base.settings:EvaluateSettings",
+    "Evaluation": "scnym.runs.judgement:Evaluation",
     "Inspection": "scnym.runs.inspection:Inspection",
     "MarkerSettings": "scnym.base.settings:MarkerSettings",
     "MarkerSummary": "scnym.runs.markers:MarkerSummary",
@@ -56,6 +60,7 @@ _HOMES = {
     "VerifyReport": "scnym.disk.verify:VerifyReport",
     "compare": "scnym.runs.tissue_comparison:compare",
     "convert": "scnym.disk.ingest:convert",
+    "evaluate": "scnym.runs.judgement:evaluate",
     "export": "scnym.runs.export:export",
     "find_markers": "scnym.runs.markers:find_markers",
     "gene_list": "scnym.feed.genes:gene_list",
@@ -75,6 +80,8 @@ __all__ = [
     "Batch",
     "Comparison",
     "ConvertSettings",
+    "EvaluateSettings",
+    "Evaluation",
     "Inspection",
     "MarkerSettings",
     "MarkerSummary",
@@ -95,6 +102,7 @@ __all__ = [
     "VerifyReport",
     "compare",
     "convert",
+    "evaluate",
     "export",
     "find_markers",
     "gene_list",

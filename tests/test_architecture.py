@@ -22,6 +22,10 @@ FROZEN_OPTIONS = {
         "--profile --training_metadata"
     ),
     "export": "--json --overwrite",
+    "evaluate": (
+        "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite --predicted_column "
+        "--unknown_label"
+    ),
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "compare": "--json",
@@ -34,8 +38,9 @@ FROZEN_OPTIONS = {
         "--seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay",
     ),
     "predict_cell_types": (
-        "--config --input_counts --input_genes --json --layer --library_size --max_memory --min_gene_coverage "
-        "--model_path --out_path --overwrite --training_gene_names"
+        "--batch_size --config --csv_orientation --device --embedding --input_counts --input_genes --json --layer "
+        "--library_size --max_memory --min_confidence --min_gene_coverage --model_path --out_path --overwrite "
+        "--probabilities --seed --smooth_k --training_gene_names --unknown_tissue --upper_group --vote_by --write_h5ad"
     ),
     "find_cell_type_markers": (
         "--classes --config --input_counts --input_genes --json --l1_reg --layer --library_size --lower_group "

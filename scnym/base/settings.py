@@ -13,6 +13,8 @@ Optimizer = Literal["mixed", "adamw", "adadelta"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Profile = Literal["fast", "small", "archive"]
 Orientation = Literal["auto", "cells_by_genes", "genes_by_cells"]
+Probabilities = Literal["zarr", "csv", "none"]
+UnknownTissue = Literal["error", "zero"]
 GIGABYTE = 10**9
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)i?b?", re.IGNORECASE)
 _UNIT_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -236,16 +238,67 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
-    """How labels are given to new cells."""
+    """How labels are given to new cells, and what is written about them."""
 
     batch_size: int = 1024
     """Cells per batch."""
     min_gene_coverage: float = 0.1
     """Least share of the model's genes that the new data must have."""
+    min_confidence: float = 0.0
+    """Cells that are less sure are called ``Unknown``; what they would have been called stands beside it."""
+    smooth_k: int = 0
+    """Each cell gets the label that most of itself and its so many nearest neighbours have; 0 for its own."""
+    vote_by: str | None = None
+    """Column of the new cells' annotations with groups, such as clusters: all cells of one get the label of most."""
+    upper_group: str | None = None
+    """Column of the new cells' annotations with their tissues; None for the one that the model was trained with."""
+    unknown_tissue: UnknownTissue = "error"
+    """Cells of a tissue that the model does not know: error, or zero, as if they were of none."""
+    probabilities: Probabilities = "zarr"
+    """How the probabilities of all classes are written."""
+    embedding: bool = False
+    """Whether the last hidden layer is written."""
+    write_h5ad: bool = False
+    """Whether the new cells are written as an h5ad with their labels."""
+    device: Device = "auto"
+    """Where the network computes; auto: the fastest device that is there."""
+    seed: int = 0
+    """Decides the search for neighbours among many cells."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
+        _require(0 <= self.min_confidence <= 1, "min_confidence", self.min_confidence, "0 to 1")
+        _require(self.smooth_k >= 0, "smooth_k", self.smooth_k, "0 or more")
+        _require(
+            not self.smooth_k or self.vote_by is None,
+            "vote_by",
+            self.vote_by,
+            "either --smooth_k or --vote_by, not both",
+        )
+        _require(self.unknown_tissue in get_args(UnknownTissue), "unknown_tissue", self.unknown_tissue, "error or zero")
+        _require(
+            self.probabilities in get_args(Probabilities), "probabilities", self.probabilities, "zarr, csv or none"
+        )
+        _seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Where labels stand that are compared with the truth, and what they are called there."""
+
+    label_column: str | None = None
+    """Column of the truth with the labels; None: found out."""
+    predicted_column: str | None = None
+    """Column of the predictions with the labels; None: found out."""
+    confidence_column: str | None = None
+    """Column of the predictions with a confidence from 0 to 1; None: found out, and none is needed."""
+    cell_column: str | None = None
+    """Column of tables with the cells' ids; None: found out."""
+    unknown: str = "Unknown"
+    """Label of cells that were given none: they count as wrong, and are told apart."""
+    mapping: str | None = None
+    """CSV with columns from and to: labels of either side that are renamed before they are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
+from anndata import AnnData
 
 from scnym.base.errors import DataError, MissingInputError, examples
+from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table, separator_of
-from scnym.disk.formats.sniff import TEXT_SUFFIXES, is_readable, is_store
+from scnym.disk.formats.in_memory import InMemorySource, adata_hash
+from scnym.disk.formats.sniff import TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
+IN_MEMORY = "AnnData"
+"""What cells in memory are called; with a number behind it where there are several."""
 PATTERN_CHARACTERS = frozenset("*?[")
 
 
@@ -32,12 +37,19 @@ class Input:
     """Annotations that all of its cells get."""
     dataset: str = ""
     """Which dataset, where the path is a store."""
+    adata: AnnData | None = None
+    """The cells themselves, where they are in memory; the path is then only a name for them."""
 
     def fingerprint(self) -> str:
-        """Say what changes when the input does: names, sizes and times of change of all its files."""
-        return hashlib.sha256(
-            repr((path_state(self.path), self.sample, self.columns, self.dataset)).encode()
-        ).hexdigest()
+        """Say what changes when the input does: names, sizes and times of change of its files, or a hash of it."""
+        state = path_state(self.path) if self.adata is None else adata_hash(self.adata)
+        return hashlib.sha256(repr((state, self.sample, self.columns, self.dataset)).encode()).hexdigest()
+
+    def open(self, settings: ConvertSettings) -> AnySource:
+        """Open it as what it is; see `open_source`."""
+        if self.adata is not None:
+            return InMemorySource(self.adata, self.sample, settings.layer)
+        return open_source(self.path, settings, self.dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,8 @@ class Gathered:
     """Files in folders that are of no known format."""
 
 
-def gather(inputs: Sequence[str | Path]) -> Gathered:
-    """Find all inputs behind some paths, patterns, folders and manifests.
+def gather(inputs: Sequence[str | Path | AnnData]) -> Gathered:
+    """Find all inputs behind some paths, patterns, folders and manifests; an AnnData in memory is one itself.
 
     A manifest is a CSV or TSV with a column `path` (relative to the manifest, if not absolute) and, if wanted,
     `sample`; its other columns become annotations of the cells.
@@ -64,7 +76,11 @@ def gather(inputs: Sequence[str | Path]) -> Gathered:
     """
     found: list[Input] = []
     left_out: list[Path] = []
-    for path in (match for text in inputs for match in _matches(text)):
+    in_memory = [one for one in inputs if isinstance(one, AnnData)]
+    for number, adata in enumerate(in_memory):
+        name = f"{IN_MEMORY}_{number}" if len(in_memory) > 1 else IN_MEMORY
+        found.append(Input(Path(name), name, adata=adata))
+    for path in (match for text in inputs if not isinstance(text, AnnData) for match in _matches(text)):
         if _is_manifest(path):
             found += _listed(path)
         elif path.is_dir() and not is_readable(path):
@@ -73,7 +89,8 @@ def gather(inputs: Sequence[str | Path]) -> Gathered:
             left_out += others
         else:
             found.append(Input(path, ""))
-    twice = [path for path, times in Counter(one.path.resolve() for one in found).items() if times > 1]
+    on_disk = [one.path.resolve() for one in found if one.adata is None]
+    twice = [path for path, times in Counter(on_disk).items() if times > 1]
     if twice:
         raise DataError("the input is named twice", where=twice[0], way_out="name every input once")
     return Gathered(_named([part for one in found for part in _datasets(one)]), tuple(left_out))
@@ -137,7 +154,7 @@ def _of_line(manifest: Path, line: dict) -> Input:
 
 def _datasets(one: Input) -> list[Input]:
     """Give an input for every dataset of a store, under the sample names that it has there."""
-    if not is_store(one.path):
+    if one.adata is not None or not is_store(one.path):
         return [one]
     entries = json.loads((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
     several = len(entries) > 1

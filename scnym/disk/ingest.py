@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
+from anndata import AnnData
 
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.progress import SILENT, Progress
@@ -44,7 +45,7 @@ from scnym.disk.cut import Part, Parts, canonical
 from scnym.disk.encode import rust_codecs, write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
-from scnym.disk.formats.sniff import AnySource, is_store, open_source
+from scnym.disk.formats.sniff import AnySource, is_store
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import library_sizes, storable, with_own_columns, write_frames
 from scnym.disk.gather import Input, gather, path_state
@@ -57,7 +58,7 @@ REGROUPING_SEED = 0
 
 
 def convert(
-    inputs: Sequence[str | Path],
+    inputs: Sequence[str | Path | AnnData],
     target: str | Path,
     settings: ConvertSettings | None = None,
     *,
@@ -71,7 +72,7 @@ def convert(
     ----------
     inputs
         Files (h5ad, loom, CSV or TSV, also gzipped; 10x h5), folders (10x matrices, Zarr, stores, or folders of all
-        these), patterns such as ``data/*.h5ad``, or manifests (see `scnym.disk.gather.gather`).
+        these), patterns such as ``data/*.h5ad``, manifests (see `scnym.disk.gather.gather`), or AnnData in memory.
     target
         The store to write, ending in ``.zarr``.
     settings
@@ -97,7 +98,7 @@ def convert(
     gathered = _gathered(inputs, target, progress)
     table = None if settings.training_metadata is None else read_annotations(Path(settings.training_metadata))
     for one in gathered:
-        source = open_source(one.path, settings, one.dataset)
+        source = one.open(settings)
         _check_source(one, source, settings, table)
         if source.remark:
             progress.say(f"{one.sample}: {source.remark}")
@@ -117,7 +118,7 @@ def convert(
     return target
 
 
-def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertSettings) -> None:
+def _check_target(target: Path, inputs: Sequence[str | Path | AnnData], settings: ConvertSettings) -> None:
     if not inputs:
         raise SettingsError("there is no input", where="--input_counts", way_out="name at least one file")
     if target.suffix != STORE_SUFFIX:
@@ -125,19 +126,19 @@ def _check_target(target: Path, inputs: Sequence[str | Path], settings: ConvertS
         raise SettingsError(f"a store's name ends in {STORE_SUFFIX}", where=target, way_out=f"write {wanted}")
     clear_finished(target.resolve())
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_store)
-    for path in inputs:
+    for path in (one for one in inputs if not isinstance(one, AnnData)):
         if target.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
             raise SettingsError(
                 "an input lies inside the store to be written", where=path, way_out="choose another name"
             )
 
 
-def _gathered(inputs: Sequence[str | Path], target: Path, progress: Progress) -> tuple[Input, ...]:
+def _gathered(inputs: Sequence[str | Path | AnnData], target: Path, progress: Progress) -> tuple[Input, ...]:
     """Find all inputs; the store that is to be replaced is none, though it may lie in a folder of them."""
     gathered = gather(inputs)
     if gathered.left_out:
         progress.say(f"left out, not of a known format: {examples(path.name for path in gathered.left_out)}")
-    others = tuple(one for one in gathered.inputs if one.path.resolve() != target.resolve())
+    others = tuple(one for one in gathered.inputs if one.adata is not None or one.path.resolve() != target.resolve())
     if len(others) < len(gathered.inputs):
         progress.say(f"left out, the store that is written: {target.name}")
     if not others:
@@ -287,7 +288,7 @@ class _DatasetJob:
             self.progress.say(f"{self.input.sample}: left out, since it cannot be stored: {', '.join(left_out)}")
 
     def _opened(self) -> Source:
-        source = open_source(self.input.path, self.settings, self.input.dataset)
+        source = self.input.open(self.settings)
         if isinstance(source, ScatteredSource):
             return TurnedSource(source, self._work / "turned", self.progress)
         return source

@@ -90,6 +90,12 @@ class Dataset:
         ids: Any = self._element(f"obs/{frame.attrs['_index']}")
         return [str(cell) for cell in ids]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the annotations' columns."""
+        frame = cast("zarr.Group", self._group["obs"])
+        return [str(name) for name in cast("list[str]", frame.attrs["column-order"])]
+
     def column(self, name: str) -> Any:
         """Read one column of the annotations; see `Store.column`."""
         frame = cast("zarr.Group", self._group["obs"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.progress import Progress
@@ -16,7 +17,7 @@ from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.formats.sniff import is_store
-from scnym.disk.gather import gather, path_state
+from scnym.disk.gather import IN_MEMORY, gather, path_state
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
 
@@ -79,27 +80,28 @@ class Context:
         return Context(self.column, codes_C, tuple(self.levels[code] for code in occurring))
 
 
-def open_input(path: Path, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
-    """Open a store, or convert a raw file into the cache below `out_path` and open that.
+def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
+    """Open a store, or convert a raw input into the cache below `out_path` and open that.
 
-    A raw file that has not changed since is not converted again.
+    A raw file that has not changed since, or an AnnData that holds the same, is not converted again.
 
     Raises
     ------
     UserError
         If the file is not there or cannot be converted.
     """
-    if not path.exists():
+    path = Path(IN_MEMORY if isinstance(given, AnnData) else given)
+    if not isinstance(given, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
-    if is_store(path):
+    if not isinstance(given, AnnData) and is_store(path):
         return Store(path)
     settings = replace(settings, overwrite=False)
     lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
-    state = [(one.path, one.fingerprint()) for one in gather([path]).inputs]
+    state = [(one.path, one.fingerprint()) for one in gather([given]).inputs]
     key = repr((state, lists, settings))
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
     if not cached.exists():
-        convert([path], cached, settings, progress=progress)
+        convert([given], cached, settings, progress=progress)
     return Store(cached)
 
 

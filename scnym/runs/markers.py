@@ -16,8 +16,9 @@ from scnym.model.snapshot import Snapshot
 from scnym.model.split_network import SplitNetwork
 from scnym.results.cell_evidence import LabelledCells, gather_evidence
 from scnym.results.class_optima import ClassOptima, optimise_inputs
+from scnym.results.coverage import gene_coverage
 from scnym.results.deletion import Deletion, delete_genes
-from scnym.results.labels import gene_coverage, prediction_stream
+from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
 from scnym.runs.file_names import safe_name
 from scnym.runs.folder import SUMMARY_FILE, is_run, write_csv, write_json, write_table
@@ -158,7 +159,8 @@ def _labelled_cells(
     store = open_input(*source, progress)
     column = settings.label_column or card.label_column
     labels = labels_of(annotated(store, metadata), column, metadata or path)
-    gene_coverage(store, prediction_stream(store, snapshot, StreamSettings()), snapshot, settings.min_gene_coverage)
+    gene_maps = prediction_stream(store, snapshot, StreamSettings()).gene_maps
+    gene_coverage(store, gene_maps, snapshot, settings.min_gene_coverage)
     position = {name: code for code, name in enumerate(card.classes)}
     codes_C = np.array([*(position.get(name, -1) for name in labels.classes), -1])[labels.codes_C]
     if not (codes_C >= 0).any():

@@ -1,21 +1,38 @@
-"""Labels for new cells: a model file and counts in, a table out."""
+"""Labels for new cells: counts and a model in; tables, matrices or an annotated AnnData out."""
 
-from collections import Counter
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import overload
 
-import torch
+from anndata import AnnData
 
-from scnym.base.progress import SILENT, Progress, Task
-from scnym.base.settings import ConvertSettings, PredictSettings, StreamSettings
+from scnym.base.errors import SettingsError
+from scnym.base.progress import SILENT, Progress
+from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.disk.aside import aside, require_replaceable
-from scnym.disk.store import Store
-from scnym.feed.genes import matches_in_words
-from scnym.model.snapshot import Snapshot
-from scnym.results.labels import GeneCoverage, Labels, gene_coverage, label_cells, prediction_stream
-from scnym.runs.folder import SUMMARY_FILE, is_run, write_csv, write_json
+from scnym.model.device import choose_device
+from scnym.results.coverage import GeneCoverage
+from scnym.results.predictions import Predictions
+from scnym.runs.folder import SUMMARY_FILE, is_run, write_json
 from scnym.runs.intake import open_input
+from scnym.runs.models import find_models
+from scnym.runs.one_pass import Checked, Pass
+from scnym.runs.outputs import (
+    EMBEDDING,
+    H5AD_FILE,
+    PREDICTIONS_FILE,
+    PROBABILITIES,
+    annotate,
+    unit_names,
+    write_h5ad,
+    write_matrix_csv,
+    write_matrix_zarr,
+    write_predictions,
+)
 
 FOLDER = "predictions"
 
@@ -28,34 +45,67 @@ class PredictionSummary:
     n_cells: int
     n_empty_cells: int
     """Cells without any counts; their label says nothing."""
+    n_unknown: int
+    """Cells that were given no label: less sure than asked for, or of a tissue without a model."""
     cells_by_type: dict[str, int]
     mean_confidence: float
     coverage: GeneCoverage
+    """The model's genes in the data; of several models, that of the one with the least."""
+    coverage_by_tissue: dict[str, GeneCoverage] = field(default_factory=dict)
+    """The same for every model, where each tissue has its own."""
+    warnings: tuple[str, ...] = ()
+    """Why the labels may be wrong, such as data of another species."""
 
 
+@overload
 def predict(
-    input_counts: str | Path,
+    input_counts: AnnData,
     model_path: str | Path,
-    out_path: str | Path,
+    out_path: str | Path | None = None,
     settings: PredictSettings | None = None,
     *,
     training_gene_names: str | Path | None = None,
     convert_settings: ConvertSettings | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
-) -> PredictionSummary:
-    """Label the cells of a store or a raw file; write ``OUT/predictions/``.
+) -> AnnData: ...
+@overload
+def predict(
+    input_counts: str | Path,
+    model_path: str | Path,
+    out_path: str | Path | None = None,
+    settings: PredictSettings | None = None,
+    *,
+    training_gene_names: str | Path | None = None,
+    convert_settings: ConvertSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> PredictionSummary: ...
+def predict(
+    input_counts: str | Path | AnnData,
+    model_path: str | Path,
+    out_path: str | Path | None = None,
+    settings: PredictSettings | None = None,
+    *,
+    training_gene_names: str | Path | None = None,
+    convert_settings: ConvertSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> PredictionSummary | AnnData:
+    """Label the cells of a store, a raw file or an AnnData in memory.
 
     Parameters
     ----------
     input_counts
-        A store, or any raw input, whose genes may differ from the model's in set and order.
+        A store, any raw input, or an AnnData, whose genes may differ from the model's in set and order.
     model_path
-        A ``model.safetensors``, which knows its genes, classes and settings; or a ``.pkl`` of bare weights.
+        A ``model.safetensors``, which knows its genes, classes and settings; the folder of a run, whose final model
+        counts; the folder of tissue-specific runs, where each cell goes to its tissue's model; or a ``.pkl`` of bare
+        weights.
     out_path
-        Folder in which ``predictions/`` is made.
+        Folder in which ``predictions/`` is made. Not needed for an AnnData.
     settings
-        Batch size, and the least share of the model's genes that the data must have.
+        What is written, how sure a label must be, where tissues stand, who votes.
     training_gene_names
         For bare weights: text file with the network's genes, one a line.
     convert_settings
@@ -65,55 +115,89 @@ def predict(
     progress
         Where to report cells done.
 
+    Returns
+    -------
+    PredictionSummary or AnnData
+        Of an AnnData a copy, with ``scnym_cell_type`` and ``scnym_confidence`` in obs, the network's last hidden layer
+        as ``X_scnym`` in obsm and the model's card as ``scnym`` in uns; the input stays as it is.
+
     Raises
     ------
     UserError
         If something is missing, damaged or does not fit, before any label is written.
     """
     settings = settings or PredictSettings()
-    out_path, target = Path(out_path), Path(out_path) / FOLDER
-    require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
-    snapshot = Snapshot.load(model_path, training_gene_names)
-    store = open_input(Path(input_counts), out_path, convert_settings or ConvertSettings(), progress)
-    stream = prediction_stream(store, snapshot, StreamSettings(batch_size=settings.batch_size))
-    coverage = gene_coverage(store, stream, snapshot, settings.min_gene_coverage)
-    matched = matches_in_words(stream.gene_maps)
-    if matched:
-        progress.say(matched)
-    tally = _Tally()
-    with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
-        labels = label_cells(stream, snapshot, torch.device("cpu"))
-        with progress.task("predict", total=store.n_cells, unit="cells") as task:
-            _write_predictions(folder / "predictions.csv", labels, store, snapshot, tally, task)
-        summary = PredictionSummary(
-            folder=target,
-            n_cells=store.n_cells,
-            n_empty_cells=sum(int((dataset.n_counts_C == 0).sum()) for dataset in store.datasets),
-            cells_by_type=dict(tally.cells_by_type.most_common()),
-            mean_confidence=tally.confidence_sum / max(1, store.n_cells),
-            coverage=coverage,
-        )
-        write_json(folder / SUMMARY_FILE, {**asdict(summary), "model": str(model_path)})
-    return summary
+    device, models = choose_device(settings.device), find_models(model_path, training_gene_names)
+    with _workplace(input_counts, out_path) as out:
+        target = out / FOLDER
+        require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
+        store = open_input(input_counts, out, convert_settings or ConvertSettings(), progress)
+        job = Pass(store, models, settings, device, progress)
+        checked = job.check()
+        for line in (*checked.remarks, *checked.warnings):
+            progress.say(line)
+        in_memory = isinstance(input_counts, AnnData)
+        embedding = in_memory or settings.embedding or settings.write_h5ad
+        with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
+            with TemporaryDirectory(dir=folder) as scratch:
+                predictions = job.decide(checked, job.label(checked, Path(scratch), embedding=embedding))
+                summary = _summary(target, job, checked, predictions)
+                annotated = _annotated(input_counts, predictions, checked) if in_memory else None
+                if out_path is not None:
+                    _write(folder, job, checked, predictions)
+            write_json(folder / SUMMARY_FILE, {**asdict(summary), "model": str(model_path)})
+    return summary if annotated is None else annotated
 
 
-@dataclass
-class _Tally:
-    """Grows with every batch that is written."""
+@contextmanager
+def _workplace(input_counts: str | Path | AnnData, out_path: str | Path | None) -> Iterator[Path]:
+    """Give the output folder; for cells in memory one that goes away afterwards, if none was named."""
+    if out_path is not None:
+        yield Path(out_path)
+        return
+    if not isinstance(input_counts, AnnData):
+        raise SettingsError("there is nowhere to write", where="--out_path", way_out="name a folder")
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
 
-    cells_by_type: Counter[str] = field(default_factory=Counter)
-    confidence_sum: float = 0.0
+
+def _summary(target: Path, job: Pass, checked: Checked, predictions: Predictions) -> PredictionSummary:
+    by_tissue = {tissue: found for tissue, found in checked.coverage.items() if tissue is not None}
+    nothing = GeneCoverage(0, 0, 0.0, 0.0)
+    return PredictionSummary(
+        folder=target,
+        n_cells=predictions.n_cells,
+        n_empty_cells=sum(int((dataset.n_counts_C == 0).sum()) for dataset in job.store.datasets),
+        n_unknown=predictions.n_unknown,
+        cells_by_type=predictions.cells_by_type(),
+        mean_confidence=predictions.mean_confidence,
+        coverage=min(checked.coverage.values(), key=lambda found: found.share, default=nothing),
+        coverage_by_tissue=by_tissue,
+        warnings=checked.warnings,
+    )
 
 
-def _write_predictions(
-    path: Path, labels: Iterator[Labels], store: Store, snapshot: Snapshot, tally: _Tally, task: Task
-) -> None:
-    """Write each batch as it comes."""
-    cell_ids = store.cell_ids.to_numpy()
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for number, some in enumerate(labels):
-            table = some.table(cell_ids, snapshot.card.classes)
-            write_csv(file, table, header=number == 0)
-            tally.cells_by_type.update(table["cell_type"])
-            tally.confidence_sum += float(table["confidence"].sum())
-            task.advance(len(table))
+def _write(folder: Path, job: Pass, checked: Checked, predictions: Predictions) -> None:
+    """Write all that was asked for."""
+    cell_ids, settings, answers = job.store.cell_ids.to_numpy(), job.settings, predictions.answers
+    with job.progress.task("write", total=len(cell_ids), unit="cells") as task:
+        write_predictions(folder / PREDICTIONS_FILE, predictions, cell_ids)
+        if settings.probabilities != "none" and answers.probabilities is not None:
+            write = write_matrix_csv if settings.probabilities == "csv" else write_matrix_zarr
+            path = folder / f"{PROBABILITIES}.{settings.probabilities}"
+            write(path, answers.probabilities, cell_ids, answers.classes)
+        if settings.embedding and answers.embedding is not None:
+            names = unit_names(answers.embedding.shape[1])
+            write_matrix_zarr(folder / f"{EMBEDDING}.zarr", answers.embedding, cell_ids, names)
+        task.advance(len(cell_ids))
+    if settings.write_h5ad:
+        write_h5ad(folder / H5AD_FILE, job.store, predictions, checked.cards, job.progress)
+
+
+def _annotated(adata: AnnData, predictions: Predictions, checked: Checked) -> AnnData:
+    """Give a copy with the labels; what was a line on the terminal is a warning here."""
+    labelled = adata.to_memory() if adata.isbacked else adata.copy()
+    annotate(labelled, predictions, checked.cards)
+    for line in checked.warnings:
+        warnings.warn(line, UserWarning, stacklevel=3)
+    return labelled

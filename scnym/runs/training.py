@@ -6,12 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from anndata import AnnData
 
 from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.aside import RESULT
 from scnym.disk.features import read_genes
+from scnym.disk.gather import IN_MEMORY
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
@@ -40,7 +42,7 @@ HIGH_AMPLIFICATION = 3.0
 
 
 def train_tissue_independent(
-    input_counts: str | Path,
+    input_counts: str | Path | AnnData,
     out_path: str | Path,
     settings: RunSettings | None = None,
     *,
@@ -51,7 +53,7 @@ def train_tissue_independent(
     Parameters
     ----------
     input_counts
-        A store, or a raw file of counts, which is converted into ``OUT/cache`` once.
+        A store; or counts in a raw file or an AnnData, which are converted into ``OUT/cache`` once.
     out_path
         Folder in which ``tissue_independent/`` is made.
     settings
@@ -68,12 +70,12 @@ def train_tissue_independent(
     settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["independent"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
-    return _train_into(target, job, split(job, Path(input_counts), progress), progress)
+    job = _prepare(input_counts, Path(out_path), settings, progress)
+    return _train_into(target, job, split(job, _name_of(input_counts), progress), progress)
 
 
 def train_tissue_dependent(
-    input_counts: str | Path,
+    input_counts: str | Path | AnnData,
     out_path: str | Path,
     settings: RunSettings | None = None,
     *,
@@ -96,8 +98,8 @@ def train_tissue_dependent(
     settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["dependent"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
-    context = _of_known_tissue(job, Path(input_counts), progress)
+    job = _prepare(input_counts, Path(out_path), settings, progress)
+    context = _of_known_tissue(job, _name_of(input_counts), progress)
     labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
     context = context.within(labels.codes_C >= 0)
     if len(context.levels) < 2:
@@ -107,11 +109,11 @@ def train_tissue_dependent(
             way_out="train without it, with scnym train_tissue_independent, or name another column",
         )
     job = replace(job, labels=labels, context=context, family="dependent")
-    return _train_into(target, job, split(job, Path(input_counts), progress), progress)
+    return _train_into(target, job, split(job, _name_of(input_counts), progress), progress)
 
 
 def train_tissue_specific(
-    input_counts: str | Path,
+    input_counts: str | Path | AnnData,
     out_path: str | Path,
     settings: RunSettings | None = None,
     *,
@@ -135,20 +137,20 @@ def train_tissue_specific(
     settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["specific"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(Path(input_counts), Path(out_path), settings, progress)
-    context = _of_known_tissue(job, Path(input_counts), progress)
-    plans = plan_tissues(job, context, partial(split, where=Path(input_counts), progress=progress), progress)
+    job = _prepare(input_counts, Path(out_path), settings, progress)
+    context = _of_known_tissue(job, _name_of(input_counts), progress)
+    plans = plan_tissues(job, context, partial(split, where=_name_of(input_counts), progress=progress), progress)
     return train_tissues(job, plans, target, progress)
 
 
-def _prepare(input_counts: Path, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
+def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
     """Check everything that can be wrong before work starts."""
     device = choose_device(settings.device)
     metadata = settings.training_metadata and Path(settings.training_metadata)
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
     labels = labels_of(
-        obs, settings.label_column, metadata or input_counts, min_cells=settings.split.min_cells_per_class
+        obs, settings.label_column, metadata or _name_of(input_counts), min_cells=settings.split.min_cells_per_class
     )
     genes = _model_genes(store, settings.genes_to_use, progress)
     left_out = {"without a label": labels.n_unlabelled, "of classes that are too small": labels.n_rare}
@@ -201,6 +203,11 @@ def _how_selected(folds: Sequence[Fold]) -> str:
         return "selection cells are set aside by whole groups"
     where = "" if len(by_cell) == len(folds) else f" in {', '.join(by_cell)}"
     return f"selection cells are set aside by cell{where}, where whole groups would be too few"
+
+
+def _name_of(input_counts: str | Path | AnnData) -> Path:
+    """Give what the input is called in errors."""
+    return Path(IN_MEMORY if isinstance(input_counts, AnnData) else input_counts)
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
