@@ -36,14 +36,15 @@ format: $(INSTALLED) ## Format the code
 bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and prediction; write benchmarks/results/spine.md
 	$(VENV)/bin/python benchmarks/bench_spine.py
 
-bench-accuracy: $(INSTALLED) ## Compare with logistic regression on the same folds; write benchmarks/results/accuracy.md
-	$(VENV)/bin/python benchmarks/bench_accuracy.py
+bench-accuracy: $(INSTALLED) ## Measure accuracy on all labelled sets beside three rivals (WORK: folder to keep labels in)
+	$(VENV)/bin/python benchmarks/rivals.py celltypist
+	$(VENV)/bin/python benchmarks/bench_accuracy.py $(if $(WORK),--work $(WORK))
 
 bench-markers: $(INSTALLED) ## Find known markers in real and generated cells; write benchmarks/results/markers.md
 	$(VENV)/bin/python benchmarks/bench_markers.py $(if $(WORK),--work $(WORK))
 
 bench-rivals: $(INSTALLED) ## Install annbatch and scDataset into environments of their own (Python 3.12 or newer)
-	$(VENV)/bin/python benchmarks/rivals.py
+	$(VENV)/bin/python benchmarks/rivals.py annbatch scdataset
 
 bench-stream: bench-rivals ## Measure the stream beside its rivals (CELLS="100000 1000000", WORK: folder to keep files in)
 	$(VENV)/bin/python benchmarks/bench_stream.py --cells $(CELLS) $(if $(WORK),--work $(WORK))

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,14 @@ ANNBATCH = Rival(
 )
 SCDATASET = Rival("scdataset", ("scDataset==0.3.0", "anndata==0.12.19", "torch==2.13.0"), (3, 11))
 
+CELLTYPIST = Rival(
+    "celltypist",
+    # scikit-learn 1.8 has taken away an argument that it gives.
+    ("celltypist==1.7.1", "scikit-learn==1.7.2", "scanpy==1.12.4", "anndata==0.13.4"),
+    (3, 12),
+)
+RIVALS = (ANNBATCH, SCDATASET, CELLTYPIST)
+
 
 def find_python(at_least: tuple[int, int]) -> str:
     """Find an interpreter that is new enough: this one, one on the PATH, or one of pyenv's.
@@ -88,13 +96,13 @@ def _interpreters(at_least: tuple[int, int]) -> Iterator[str]:
         yield from sorted(map(str, Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")), reverse=True)
 
 
-def main() -> None:
-    """Install what is not there yet."""
-    for rival in (ANNBATCH, SCDATASET):
+def main(names: Sequence[str]) -> None:
+    """Install what is not there yet: the named ones, or all."""
+    for rival in (rival for rival in RIVALS if not names or rival.name in names):
         if not rival.is_installed:
             rival.install()
         print(f"{rival.name}: {', '.join(rival.requirements)} in {rival.folder.name}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -13,9 +13,7 @@ from .group import ScnymGroup, underscored
 from .inspect import inspect
 from .markers import find_cell_type_markers
 from .predict import predict_cell_types
-from .train import train_tissue_independent
-from .train_dependent import train_tissue_dependent
-from .train_specific import train_tissue_specific
+from .train import train_tissue_dependent, train_tissue_independent, train_tissue_specific
 from .verify import verify
 
 # Threads that spin while they wait hold up the others on a busy machine: there, a training step took 0.78 s with

@@ -1,4 +1,4 @@
-"""``scnym train_tissue_independent``."""
+"""The commands that train."""
 
 from .training_options import TrainingOptions, takes_training_options
 
@@ -20,3 +20,44 @@ def train_tissue_independent(given: TrainingOptions) -> None:
 
     summary = scnym.train(given.input_counts, given.out_path, given.settings(), progress=make_progress())
     print_run(summary, as_json=given.json)
+
+
+@takes_training_options
+def train_tissue_dependent(given: TrainingOptions) -> None:
+    """Learn cell types from all cells and their tissue, which is read beside the genes.
+
+    Otherwise as train_tissue_independent. New cells need a tissue that the model knows.
+
+    For example:
+
+        scnym train_tissue_dependent --input_counts cells.h5ad --upper_group tissue --lower_group cell_type \\
+            --out_path run
+    """
+    import scnym
+
+    from .reporting import make_progress
+    from .tables import print_run
+
+    run = scnym.train_tissue_dependent(given.input_counts, given.out_path, given.settings(), progress=make_progress())
+    print_run(run, as_json=given.json)
+
+
+@takes_training_options
+def train_tissue_specific(given: TrainingOptions) -> None:
+    """Learn one model for each tissue, with classes and folds of its own.
+
+    Tissues with too few cells are skipped, and listed. A run that was interrupted goes on with --resume: tissues that
+    are finished are not trained again.
+
+    For example:
+
+        scnym train_tissue_specific --input_counts cells.h5ad --upper_group tissue --lower_group cell_type \\
+            --min_cells_per_class 5 --out_path run
+    """
+    import scnym
+
+    from .reporting import make_progress
+    from .tables import print_tissues
+
+    models = scnym.train_tissue_specific(given.input_counts, given.out_path, given.settings(), progress=make_progress())
+    print_tissues(models, as_json=given.json)

@@ -203,7 +203,7 @@ MISTAKES = {
     "text as weights": ([*PREDICT, "{text_pkl}"], "not a file of plain weights"),
     "store without a chunk": ([*BASE, "--input_counts", "{broken}"], "chunks of dataset_0/X/data are missing"),
     "bad number": ([*BASE, "--n_epochs", "many"], "'--n_epochs'", "valid integer"),
-    "impossible number": ([*BASE, "--n_hidden", "0"], "--n_hidden: 0 is not possible"),
+    "impossible number": ([*BASE, "--n_hidden", "-1"], "--n_hidden: -1 is not possible"),
     "bad balance": ([*BASE, "--class_balance", "even"], "natural, seed, uniform, or power:A"),
     "bad size": ([*BASE, "--max_memory", "lots"], "'lots' is not a size"),
     "too many folds": ([*BASE, "--n_folds", "100"], "fewer than 100 cells"),

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import scnym
 import scnym.runs.learning
-import scnym.runs.tissue_models
 from cli.main import app
 from scnym import (
     NetworkSettings,
@@ -235,6 +234,27 @@ def test_the_reports_name_their_family_and_show_each_tissue(finished: Path):
     assert 'href="north/report.html"' in pages["tissues"]
 
 
+def test_groups_are_kept_whole_and_a_baseline_is_beside_it_in_every_family(tmp_path: Path):
+    adata = two_tissues(120)
+    adata.obs["donor"] = [f"donor {k % 6}" for k in range(120)]
+    cells = write_h5ad(tmp_path / "cells.h5ad", adata)
+    settings = quick(
+        split=SplitSettings(n_folds=2, group_column="donor"), training=TrainSettings(n_epochs=1), baseline=True
+    )
+    for job in (train, train_tissue_dependent, train_tissue_specific):
+        job(cells, tmp_path / "out", settings)
+    for run in ("tissue_independent", "tissue_dependent", "tissues/south"):
+        folder = tmp_path / "out" / run
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["baseline"]["held_out"]["n_cells"] == metrics["held_out"]["n_cells"]
+        assert "ogistic regression" in (folder / "report.html").read_text()
+        donors = [
+            {adata.obs["donor"][cell] for cell in pd.read_csv(folder / "fold00" / f"{part}_idx.csv")["cell_id"]}
+            for part in ("train", "val")
+        ]
+        assert not donors[0] & donors[1]
+
+
 # The specific family
 
 
@@ -275,7 +295,7 @@ def test_the_table_lists_every_tissue_with_its_folder_or_the_reason_why_it_has_n
         assert f"tissue {tissue!r} is skipped: {table['reason'][tissue]}" in heard.lines
     trained = table[table["status"] == "trained"]
     made = {path.name for path in (folder / "out" / "tissues").iterdir()}
-    assert made == {*trained["folder"], "summary.csv", "report.html"}
+    assert made == {*trained["folder"], "summary.csv", "summary.json", "report.html"}
     assert {path.name for path in folder.iterdir()} == {"cells.h5ad", "out"}
     for tissue, row in trained.iterrows():
         metrics = json.loads((folder / "out" / "tissues" / str(row["folder"]) / "metrics.json").read_text())
@@ -308,14 +328,14 @@ def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Pat
     drawn: list[tuple[str | None, str]] = []
     original = scnym.runs.learning._train_fold
 
-    def spied(job, fold, *others):
+    def spied(job, fold, *arguments):
         stream = scnym.runs.learning.balanced_stream(job, fold)
         rows = {int(row) for batch in stream for row in batch.rows}
         assert rows <= set(fold.train.tolist())
         assert not rows & {*fold.held_out.tolist(), *fold.selection.tolist()}
         assert {job.obs["tissue"].iloc[row] for row in rows} == {job.tissue}
         drawn.append((job.tissue, fold.name))
-        return original(job, fold, *others)
+        return original(job, fold, *arguments)
 
     monkeypatch.setattr(scnym.runs.learning, "_train_fold", spied)
     cells = write_h5ad(tmp_path / "cells.h5ad", two_tissues(120))
@@ -349,31 +369,34 @@ def test_an_interrupted_run_goes_on_with_the_tissues_that_are_missing_to_the_sam
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cells = write_h5ad(tmp_path / "cells.h5ad", two_tissues(100))
-    settings = quick(training=TrainSettings(n_epochs=2))
+    short = {"training": TrainSettings(n_epochs=2, checkpoint_every=0)}
+    settings = quick(**short)
     train_tissue_specific(cells, tmp_path / "whole", settings)
-    trained: list[str] = []
-    original = scnym.runs.tissue_models.run_all
+    trained: list[tuple[str, str]] = []
+    original = scnym.runs.learning._train_fold
 
-    def noting(job, *arguments):
-        trained.append(job.tissue)
-        return original(job, *arguments)
+    def noting(job, fold, *arguments):
+        trained.append((job.tissue, fold.name))
+        return original(job, fold, *arguments)
 
-    def interrupted(job, *arguments):
-        if job.tissue == "south":
+    def interrupted(job, fold, *arguments):
+        if (job.tissue, fold.name) == ("south", "fold01"):
             raise KeyboardInterrupt
-        return original(job, *arguments)
+        return original(job, fold, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.tissue_models, "run_all", interrupted)
+        patch.setattr(scnym.runs.learning, "_train_fold", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_tissue_specific(cells, tmp_path / "out", settings)
     assert not (tmp_path / "out" / "tissues").exists()
-    other = quick(training=TrainSettings(n_epochs=3))
-    with pytest.raises(SettingsError, match=r"unfinished run is there, with other 'training\.n_epochs'.*--overwrite"):
+    with pytest.raises(OutputExistsError, match=r"unfinished run is in the way; give --resume"):
+        train_tissue_specific(cells, tmp_path / "out", settings)
+    other = quick(training=TrainSettings(n_epochs=3, checkpoint_every=0), resume=True)
+    with pytest.raises(SettingsError, match=r"settings\.training\.n_epochs was 2, is 3"):
         train_tissue_specific(cells, tmp_path / "out", other)
-    monkeypatch.setattr(scnym.runs.tissue_models, "run_all", noting)
-    train_tissue_specific(cells, tmp_path / "out", settings)
-    assert trained == ["south"]
+    monkeypatch.setattr(scnym.runs.learning, "_train_fold", noting)
+    train_tissue_specific(cells, tmp_path / "out", quick(**short, resume=True))
+    assert trained == [("south", "fold01"), ("south", "all_data")]
     assert files_below(tmp_path / "out" / "tissues") == files_below(tmp_path / "whole" / "tissues")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"cache", "tissues"}
 
@@ -399,7 +422,7 @@ def test_a_finished_run_is_replaced_only_when_asked_for(finished: Path, tmp_path
         (["../../x", "..", ".hidden", "end."], ["__.._x", "_", "_hidden", "end_"]),
         (["CON", "con", "nul.txt", "COM1"], ["CON_", "con_-2", "nul.txt_", "COM1_"]),
         (["Lung", "lung", "LUNG"], ["Lung-2", "lung-3", "LUNG"]),
-        (["summary.csv", "Report.html"], ["summary.csv-2", "Report.html-2"]),
+        (["summary.csv", "Report.html", "summary.json"], ["summary.csv-2", "Report.html-2", "summary.json-2"]),
         (["é" * 300, "é" * 301], ["é" * 50, "é" * 50 + "-2"]),
     ],
 )

@@ -33,8 +33,9 @@ from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import TISSUE_SCALE, CellTypeNetwork
-from scnym.model.objective import fit_temperature, probabilities_of
+from scnym.model.objective import fit_temperature, probabilities_of, training_loss
 from scnym.model.optimizers import Optimizers
+from scnym.model.refit import refit
 from scnym.model.snapshot import Card
 from scnym.model.trainer import TOTAL_VARIANCE, TrainingResult, fit_input_scale, train
 
@@ -50,6 +51,16 @@ def as_csr(x: torch.Tensor) -> torch.Tensor:
 def make_network(seed: int = 0, **changes) -> CellTypeNetwork:
     torch.manual_seed(seed)
     return CellTypeNetwork(len(GENES), len(CLASSES), NetworkSettings(n_hidden=16, **changes))
+
+
+class Count:
+    """A task that adds up what it is told."""
+
+    n_cells = 0
+
+    def advance(self, amount: int, note: str = "") -> None:
+        del note
+        self.n_cells += amount
 
 
 def keep_input(seen: list[torch.Tensor], module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -317,6 +328,39 @@ def test_patience_ends_training_and_the_number_of_epochs_is_what_was_asked(store
     _, patient = fit(store, n_epochs=200, patience=2)
     assert len(patient.log) < 200
     assert len(patient.log) - patient.best_epoch == 2
+
+
+def test_the_shortcut_also_answers_for_itself_in_the_loss():
+    torch.manual_seed(0)
+    logits, shortcut, labels = torch.randn(8, 3), torch.randn(8, 3), torch.arange(8) % 3
+    alone, own = functional.cross_entropy(logits, labels), functional.cross_entropy(shortcut, labels)
+    assert float(training_loss(logits, shortcut, labels, 0.5)) == pytest.approx(float(alone + 0.5 * own))
+    assert float(training_loss(logits, shortcut, labels, 0.0)) == float(alone)
+    assert float(training_loss(logits, None, labels, 0.5)) == float(alone)
+
+
+def test_the_shortcuts_part_and_the_hidden_paths_make_up_the_logits():
+    network, x = make_network().eval(), torch.rand(5, len(GENES))
+    torch.nn.init.normal_(network.get_parameter("shortcut.weight"))
+    logits, part = network.logits_and_shortcut(x)
+    assert torch.equal(logits, network(x))
+    for name in ("classify.weight", "classify.bias"):
+        torch.nn.init.zeros_(network.get_parameter(name))
+    assert part is not None
+    assert torch.allclose(network(x), part)
+    assert make_network(shortcut=False).logits_and_shortcut(x)[1] is None
+
+
+def test_a_refit_trains_on_from_the_weights_it_is_given_for_a_third_of_the_epochs(store: Store):
+    network, _ = fit(store)
+    codes, before = store.obs["cell_type"].cat.codes.to_numpy().astype(int), network.first.weight.detach().clone()
+    stream = training_stream(store, codes, GENES, StreamSettings(batch_size=32))
+    count = Count()
+    refit(network, stream, TrainSettings(n_epochs=6), device=CPU, task=count)
+    assert count.n_cells == 2 * store.n_cells
+    change = float((network.first.weight.detach() - before).norm() / before.norm())
+    assert 0 < change < 0.5
+    assert not network.training
 
 
 def test_small_data_gets_more_passes_unless_told_otherwise():

@@ -231,7 +231,10 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
 
     monkeypatch.setattr(scnym.runs.single_run, "run_fold", spied)
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
-    train(path, tmp_path / "out", quick(stream=StreamSettings(batch_size=32, class_balance="uniform")))
+    settings = quick(
+        stream=StreamSettings(batch_size=32, class_balance="uniform"), training=TrainSettings(n_epochs=6, refit_cells=0)
+    )
+    train(path, tmp_path / "out", settings)
     assert set(drawn) == {"fold00", "fold01", "fold02", "all_data"}
 
 
@@ -292,6 +295,28 @@ def test_a_logistic_regression_on_the_same_folds_shows_what_the_network_adds(fin
     assert (summary.folder / model).read_bytes() == (without / model).read_bytes()
     with pytest.raises(SettingsError, match="--n_folds 2 or more"):
         quick(baseline=True, split=SplitSettings(n_folds=0))
+
+
+def test_few_selection_cells_are_learned_from_once_they_have_judged_but_never_held_out_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, refitted = write_h5ad(tmp_path / "cells.h5ad", clustered_adata()), []
+    original = scnym.runs.learning.refit
+
+    def spied(network, stream, *arguments, **options):
+        refitted.append({row for batch in stream.epoch(0) for row in batch.rows.tolist()})
+        original(network, stream, *arguments, **options)
+
+    monkeypatch.setattr(scnym.runs.learning, "refit", spied)
+    few = train(path, tmp_path / "few", quick())
+    for result, rows in zip([*few.folds, few.final], refitted, strict=True):
+        assert rows == set(result.fold.train.tolist()) | set(result.fold.selection.tolist())
+        assert not rows & set(result.fold.held_out.tolist())
+    many = train(path, tmp_path / "many", quick(training=TrainSettings(n_epochs=6, refit_cells=299)))
+    assert len(refitted) == 4 + 3  # the folds have 200 cells to learn from, the final model 300
+    assert few.final.metrics.summary() == many.final.metrics.summary()
+    weights = [Snapshot.load(run.model_path).network.first.weight for run in (few, many)]
+    assert not torch.equal(*weights)
 
 
 def test_no_folds_trains_the_final_model_only(tmp_path: Path):

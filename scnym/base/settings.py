@@ -8,6 +8,7 @@ from scnym.base.errors import SettingsError
 
 DEFAULT_EPOCHS = 30
 DEFAULT_MIN_STEPS = 300
+REFIT_SHARE = 1 / 3
 Optimizer = Literal["mixed", "adamw", "adadelta"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Profile = Literal["fast", "small", "archive"]
@@ -194,10 +195,16 @@ class TrainSettings:
     """Step size of SGD for the shortcut."""
     shortcut_l2: float = 1.0
     """L2 penalty of the shortcut, on the scale of a logistic regression's 1/C."""
+    shortcut_loss: float = 1.0
+    """Weight of the loss of the shortcut's logits alone, beside that of all logits; 0 for none."""
     weight_decay: float = 1e-2
     """Weight decay of the optimiser."""
     mixup_alpha: float = 0.0
     """Each cell is mixed with another of its batch, in shares that follow Beta(alpha, alpha); 0 for not at all."""
+    refit_cells: int = 20_000
+    """Training and selection cells up to which the chosen network goes on to learn from both together; 0 for never."""
+    refit_rate: float = 0.3
+    """Step sizes of that second training, as a share of those of the first."""
     checkpoint_every: int = 10
     """Epochs between two periodic checkpoints; 0 for none."""
     seed: int = 0
@@ -214,12 +221,19 @@ class TrainSettings:
         _positive("shortcut_rate", self.shortcut_rate)
         _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
         _require(0 <= self.mixup_alpha < float("inf"), "mixup_alpha", self.mixup_alpha, "0 or more")
+        _require(0 <= self.shortcut_loss < float("inf"), "shortcut_loss", self.shortcut_loss, "0 or more")
+        _require(self.refit_cells >= 0, "refit_cells", self.refit_cells, "0 or more")
+        _positive("refit_rate", self.refit_rate)
         _seed(self.seed)
         _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
     def epochs_for(self, n_batches: int) -> int:
         """Give the number of epochs over a training part of `n_batches` batches."""
         return self.n_epochs or max(DEFAULT_EPOCHS, -(-DEFAULT_MIN_STEPS // n_batches))
+
+    def refit_epochs_for(self, n_batches: int) -> int:
+        """Give the number of epochs over training and selection cells together, a third of those before."""
+        return max(1, round(REFIT_SHARE * self.epochs_for(n_batches)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,18 +173,35 @@ class CellTypeNetwork(nn.Module):
         tissues_B
             Number of each cell's tissue, -1 where it is not known; None if none is.
         """
+        hidden_BH, shortcut_BK = self._paths(x_BG, tissues_B)
+        logits_BK = self.classify(hidden_BH)
+        return (logits_BK if shortcut_BK is None else logits_BK + shortcut_BK), hidden_BH
+
+    def logits_and_shortcut(
+        self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Give logits and the shortcut's part of them, both of shape (B, K); arguments as above."""
+        hidden_BH, shortcut_BK = self._paths(x_BG, tissues_B)
+        logits_BK = self.classify(hidden_BH)
+        return (logits_BK if shortcut_BK is None else logits_BK + shortcut_BK), shortcut_BK
+
+    @property
+    def reading_layers(self) -> list[nn.Module]:
+        """The linear layers that a batch meets first: those of genes and of tissues."""
+        layers = (self.first, self.shortcut, self.tissue, self.tissue_shortcut)
+        return [layer for layer in layers if layer is not None]
+
+    def _paths(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Give the last hidden layer, shape (B, H), and the shortcut's logits, shape (B, K)."""
         scaled_BG = _on_values(lambda values: values * self.input_scale, x_BG)
         one_hot_BT = self._one_hot(tissues_B)
         first_BH = self.first(_on_values(self.input_dropout, scaled_BG))
         if self.tissue is not None and one_hot_BT is not None:
             first_BH = first_BH + self.tissue(one_hot_BT)
-        hidden_BH = self.blocks(self.first_finish(first_BH))
-        logits_BK = self.classify(hidden_BH)
-        if self.shortcut is not None:
-            logits_BK = logits_BK + self.shortcut(scaled_BG)
-        if self.tissue_shortcut is not None and one_hot_BT is not None:
-            logits_BK = logits_BK + self.tissue_shortcut(one_hot_BT)
-        return logits_BK, hidden_BH
+        shortcut_BK = None if self.shortcut is None else self.shortcut(scaled_BG)
+        if self.tissue_shortcut is not None and one_hot_BT is not None and shortcut_BK is not None:
+            shortcut_BK = shortcut_BK + self.tissue_shortcut(one_hot_BT)
+        return self.blocks(self.first_finish(first_BH)), shortcut_BK
 
     def _one_hot(self, tissues_B: torch.Tensor | None) -> torch.Tensor | None:
         reader = self.tissue or self.tissue_shortcut

@@ -8,7 +8,56 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
+from scnym.base.settings import TrainSettings
+from scnym.feed.stream import Batch
+from scnym.model.device import moved
+from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
+from scnym.model.network import CellTypeNetwork
+
 LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
+
+
+def batch_loss(
+    network: CellTypeNetwork, batch: Batch, labels_B: torch.Tensor, settings: TrainSettings, key: tuple[int, ...]
+) -> tuple[torch.Tensor, float, torch.Tensor]:
+    """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
+
+    Parameters
+    ----------
+    network
+        In training.
+    batch
+        Cells to learn from.
+    labels_B
+        Their classes, on the device on which the network is.
+    settings
+        Mixup, and the weight of the shortcut's own loss.
+    key
+        Decides who is mixed with whom: seed, epoch, number of the batch.
+    """
+    device = labels_B.device
+    mix = draw_mix(settings.mixup_alpha, len(labels_B), key, device)
+    with mixed(network.reading_layers, mix):
+        found = network.logits_and_shortcut(moved(batch.x, device), batch.conditions.to(device))
+    own_loss = float(mixed_cross_entropy(found[0].detach(), labels_B, mix))
+    return found[0], own_loss, training_loss(*found, labels_B, settings.shortcut_loss, mix)
+
+
+def training_loss(
+    logits_BK: torch.Tensor,
+    shortcut_BK: torch.Tensor | None,
+    labels_B: torch.Tensor,
+    shortcut_weight: float,
+    mix: Mix | None = None,
+) -> torch.Tensor:
+    """Give the mean cross-entropy of the logits, and in addition of the shortcut's part of them alone, weighted.
+
+    Without the second, the hidden path soon explains small training sets, and leaves the shortcut unfinished.
+    """
+    loss = mixed_cross_entropy(logits_BK, labels_B, mix)
+    if shortcut_BK is None or not shortcut_weight:
+        return loss
+    return loss + shortcut_weight * mixed_cross_entropy(shortcut_BK, labels_B, mix)
 
 
 def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:

@@ -34,11 +34,15 @@ class Optimizers:
         Steps of the whole training, for the schedule.
     n_train
         Training cells; the shortcut's L2 penalty is that of a logistic regression over them.
+    peak
+        All rates are multiplied by this.
     """
 
-    def __init__(self, network: CellTypeNetwork, settings: TrainSettings, *, n_steps: int, n_train: int) -> None:
+    def __init__(
+        self, network: CellTypeNetwork, settings: TrainSettings, *, n_steps: int, n_train: int, peak: float = 1.0
+    ) -> None:
         self._optimizers = list(_optimizers(network, settings, n_train))
-        schedule = _constant if settings.optimizer == "adadelta" else _warm_up_then_cosine(n_steps)
+        schedule = _constant(peak) if settings.optimizer == "adadelta" else _warm_up_then_cosine(n_steps, peak)
         self._schedules = [LambdaLR(optimizer, schedule) for optimizer in self._optimizers]
 
     @property
@@ -101,18 +105,17 @@ def _others(network: CellTypeNetwork) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if id(parameter) not in reading]
 
 
-def _constant(step: int) -> float:
-    del step
-    return 1.0
+def _constant(peak: float) -> Callable[[int], float]:
+    return lambda _step: peak
 
 
-def _warm_up_then_cosine(n_steps: int) -> Callable[[int], float]:
+def _warm_up_then_cosine(n_steps: int, peak: float) -> Callable[[int], float]:
     warm_up = max(1, round(WARM_UP * n_steps))
 
     def factor(step: int) -> float:
         if step < warm_up:
-            return (step + 1) / warm_up
+            return peak * (step + 1) / warm_up
         done = min(1.0, (step - warm_up) / max(1, n_steps - warm_up))
-        return 0.5 * (1 + math.cos(math.pi * done))
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
 
     return factor

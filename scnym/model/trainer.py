@@ -12,18 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from torch import nn
 from torch.nn import functional
 
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
-from scnym.model.device import moved
 from scnym.model.forward import all_logits
-from scnym.model.mixup import draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import CellTypeNetwork
-from scnym.model.objective import fit_temperature
+from scnym.model.objective import batch_loss, fit_temperature
 from scnym.model.optimizers import Optimizers
 
 TOTAL_VARIANCE = 1000.0
@@ -194,13 +191,10 @@ def _one_epoch(
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
     for number, batch in enumerate(clock):
-        labels_B = batch.labels.to(device)
-        mix = draw_mix(settings.mixup_alpha, len(labels_B), (settings.seed, epoch, number), device)
-        with mixed(_reading_layers(network), mix):
-            logits_BK = network(moved(batch.x, device), batch.conditions.to(device))
-        loss = mixed_cross_entropy(logits_BK, labels_B, mix)
+        labels_B, key = batch.labels.to(device), (settings.seed, epoch, number)
+        logits_BK, own_loss, loss = batch_loss(network, batch, labels_B, settings, key)
         optimizers.step(loss)
-        loss_sum += float(loss.detach()) * len(labels_B)
+        loss_sum += own_loss * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
         n_cells += len(labels_B)
         task.advance(len(labels_B))
@@ -218,12 +212,6 @@ def _one_epoch(
         cells_per_second=n_cells / seconds,
         wait_share=clock.waited / seconds,
     )
-
-
-def _reading_layers(network: CellTypeNetwork) -> list[nn.Module]:
-    """Give the linear layers that a batch meets first: those of genes and of tissues."""
-    layers = (network.first, network.shortcut, network.tissue, network.tissue_shortcut)
-    return [layer for layer in layers if layer is not None]
 
 
 def fit_input_scale(network: CellTypeNetwork, variances_G: np.ndarray) -> None:

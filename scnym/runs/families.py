@@ -28,7 +28,7 @@ MAX_NAME_BYTES = 100
 """Of a folder's name; file systems allow 255, and more is added to names while work is under way."""
 DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{k}" for name in ("com", "lpt") for k in range(10))}
 """What Windows keeps for devices, with any suffix."""
-TAKEN = {TISSUES_FILE, REPORT_FILE}
+TAKEN = {TISSUES_FILE, REPORT_FILE, "summary.json"}
 
 
 def title_of(family: Family, tissue: str | None = None) -> str:

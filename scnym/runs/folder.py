@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import FormatError, MissingInputError
-from scnym.runs.families import TISSUES_FILE
 
 BEST_WEIGHTS = "00_best_model_weights.pkl"
 HELD_OUT_FILE = "held_out_predictions.csv"
@@ -21,7 +20,7 @@ CHECKPOINTS_KEPT = 2
 
 def is_run(path: Path) -> bool:
     """Whether a path is a folder that a finished run has written."""
-    return any((path / name).is_file() for name in (METRICS_FILE, SUMMARY_FILE, TISSUES_FILE))
+    return any((path / name).is_file() for name in (METRICS_FILE, SUMMARY_FILE))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

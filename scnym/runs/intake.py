@@ -80,6 +80,11 @@ class Context:
         return Context(self.column, codes_C, tuple(self.levels[code] for code in occurring))
 
 
+def name_of(given: str | Path | AnnData) -> Path:
+    """Give what an input is called in errors: its path, or a name for cells in memory."""
+    return Path(IN_MEMORY if isinstance(given, AnnData) else given)
+
+
 def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
     """Open a store, or convert a raw input into the cache below `out_path` and open that.
 
@@ -90,7 +95,7 @@ def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSet
     UserError
         If the file is not there or cannot be converted.
     """
-    path = Path(IN_MEMORY if isinstance(given, AnnData) else given)
+    path = name_of(given)
     if not isinstance(given, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
     if not isinstance(given, AnnData) and is_store(path):
@@ -148,6 +153,26 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
 
 
+def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Path) -> np.ndarray:
+    """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
+
+    Raises
+    ------
+    DataError
+        If the column is not there, or a labelled cell has no group.
+    """
+    _require_column(obs, column, where, "--cv_group")
+    names = obs[column].map(label_text).astype(object)
+    lost = names.index[names.isna() & (codes_C != UNLABELLED)]
+    if len(lost):
+        raise DataError(
+            f"{len(lost):,} labelled cells have no group in column {column!r}: {examples(lost)}",
+            where=where,
+            way_out="give them one, or take their label away to leave them out",
+        )
+    return names.fillna("").to_numpy(dtype=str)
+
+
 def context_of(obs: pd.DataFrame, column: str) -> Context | None:
     """Read the tissues from a column; None if it is not there."""
     if column not in obs:
@@ -169,26 +194,6 @@ def require_context(context: Context | None, obs: pd.DataFrame, column: str, whe
         _require_column(obs, column, where, "--upper_group")
         raise DataError(f"column {column!r} names no tissue", where=where, way_out="name another --upper_group")
     return context
-
-
-def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Path) -> np.ndarray:
-    """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
-
-    Raises
-    ------
-    DataError
-        If the column is not there, or a labelled cell has no group.
-    """
-    _require_column(obs, column, where, "--cv_group")
-    names = obs[column].map(label_text).astype(object)
-    lost = names.index[names.isna() & (codes_C != UNLABELLED)]
-    if len(lost):
-        raise DataError(
-            f"{len(lost):,} labelled cells have no group in column {column!r}: {examples(lost)}",
-            where=where,
-            way_out="give them one, or take their label away to leave them out",
-        )
-    return names.fillna("").to_numpy(dtype=str)
 
 
 def _require_column(obs: pd.DataFrame, column: str, where: str | Path, option: str) -> None:

@@ -25,6 +25,7 @@ from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import probabilities_of
+from scnym.model.refit import refit
 from scnym.model.snapshot import Card, Snapshot
 from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
 from scnym.results.labels import label_table
@@ -90,7 +91,7 @@ class FoldResult:
     """Genes that the network reads."""
     training: TrainingResult
     metrics: Metrics
-    """On held-out cells; for the final model on its selection cells."""
+    """On held-out cells; for the final model on its selection cells, before it learned from them too."""
     judged_rows: np.ndarray
     """Cells that `metrics` is about."""
     logits_CK: torch.Tensor
@@ -142,8 +143,7 @@ def run_fold(
     with _seeded(job, number):
         network = _new_network(job, variances_G)
         after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
-        trained = _train_fold(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
-    result = _judged(job, fold, network, trained)
+        result = _learnt(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
     _write_fold(job, result, network, target)
     checkpoints.finish(fold.name, result.state_dict())
     return result
@@ -158,19 +158,36 @@ def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, pr
     job, variances_G = with_top_genes(_baseline_of(job), fold)
     with _seeded(job, number):
         network = _new_network(job, variances_G)
-        after_epoch = partial(_keep, name, checkpoints)
-        earlier = checkpoints.unfinished(name)
-        trained = _train_fold(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
-    result = _judged(job, fold, network, trained)
+        after_epoch, earlier = partial(_keep, name, checkpoints), checkpoints.unfinished(name)
+        result = _learnt(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
     checkpoints.finish(name, result.state_dict())
     return result
+
+
+def _learnt(
+    job: Job,
+    fold: Fold,
+    network: CellTypeNetwork,
+    title: str,
+    after_epoch: Callable[[Course], None],
+    earlier: State | None,
+    progress: Progress,
+) -> FoldResult:
+    """Train a network in place, and judge it; selection cells judge before they are learnt from."""
+    trained = _train_fold(job, fold, network, title, after_epoch, earlier, progress)
+    if not len(fold.held_out):
+        result = _judged(job, fold, fold.selection, network, trained)
+        _refit_fold(job, fold, network, title, progress)
+        return result
+    _refit_fold(job, fold, network, title, progress)
+    return _judged(job, fold, fold.held_out, network, trained)
 
 
 def _baseline_of(job: Job) -> Job:
     """Give the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
     settings = job.settings
     network = replace(settings.network, n_hidden=0, shortcut=True)
-    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0)
+    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0, shortcut_loss=0.0)
     return replace(job, settings=replace(settings, network=network, training=training))
 
 
@@ -189,8 +206,7 @@ def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
     return network
 
 
-def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
-    judged = fold.held_out if len(fold.held_out) else fold.selection
+def _judged(job: Job, fold: Fold, judged: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
     rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
     metrics = judge(job, rows, logits_CK, trained.temperature)
     return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
@@ -256,10 +272,25 @@ def _train_fold(
         )
 
 
+def _refit_fold(job: Job, fold: Fold, network: CellTypeNetwork, title: str, progress: Progress) -> None:
+    """Let the network learn from its selection cells as well, if cells are few; held-out cells stay unseen."""
+    rows, settings = np.union1d(fold.train, fold.selection), job.settings.training
+    if len(rows) > settings.refit_cells:
+        return
+    stream = _balanced_rows(job, rows)
+    n_draws = settings.refit_epochs_for(stream.plan.n_batches) * stream.plan.n_draws
+    with progress.task(f"{title} on its selection cells too", total=n_draws, unit="cells") as task:
+        refit(network, stream, settings, device=job.device, task=task)
+
+
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
     """Stream shuffled batches of a fold's training cells; no other row is drawn."""
+    return _balanced_rows(job, fold.train)
+
+
+def _balanced_rows(job: Job, rows: np.ndarray) -> StreamDataset:
     codes_C = np.full_like(job.labels.codes_C, UNLABELLED)
-    codes_C[fold.train] = job.labels.codes_C[fold.train]
+    codes_C[rows] = job.labels.codes_C[rows]
     return training_stream(
         job.store,
         codes_C,

@@ -17,7 +17,7 @@ from scnym.runs.folder import HELD_OUT_FILE, flat, is_run, read_own_table, witho
 
 COMPARISON_FILE = "comparison.csv"
 OVERALL = "overall"
-NOT_COMPARED = ("overwrite", "resume", "convert", "tissue_column")
+NOT_COMPARED = ("baseline", "overwrite", "resume", "convert", "tissue_column")
 """Settings that may differ between families without a word: they do not change what is learnt."""
 COLUMNS = (
     *("scope", "tissue", "family", "n_cells", "n_folds", "accuracy", "accuracy_sd", "macro_f1", "macro_f1_sd"),

@@ -1,6 +1,7 @@
 """A model for each tissue: which tissues can have one, their training one after the other, and the table of all.
 
-What is finished stays finished: a run that was interrupted goes on with the tissues that are missing.
+What is finished stays finished: a run that was interrupted goes on in the middle of a tissue's fold, and does nothing
+again for the tissues before it.
 """
 
 import json
@@ -16,7 +17,7 @@ from scnym.base.progress import Progress
 from scnym.disk.aside import RESULT
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import REPORT_FILE, SKIPPED, TISSUES_FILE, TRAINED, folder_names
-from scnym.runs.folder import METRICS_FILE, without_nan, write_table
+from scnym.runs.folder import METRICS_FILE, SUMMARY_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import Context
 from scnym.runs.learning import Job
@@ -24,8 +25,6 @@ from scnym.runs.report import write_index
 from scnym.runs.resumption import STATES, attempt
 from scnym.runs.single_run import identity_of, run_all
 
-OF_A_TISSUE = ("classes", "labels", "split")
-"""What decides the result of a run and is another thing for each tissue."""
 COLUMNS = (
     *("tissue", "folder", "n_cells", "n_classes", "status", "reason"),
     *("accuracy", "accuracy_sd", "macro_f1", "macro_f1_sd"),
@@ -124,41 +123,54 @@ def _plan(
     return TissuePlan(tissue, folder, own, folds, "")
 
 
-def train_tissues(plans: Sequence[TissuePlan], target: Path, progress: Progress) -> TissueModels:
-    """Train the models that are not finished yet, and write the table of all.
+def train_tissues(job: Job, plans: Sequence[TissuePlan], target: Path, progress: Progress) -> TissueModels:
+    """Train the models, or those that an interrupted run has not finished, and write the table of all.
+
+    Parameters
+    ----------
+    job
+        The labels of all cells.
+    plans
+        What is to be done about each tissue.
+    target
+        Folder of the family.
+    progress
+        Where to report cells done.
 
     Raises
     ------
     OutputExistsError, SettingsError
-        As in `scnym.runs.resumption.attempt`.
+        As in `attempt`.
     """
-    settings = plans[0].job.settings
-    to_train = [plan for plan in plans if not plan.reason]
-    with attempt(target, _identity(to_train), resume=settings.resume, overwrite=settings.overwrite) as work:
-        folder = work / RESULT
+    settings, to_train = job.settings, [plan for plan in plans if not plan.reason]
+    with attempt(target, _identity(job, to_train), resume=settings.resume, overwrite=settings.overwrite) as folder:
         for number, plan in enumerate(to_train, start=1):
-            _train(plan, work, target, f"{number} of {len(to_train)}", progress)
-        table = pd.DataFrame([_row(plan, folder / plan.folder) for plan in plans], columns=list(COLUMNS))
-        write_index(folder / REPORT_FILE, without_nan(table), settings.tissue_column)
-        write_table(folder / TISSUES_FILE, table)
-    return TissueModels(target, table)
+            progress.say(f"{_in_words(plan)}, {number} of {len(to_train)}")
+            own = folder / RESULT / plan.folder
+            own.mkdir(exist_ok=True)
+            run_all(
+                plan.job, plan.folds, own, target / plan.folder, Checkpoints(folder / STATES / plan.folder), progress
+            )
+        table = pd.DataFrame([_row(plan, folder / RESULT / plan.folder) for plan in plans], columns=list(COLUMNS))
+        models = TissueModels(target, table)
+        write_table(folder / RESULT / TISSUES_FILE, table)
+        write_json(folder / RESULT / SUMMARY_FILE, models.to_json())
+        write_index(folder / RESULT / REPORT_FILE, without_nan(table), settings.tissue_column)
+    return models
 
 
-def _train(plan: TissuePlan, work: Path, target: Path, count: str, progress: Progress) -> None:
-    labels, done = plan.job.labels, Checkpoints(work / STATES)
-    head = f"{plan.job.settings.tissue_column} {plan.tissue!r} ({count})"
-    if done.finished(plan.folder) is not None:
-        progress.say(f"{head}: finished before")
-        return
-    progress.say(f"{head}: {int((labels.codes_C >= 0).sum()):,} cells, {len(labels.classes):,} classes")
-    folder = work / RESULT / plan.folder
-    folder.mkdir(exist_ok=True)
-    run_all(plan.job, plan.folds, folder, target / plan.folder, Checkpoints(work / STATES / plan.folder), progress)
-    done.finish(plan.folder, {})
+def _identity(job: Job, plans: Sequence[TissuePlan]) -> dict[str, Any]:
+    """Give all that decides the result; the folds of each tissue tell its cells."""
+    folds = [fold for plan in plans for fold in plan.folds]
+    return {**identity_of(job, folds), "family": "specific", "tissues": [plan.tissue for plan in plans]}
+
+
+def _in_words(plan: TissuePlan) -> str:
+    column, labels = plan.job.settings.tissue_column, plan.job.labels
+    return f"{column} {plan.tissue!r}: {int((labels.codes_C >= 0).sum()):,} cells of {len(labels.classes):,} classes"
 
 
 def _row(plan: TissuePlan, folder: Path) -> dict[str, Any]:
-    """Give a tissue's row of the table; its figures are read, because an earlier run may have made them."""
     codes_C, classes = plan.job.labels.codes_C, plan.job.labels.classes
     row = {"tissue": plan.tissue, "n_cells": int((codes_C >= 0).sum()), "n_classes": len(classes)}
     if plan.reason:
@@ -167,13 +179,3 @@ def _row(plan: TissuePlan, folder: Path) -> dict[str, Any]:
     figures = {f"{name}{end}": spread[name][part] for name in ("accuracy", "macro_f1") if spread
                for end, part in (("", "mean"), ("_sd", "sd"))}  # fmt: skip
     return {**row, "folder": plan.folder, "status": TRAINED, "reason": "", **figures}
-
-
-def _identity(plans: Sequence[TissuePlan]) -> dict[str, Any]:
-    """Give all that decides what the models become, as plain values."""
-    of_tissues = {plan.tissue: identity_of(plan.job, plan.folds) for plan in plans}
-    shared = next(iter(of_tissues.values()))
-    return {
-        **{name: value for name, value in shared.items() if name not in OF_A_TISSUE},
-        "of": {tissue: {name: own[name] for name in OF_A_TISSUE} for tissue, own in of_tissues.items()},
-    }
