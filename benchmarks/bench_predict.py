@@ -1,8 +1,8 @@
 """Prediction of new cells: cells/s, CPU time and peak memory, on a generated atlas of 20,000 genes.
 
 The model is trained on a few thousand cells of the same atlas. Each figure is a process of its own; it labels a small
-store to load and compile, and then the time of the pass over all cells counts, with the writing of everything. Writes
-``results/predict.md``.
+store to load and compile, and then the time of the pass over all cells counts, with the writing of everything.
+Writes ``results/predict.md``.
 """
 
 import os

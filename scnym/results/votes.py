@@ -108,7 +108,9 @@ def vote_of_neighbours(votes: Votes, answers: Answers, rows_C: np.ndarray, k: in
         Decides the search among many cells.
     """
     if answers.embedding is None or answers.probabilities is None:
-        raise SettingsError("neighbours vote by embedding and probabilities, which were not kept")
+        raise SettingsError(
+            "a network without hidden units puts no cells side by side", where="--smooth_k", way_out="give --vote_by"
+        )
     voters_CV = voters_of(_rows_of(answers.embedding, rows_C), k, seed)
     probabilities_CK = _rows_of(answers.probabilities, rows_C)
     best_C, n_classes = answers.own.best_B[rows_C], len(answers.classes)

@@ -80,6 +80,11 @@ class Context:
         return Context(self.column, codes_C, tuple(self.levels[code] for code in occurring))
 
 
+def name_of(given: str | Path | AnnData) -> Path:
+    """Give what an input is called in errors: its path, or a name for cells in memory."""
+    return Path(IN_MEMORY if isinstance(given, AnnData) else given)
+
+
 def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
     """Open a store, or convert a raw input into the cache below `out_path` and open that.
 
@@ -90,7 +95,7 @@ def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSet
     UserError
         If the file is not there or cannot be converted.
     """
-    path = Path(IN_MEMORY if isinstance(given, AnnData) else given)
+    path = name_of(given)
     if not isinstance(given, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
     if not isinstance(given, AnnData) and is_store(path):

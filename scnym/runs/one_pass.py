@@ -110,7 +110,7 @@ class Pass:
             self.store.n_cells,
             checked.classes,
             probabilities=votes or self.settings.probabilities != "none",
-            width=_width(checked.cards) if embedding or self.settings.smooth_k else None,
+            width=(_width(checked.cards) or None) if embedding or self.settings.smooth_k else None,
         )
         code_of = {name: code for code, name in enumerate(checked.classes)}
         with self.progress.task("predict", total=self.store.n_cells, unit="cells") as task:

@@ -13,7 +13,6 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.aside import RESULT
 from scnym.disk.features import read_genes
-from scnym.disk.gather import IN_MEMORY
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
@@ -29,6 +28,7 @@ from scnym.runs.intake import (
     context_of,
     groups_of,
     labels_of,
+    name_of,
     open_input,
     require_context,
 )
@@ -71,7 +71,7 @@ def train_tissue_independent(
     target = Path(out_path) / FOLDERS["independent"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(input_counts, Path(out_path), settings, progress)
-    return _train_into(target, job, split(job, _name_of(input_counts), progress), progress)
+    return _train_into(target, job, split(job, name_of(input_counts), progress), progress)
 
 
 def train_tissue_dependent(
@@ -99,7 +99,7 @@ def train_tissue_dependent(
     target = Path(out_path) / FOLDERS["dependent"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(input_counts, Path(out_path), settings, progress)
-    context = _of_known_tissue(job, _name_of(input_counts), progress)
+    context = _of_known_tissue(job, name_of(input_counts), progress)
     labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
     context = context.within(labels.codes_C >= 0)
     if len(context.levels) < 2:
@@ -109,7 +109,7 @@ def train_tissue_dependent(
             way_out="train without it, with scnym train_tissue_independent, or name another column",
         )
     job = replace(job, labels=labels, context=context, family="dependent")
-    return _train_into(target, job, split(job, _name_of(input_counts), progress), progress)
+    return _train_into(target, job, split(job, name_of(input_counts), progress), progress)
 
 
 def train_tissue_specific(
@@ -138,8 +138,8 @@ def train_tissue_specific(
     target = Path(out_path) / FOLDERS["specific"]
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(input_counts, Path(out_path), settings, progress)
-    context = _of_known_tissue(job, _name_of(input_counts), progress)
-    plans = plan_tissues(job, context, partial(split, where=_name_of(input_counts), progress=progress), progress)
+    context = _of_known_tissue(job, name_of(input_counts), progress)
+    plans = plan_tissues(job, context, partial(split, where=name_of(input_counts), progress=progress), progress)
     return train_tissues(job, plans, target, progress)
 
 
@@ -150,7 +150,7 @@ def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSe
     store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
     labels = labels_of(
-        obs, settings.label_column, metadata or _name_of(input_counts), min_cells=settings.split.min_cells_per_class
+        obs, settings.label_column, metadata or name_of(input_counts), min_cells=settings.split.min_cells_per_class
     )
     genes = _model_genes(store, settings.genes_to_use, progress)
     left_out = {"without a label": labels.n_unlabelled, "of classes that are too small": labels.n_rare}
@@ -203,11 +203,6 @@ def _how_selected(folds: Sequence[Fold]) -> str:
         return "selection cells are set aside by whole groups"
     where = "" if len(by_cell) == len(folds) else f" in {', '.join(by_cell)}"
     return f"selection cells are set aside by cell{where}, where whole groups would be too few"
-
-
-def _name_of(input_counts: str | Path | AnnData) -> Path:
-    """Give what the input is called in errors."""
-    return Path(IN_MEMORY if isinstance(input_counts, AnnData) else input_counts)
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
