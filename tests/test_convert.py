@@ -502,7 +502,7 @@ def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest
         convert([good, bad], tmp_path / "all.zarr")
     write_text(bad, "id,a,b\nc,1,2\n")
     read: list[Path] = []
-    original = open_source
+    original = Input.open
 
     def watched(path: Path, *rest: Any) -> Any:
         source: Any = original(path, *rest)
@@ -510,7 +510,7 @@ def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(source, "blocks", lambda *args: (read.append(path), blocks(*args))[1])
         return source
 
-    monkeypatch.setattr("scnym.disk.ingest.open_source", watched)
+    monkeypatch.setattr(Input, "open", watched)
     store = Store(convert([good, bad], tmp_path / "all.zarr"))
     assert read == [bad]
     assert store.n_cells == 41

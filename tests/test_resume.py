@@ -28,7 +28,7 @@ SETTINGS = RunSettings(
     split=SplitSettings(n_folds=2),
     stream=StreamSettings(batch_size=32),
     network=NetworkSettings(n_hidden=8),
-    training=TrainSettings(n_epochs=5, checkpoint_every=2, mixup_alpha=0.2),
+    training=TrainSettings(n_epochs=5, checkpoint_every=2, mixup_alpha=0.2, refit_cells=0),
     n_top_genes=40,
 )
 RESUMED = replace(SETTINGS, resume=True)
@@ -90,6 +90,17 @@ def test_a_run_that_was_interrupted_anywhere_ends_in_the_same_bytes(
     interrupted(cells, tmp_path, n_batches)
     assert contents(train(cells, tmp_path, RESUMED).folder) == undisturbed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tissue_independent"]
+
+
+def test_a_run_that_was_interrupted_while_it_learned_from_its_selection_cells_ends_in_the_same_bytes(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scnym.runs.checkpoints, "SECONDS_BETWEEN", 0)
+    settings = replace(SETTINGS, training=replace(SETTINGS.training, refit_cells=1000))
+    whole = contents(train(cells, tmp_path / "whole", settings).folder)
+    with pytest.raises(KeyboardInterrupt):
+        train(cells, tmp_path / "out", settings, progress=Interrupting(22, "train fold00 on its selection cells"))
+    assert contents(train(cells, tmp_path / "out", replace(settings, resume=True)).folder) == whole
 
 
 def test_the_baseline_goes_on_too(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
