@@ -69,7 +69,7 @@ def tissues(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(write_h5ad(folder.parent / f"{tissue}.h5ad", some), folder.parent / tissue, RunSettings(**QUICK))
         shutil.copytree(folder.parent / tissue / "tissue_independent", folder / f"{tissue}_1")
     (folder / "summary.csv").write_text(
-        "tissue,folder,status\nlung,lung_1,trained\nliver,liver_1,trained\nskin,,one class only\n"
+        "tissue,folder,status,reason\nlung,lung_1,trained,\nliver,liver_1,trained,\nskin,,skipped,one class only\n"
     )
     return folder
 

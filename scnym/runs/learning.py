@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scnym.base.errors import examples
 from scnym.base.progress import Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.store import Store
-from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
+from scnym.feed.stream import Layout, StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
+from scnym.model.device import layout_on
 from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
@@ -141,7 +143,8 @@ def run_fold(
         target.mkdir()
     job, variances_G = with_top_genes(job, fold)
     with _seeded(job, number):
-        network = _new_network(job, variances_G)
+        network = _new_network(job, fold, variances_G)
+        _say_unseen_tissues(job, fold, progress)
         after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
         result = _learnt(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
     _write_fold(job, result, network, target)
@@ -157,7 +160,7 @@ def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, pr
         return _restored(job, fold, finished)
     job, variances_G = with_top_genes(_baseline_of(job), fold)
     with _seeded(job, number):
-        network = _new_network(job, variances_G)
+        network = _new_network(job, fold, variances_G)
         after_epoch, earlier = partial(_keep, name, checkpoints), checkpoints.unfinished(name)
         result = _learnt(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
     checkpoints.finish(name, result.state_dict())
@@ -177,9 +180,9 @@ def _learnt(
     trained = _train_fold(job, fold, network, title, after_epoch, earlier, progress)
     if not len(fold.held_out):
         result = _judged(job, fold, fold.selection, network, trained)
-        _refit_fold(job, fold, network, title, progress)
+        _refit_fold(job, fold, network, trained, title, progress)
         return result
-    _refit_fold(job, fold, network, title, progress)
+    _refit_fold(job, fold, network, trained, title, progress)
     return _judged(job, fold, fold.held_out, network, trained)
 
 
@@ -199,11 +202,25 @@ def _seeded(job: Job, number: int) -> Iterator[None]:
         yield
 
 
-def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
+def _new_network(job: Job, fold: Fold, variances_G: np.ndarray) -> CellTypeNetwork:
     network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
+    network.deafen_to(_unseen_tissues(job, fold))
     if job.settings.network.scale_input:
         fit_input_scale(network, variances_G)
     return network
+
+
+def _unseen_tissues(job: Job, fold: Fold) -> list[int]:
+    """Give the numbers of the tissues that no training cell of a fold has."""
+    if job.conditions_C is None:
+        return []
+    return np.setdiff1d(np.arange(len(job.tissues)), job.conditions_C[fold.train]).tolist()
+
+
+def _say_unseen_tissues(job: Job, fold: Fold, progress: Progress) -> None:
+    unseen = [job.tissues[number] for number in _unseen_tissues(job, fold)]
+    if unseen:
+        progress.say(f"{fold.name}: no training cell is of {examples(unseen)}; cells from there are judged without it")
 
 
 def _judged(job: Job, fold: Fold, judged: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
@@ -272,15 +289,19 @@ def _train_fold(
         )
 
 
-def _refit_fold(job: Job, fold: Fold, network: CellTypeNetwork, title: str, progress: Progress) -> None:
+def _refit_fold(
+    job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult, title: str, progress: Progress
+) -> None:
     """Let the network learn from its selection cells as well, if cells are few; held-out cells stay unseen."""
     rows, settings = np.union1d(fold.train, fold.selection), job.settings.training
     if len(rows) > settings.refit_cells:
         return
     stream = _balanced_rows(job, rows)
-    n_draws = settings.refit_epochs_for(stream.plan.n_batches) * stream.plan.n_draws
-    with progress.task(f"{title} on its selection cells too", total=n_draws, unit="cells") as task:
-        refit(network, stream, settings, device=job.device, task=task)
+    n_epochs = settings.refit_epochs_after(len(trained.log))
+    with progress.task(
+        f"{title} on its selection cells too", total=n_epochs * stream.plan.n_draws, unit="cells"
+    ) as task:
+        refit(network, stream, settings, n_epochs=n_epochs, device=job.device, task=task)
 
 
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
@@ -298,7 +319,7 @@ def _balanced_rows(job: Job, rows: np.ndarray) -> StreamDataset:
         job.settings.stream,
         conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=_layout(job),
+        layout=layout_on(job.device, job.store),
     )
 
 
@@ -311,13 +332,8 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.labels.codes_C,
         conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout or _layout(job),
+        layout=layout or layout_on(job.device, job.store),
     )
-
-
-def _layout(job: Job) -> Layout:
-    """Give the faster layout that the device takes; Apple's GPUs take dense batches only."""
-    return "dense" if job.device.type == "mps" else layout_for(job.store)
 
 
 def _after_epoch(
@@ -357,7 +373,7 @@ def _card(job: Job, result: FoldResult) -> Card:
         classes=job.labels.classes,
         label_column=job.settings.label_column,
         tissues=job.tissues,
-        tissue_column=job.settings.tissue_column if job.tissues else None,
+        tissue_column=None if job.family == "independent" else job.settings.tissue_column,
         network=job.settings.network,
         training=job.settings.training,
         stream=job.settings.stream,

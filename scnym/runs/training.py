@@ -139,6 +139,9 @@ def train_tissue_specific(
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(input_counts, Path(out_path), settings, progress)
     context = _of_known_tissue(job, name_of(input_counts), progress)
+    if settings.split.group_column is not None:  # what is wrong with the groups is wrong for every tissue
+        of_known = np.where(context.codes_C >= 0, job.labels.codes_C, UNLABELLED)
+        groups_of(job.obs, settings.split.group_column, of_known, name_of(input_counts))
     plans = plan_tissues(job, context, partial(split, where=name_of(input_counts), progress=progress), progress)
     return train_tissues(job, plans, target, progress)
 
