@@ -267,7 +267,7 @@ def _keyed(*key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
-@numba.njit(cache=True)
+@numba.njit
 def alias_table(shares_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Make the table that draws a gene in constant time (Walker 1977, in Vose's form of 1991).
 
@@ -291,7 +291,7 @@ def alias_table(shares_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return cutoff_G, other_G
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(inline="always")
 def _mixed(state):  # noqa: ANN001, ANN202 - compiled
     """Give 64 random bits for a counter (SplitMix64: Steele, Lea and Flood 2014)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -299,7 +299,7 @@ def _mixed(state):  # noqa: ANN001, ANN202 - compiled
     return state ^ (state >> np.uint64(31))
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True)
 def draw_counts(
     keys_C: np.ndarray, library_C: np.ndarray, profile_C: np.ndarray, cutoff_PG: np.ndarray, other_PG: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
