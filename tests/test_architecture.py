@@ -40,7 +40,8 @@ FROZEN_OPTIONS = {
     "predict_cell_types": (
         "--batch_size --config --csv_orientation --device --embedding --input_counts --input_genes --json --layer "
         "--library_size --max_memory --min_confidence --min_gene_coverage --model_path --out_path --overwrite "
-        "--probabilities --seed --smooth_k --training_gene_names --unknown_tissue --upper_group --vote_by --write_h5ad"
+        "--probabilities --seed --smooth_k --training_gene_names --training_metadata "
+        "--unknown_tissue --upper_group --vote_by --write_h5ad"
     ),
     "find_cell_type_markers": (
         "--classes --config --input_counts --input_genes --json --l1_reg --layer --library_size --lower_group "

@@ -14,6 +14,7 @@ from scnym.base.errors import SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.formats.sniff import is_store
 from scnym.model.device import choose_device
 from scnym.results.coverage import GeneCoverage
 from scnym.results.predictions import Predictions
@@ -109,7 +110,7 @@ def predict(
     training_gene_names
         For bare weights: text file with the network's genes, one a line.
     convert_settings
-        How a raw input is read.
+        How a raw input is read; its `training_metadata` is a table that may hold tissues and clusters.
     overwrite
         Whether an existing ``predictions/`` is replaced.
     progress
@@ -128,6 +129,7 @@ def predict(
     """
     settings = settings or PredictSettings()
     device, models = choose_device(settings.device), find_models(model_path, training_gene_names)
+    _check_metadata(input_counts, convert_settings)
     with _workplace(input_counts, out_path) as out:
         target = out / FOLDER
         require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
@@ -147,6 +149,18 @@ def predict(
                     _write(folder, job, checked, predictions)
             write_json(folder / SUMMARY_FILE, {**asdict(summary), "model": str(model_path)})
     return summary if annotated is None else annotated
+
+
+def _check_metadata(input_counts: str | Path | AnnData, convert_settings: ConvertSettings | None) -> None:
+    """Refuse a table that nobody would read: it is joined when a raw input is converted."""
+    if convert_settings is None or convert_settings.training_metadata is None or isinstance(input_counts, AnnData):
+        return
+    if is_store(Path(input_counts)):
+        raise SettingsError(
+            "a store has its annotations in it",
+            where="--training_metadata",
+            way_out="leave it out, or give it to scnym convert",
+        )
 
 
 @contextmanager
