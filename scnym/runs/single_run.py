@@ -25,7 +25,8 @@ from scnym.runs.families import CATEGORIES_FILE, Family
 from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
-from scnym.runs.learning import FoldResult, Job, run_baseline, run_fold
+from scnym.runs.job import FoldResult, Job
+from scnym.runs.learning import run_baseline, run_fold
 from scnym.runs.report import write_report
 
 

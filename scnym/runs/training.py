@@ -32,7 +32,8 @@ from scnym.runs.intake import (
     open_input,
     require_context,
 )
-from scnym.runs.learning import Job, balanced_stream
+from scnym.runs.job import Job
+from scnym.runs.learning import balanced_stream
 from scnym.runs.resumption import STATES, attempt, require_startable
 from scnym.runs.single_run import RunSummary, identity_of, run_all
 from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
