@@ -17,6 +17,7 @@ def find_cell_type_markers(
     training_metadata: options.TrainingMetadata = None,
     training_gene_names: options.TrainingGeneNames = None,
     input_genes: options.InputGenes = None,
+    csv_orientation: options.CsvOrientation = "auto",
     layer: options.Layer = None,
     library_size: options.LibrarySize = None,
     min_gene_coverage: options.MinGeneCoverage = _DEFAULT.min_gene_coverage,
@@ -58,7 +59,11 @@ def find_cell_type_markers(
         training_metadata=training_metadata,
         training_gene_names=training_gene_names,
         convert_settings=convert_settings(
-            input_genes=input_genes, layer=layer, library_size=library_size, max_memory=max_memory
+            input_genes=input_genes,
+            csv_orientation=csv_orientation,
+            layer=layer,
+            library_size=library_size,
+            max_memory=max_memory,
         ),
         overwrite=overwrite,
         progress=make_progress(),

@@ -208,6 +208,22 @@ Optimizer = Annotated[
     ),
 ]
 WeightDecay = Annotated[float, typer.Option("--weight_decay", help="Weight decay.", rich_help_panel=TRAINING)]
+RefitCells = Annotated[
+    int,
+    typer.Option(
+        "--refit_cells",
+        help="Up to so many cells, the chosen network goes on to learn from its selection cells too; 0: never.",
+        rich_help_panel=TRAINING,
+    ),
+]
+ShortcutLoss = Annotated[
+    float,
+    typer.Option(
+        "--shortcut_loss",
+        help="Weight of the loss of the shortcut alone, beside that of the whole network.",
+        rich_help_panel=TRAINING,
+    ),
+]
 MixupAlpha = Annotated[
     float,
     typer.Option(

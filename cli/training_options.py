@@ -38,6 +38,7 @@ class TrainingOptions:
     out_path: options.OutPath
     config: options.Config = None
     input_genes: options.InputGenes = None
+    csv_orientation: options.CsvOrientation = _RUN.convert.csv_orientation
     layer: options.Layer = None
     library_size: options.LibrarySize = None
     training_metadata: options.TrainingMetadata = None
@@ -56,6 +57,8 @@ class TrainingOptions:
     optimizer: options.Optimizer = _TRAINING.optimizer
     weight_decay: options.WeightDecay = _TRAINING.weight_decay
     mixup_alpha: options.MixupAlpha = _TRAINING.mixup_alpha
+    refit_cells: options.RefitCells = _TRAINING.refit_cells
+    shortcut_loss: options.ShortcutLoss = _TRAINING.shortcut_loss
     balance_classes: options.BalanceClasses = None
     class_balance: options.ClassBalance = None
     max_repeat: options.MaxRepeat = _STREAM.max_repeat
@@ -88,6 +91,7 @@ class TrainingOptions:
             resume=self.resume,
             convert=convert_settings(
                 input_genes=self.input_genes,
+                csv_orientation=self.csv_orientation,
                 layer=self.layer,
                 library_size=self.library_size,
                 max_memory=self.max_memory,
@@ -130,6 +134,8 @@ class TrainingOptions:
             optimizer=self.optimizer,
             weight_decay=self.weight_decay,
             mixup_alpha=self.mixup_alpha,
+            refit_cells=self.refit_cells,
+            shortcut_loss=self.shortcut_loss,
             checkpoint_every=self.checkpoint_every,
             seed=self.seed,
         )
@@ -160,7 +166,7 @@ def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None
         try:
             command(kind(**given))
         except KeyboardInterrupt:
-            typer.echo("interrupted; the same command with --resume goes on", err=True)
+            typer.echo("interrupted; the same command with --resume, and without --overwrite, goes on", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
     fields = inspect.signature(kind)

@@ -18,34 +18,36 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for path in (ROOT / "scnym").rglob("*.py") if path != ROOT / "scnym" / "__init__.py")
 FROZEN_OPTIONS = {
     "convert": (
-        "--cluster_by --config --csv_orientation --input_genes --json --layer --library_size --max_memory --overwrite "
-        "--profile --training_metadata"
+        "--cluster_by --config --csv_orientation --input_genes --json --layer --library_size --max_memory "
+        "--overwrite --profile --training_metadata"
     ),
     "export": "--json --overwrite",
     "evaluate": (
-        "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite --predicted_column "
-        "--unknown_label"
+        "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite "
+        "--predicted_column --unknown_label"
     ),
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "compare": "--json",
     **dict.fromkeys(
         ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
-        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --cv_group --device "
-        "--genes_to_use --init_dropout --input_counts --input_genes --json --layer --library_size --lower_group "
-        "--max_memory --max_repeat --min_cells_per_class --mixup_alpha --n_epochs --n_folds --n_hidden --n_layers "
-        "--n_top_genes --normalize_to --optimizer --out_path --overwrite --patience --residual --resume --scale_input "
-        "--seed --shortcut --stream_memory --training_metadata --upper_group --weight_decay",
+        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --csv_orientation "
+        "--cv_group --device --genes_to_use --init_dropout --input_counts --input_genes --json --layer "
+        "--library_size --lower_group --max_memory --max_repeat --min_cells_per_class --mixup_alpha --n_epochs "
+        "--n_folds --n_hidden --n_layers --n_top_genes --normalize_to --optimizer --out_path --overwrite "
+        "--patience --refit_cells --residual --resume --scale_input --seed --shortcut --shortcut_loss "
+        "--stream_memory --training_metadata --upper_group --weight_decay",
     ),
     "predict_cell_types": (
         "--batch_size --config --csv_orientation --device --embedding --input_counts --input_genes --json --layer "
         "--library_size --max_memory --min_confidence --min_gene_coverage --model_path --out_path --overwrite "
-        "--probabilities --seed --smooth_k --training_gene_names --unknown_tissue --upper_group --vote_by --write_h5ad"
+        "--probabilities --seed --smooth_k --training_gene_names --training_metadata --unknown_tissue "
+        "--upper_group --vote_by --write_h5ad"
     ),
     "find_cell_type_markers": (
-        "--classes --config --input_counts --input_genes --json --l1_reg --layer --library_size --lower_group "
-        "--max_memory --min_gene_coverage --model_path --n_restarts --n_steps --out_path --overwrite --seed "
-        "--training_gene_names --training_metadata"
+        "--classes --config --csv_orientation --input_counts --input_genes --json --l1_reg --layer --library_size "
+        "--lower_group --max_memory --min_gene_coverage --model_path --n_restarts --n_steps --out_path "
+        "--overwrite --seed --training_gene_names --training_metadata"
     ),
 }
 

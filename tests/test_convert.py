@@ -26,8 +26,7 @@ from scnym.base.progress import SilentProgress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.disk.arrange import RowArranger
 from scnym.disk.cut import Parts
-from scnym.disk.formats.sniff import open_source
-from scnym.disk.gather import gather
+from scnym.disk.gather import Input, gather
 
 
 def counts_of(store: Store, number: int = 0) -> np.ndarray:
@@ -504,10 +503,10 @@ def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest
     read: list[Path] = []
     original = Input.open
 
-    def watched(path: Path, *rest: Any) -> Any:
-        source: Any = original(path, *rest)
+    def watched(one: Input, *rest: Any) -> Any:
+        source: Any = original(one, *rest)
         blocks = source.blocks
-        monkeypatch.setattr(source, "blocks", lambda *args: (read.append(path), blocks(*args))[1])
+        monkeypatch.setattr(source, "blocks", lambda *args: (read.append(one.path), blocks(*args))[1])
         return source
 
     monkeypatch.setattr(Input, "open", watched)

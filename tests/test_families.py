@@ -25,6 +25,7 @@ from scnym import (
     StreamSettings,
     TrainSettings,
     compare,
+    predict,
     train,
     train_tissue_dependent,
     train_tissue_specific,
@@ -342,6 +343,39 @@ def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Pat
     settings = quick(stream=StreamSettings(batch_size=64, class_balance="uniform"), training=TrainSettings(n_epochs=1))
     train_tissue_specific(cells, tmp_path / "out", settings)
     assert drawn == [(tissue, fold) for tissue in ("north", "south") for fold in ("fold00", "fold01", "all_data")]
+
+
+def test_cells_go_to_the_model_of_the_column_that_was_trained_with(tmp_path: Path):
+    adata = two_tissues(120)
+    adata.obs["organ"], adata.obs["tissue"] = adata.obs["tissue"], "north"
+    cells = write_h5ad(tmp_path / "cells.h5ad", adata)
+    settings = quick(
+        tissue_column="organ", split=SplitSettings(n_folds=0), training=TrainSettings(n_epochs=1, refit_cells=0)
+    )
+    run = train_tissue_specific(cells, tmp_path / "out", settings).folder
+    table = pd.read_csv(predict(cells, run, tmp_path / "labelled").folder / "predictions.csv")
+    assert list(table["tissue"]) == list(adata.obs["organ"])
+
+
+def test_groups_that_make_no_sense_are_a_mistake_for_all_tissues(tmp_path: Path):
+    cells = write_h5ad(tmp_path / "cells.h5ad", two_tissues(120))
+    settings = quick(split=SplitSettings(n_folds=2, group_column="doner"))
+    with pytest.raises(DataError, match=r"no column 'doner'.*--cv_group"):
+        train_tissue_specific(cells, tmp_path / "out", settings)
+
+
+def test_a_tissue_that_is_held_out_whole_is_told_and_judged_without(tmp_path: Path):
+    adata, heard = two_tissues(240), Listener()
+    adata.obs["cell_type"] = clustered_adata(240, n_genes=20, n_classes=2).obs["cell_type"].to_numpy()
+    cells = write_h5ad(tmp_path / "cells.h5ad", adata)
+    settings = quick(split=SplitSettings(n_folds=2, group_column="tissue"), training=TrainSettings(n_epochs=2))
+    run = train_tissue_dependent(cells, tmp_path / "out", settings, progress=heard).folder
+    unseen = {line.partition(":")[0]: line for line in heard.lines if "no training cell is of" in line}
+    assert set(unseen) == {"fold00", "fold01"}
+    for fold in unseen:
+        weights = Snapshot.load(run / fold / "model.safetensors").network.get_parameter("tissue.weight")
+        held_out = set(adata.obs.loc[pd.read_csv(run / fold / "val_idx.csv")["cell_id"], "tissue"])
+        assert [bool((column == 0).all()) for column in weights.T] == [t in held_out for t in ("north", "south")]
 
 
 def test_classes_too_small_inside_a_tissue_are_left_out_when_asked_for(tmp_path: Path):

@@ -518,3 +518,36 @@ def test_cells_without_counts_are_kept(tmp_path: Path):
     store = Store(convert([write_h5ad(tmp_path / "cells.h5ad", adata)], tmp_path / "cells.zarr"))
     assert list(store.obs["n_counts"].iloc[[0, 5]]) == [0, 0]
     np.testing.assert_array_equal(counts_in(store), counts)
+
+
+def test_an_array_of_counts_is_read_with_its_list_of_genes(tmp_path: Path):
+    counts, genes = telling_counts(), write_text(tmp_path / "genes.txt", "\n".join(f"gene {k}" for k in range(12)))
+    for dtype in (np.uint16, np.float64, ">i4"):
+        np.save(tmp_path / "counts.npy", counts.astype(dtype))
+        target = tmp_path / f"{np.dtype(dtype).name}.zarr"
+        store = Store(convert([tmp_path / "counts.npy"], target, ConvertSettings(input_genes=str(genes))))
+        np.testing.assert_array_equal(counts_in(store), counts)
+        assert not store.sources[0].has_cell_ids
+
+
+def test_arrays_that_cannot_be_read_are_refused_and_nothing_in_them_is_executed(tmp_path: Path):
+    genes, path = write_text(tmp_path / "genes.txt", "a\nb\nc\n"), tmp_path / "counts.npy"
+
+    def refused(match: str, error: type[Exception], **settings: Any) -> None:
+        with pytest.raises(error, match=match):
+            convert([path], tmp_path / "a.zarr", ConvertSettings(**settings))
+
+    np.save(path, np.ones((4, 2)))
+    refused(r"counts\.npy.*no gene names.*--input_genes", SettingsError)
+    refused(r"shape \(4, 2\), where 3 genes are listed", DataError, input_genes=str(genes))
+    np.save(path, np.array([[Exploding()] * 3], dtype=object), allow_pickle=True)
+    refused("nothing in it was executed", FormatError, input_genes=str(genes))
+    path.write_bytes(b"no array")
+    refused("nothing in it was executed", FormatError, input_genes=str(genes))
+
+
+class Exploding:
+    """Says so, if it is ever unpickled."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was executed",)

@@ -356,11 +356,33 @@ def test_a_refit_trains_on_from_the_weights_it_is_given_for_a_third_of_the_epoch
     codes, before = store.obs["cell_type"].cat.codes.to_numpy().astype(int), network.first.weight.detach().clone()
     stream = training_stream(store, codes, GENES, StreamSettings(batch_size=32))
     count = Count()
-    refit(network, stream, TrainSettings(n_epochs=6), device=CPU, task=count)
+    refit(network, stream, TrainSettings(), n_epochs=2, device=CPU, task=count)
     assert count.n_cells == 2 * store.n_cells
     change = float((network.first.weight.detach() - before).norm() / before.norm())
     assert 0 < change < 0.5
     assert not network.training
+
+
+def test_a_second_training_that_loses_its_way_is_undone(store: Store):
+    network, _ = fit(store)
+    codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
+    before = {name: weights.clone() for name, weights in network.state_dict().items()}
+    stream = training_stream(store, codes, GENES, StreamSettings(batch_size=32))
+    refit(network, stream, TrainSettings(gene_rate=1e30), n_epochs=2, device=CPU, task=Count())
+    assert all(torch.equal(weights, before[name]) for name, weights in network.state_dict().items())
+
+
+def test_a_tissue_without_training_cells_says_no_more_than_one_that_is_not_known():
+    network, x = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=8), 3).eval(), torch.rand(4, 60)
+    torch.nn.init.normal_(network.get_parameter("tissue_shortcut.weight"))
+    network.deafen_to([1])
+    assert torch.equal(network(x, torch.full((4,), 1)), network(x))
+    assert not torch.equal(network(x, torch.full((4,), 2)), network(x))
+
+
+def test_a_network_without_hidden_units_has_no_second_loss():
+    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0))
+    assert network.logits_and_shortcut(torch.rand(4, 60))[1] is None
 
 
 def test_small_data_gets_more_passes_unless_told_otherwise():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import clustered_adata, dense, write_h5ad
+from helpers import clustered_adata, dense, write_csv, write_h5ad
 from scipy import sparse
 
 from scnym import (
@@ -69,7 +69,7 @@ def tissues(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(write_h5ad(folder.parent / f"{tissue}.h5ad", some), folder.parent / tissue, RunSettings(**QUICK))
         shutil.copytree(folder.parent / tissue / "tissue_independent", folder / f"{tissue}_1")
     (folder / "summary.csv").write_text(
-        "tissue,folder,status\nlung,lung_1,trained\nliver,liver_1,trained\nskin,,one class only\n"
+        "tissue,folder,status,reason\nlung,lung_1,trained,\nliver,liver_1,trained,\nskin,,skipped,one class only\n"
     )
     return folder
 
@@ -169,8 +169,7 @@ def dependent(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for name, weight in network.named_parameters():
             weight.fill_(1.0 if "blocks" in name else 0.0)
-        assert isinstance(network.classify, torch.nn.Linear)
-        network.classify.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+        network.get_parameter("classify.bias").copy_(torch.tensor([0.0, 1.0, 0.0]))
         assert isinstance(network.tissue_shortcut, torch.nn.Linear)
         network.tissue_shortcut.weight.copy_(torch.tensor([[0.0, 5.0], [0.0, 0.0], [5.0, 0.0]]))
     path = tmp_path_factory.mktemp("dependent") / "model.safetensors"
@@ -190,6 +189,19 @@ def test_a_model_that_depends_on_the_tissue_reads_it_from_the_new_cells(dependen
     assert "column organ" in caught.value.message
     predict(cells, dependent, tmp_path / "b", PredictSettings(upper_group="organ", unknown_tissue="zero"))
     assert list(labelled(tmp_path / "b")["cell_type"][:6]) == ["type 2", "type 1", "type 1"] * 2
+
+
+def test_tissues_may_stand_in_a_table_beside_a_csv(tissues: Path, tmp_path: Path):
+    adata = with_tissues(40)
+    expected = predict(write_h5ad(tmp_path / "new.h5ad", adata), tissues, tmp_path / "a")
+    counts, table = write_csv(tmp_path / "new.csv", adata), tmp_path / "tissues.csv"
+    pd.DataFrame(adata.obs["tissue"]).sample(frac=1, random_state=0).to_csv(table, index_label="cell")
+    settings = ConvertSettings(training_metadata=str(table))
+    predict(counts, tissues, tmp_path / "b", convert_settings=settings)
+    pd.testing.assert_frame_equal(labelled(tmp_path / "b"), labelled(expected.folder.parent))
+    store = convert([counts], tmp_path / "new.zarr")
+    with pytest.raises(SettingsError, match="a store keeps the annotations with which it was converted"):
+        predict(store, tissues, tmp_path / "c", convert_settings=settings)
 
 
 def test_a_folder_without_a_model_says_which_to_give(run: Path, tmp_path: Path):

@@ -18,7 +18,16 @@ from helpers import clustered_adata, write_h5ad
 import scnym.runs.checkpoints
 import scnym.runs.learning
 import scnym.runs.single_run
-from scnym import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings, convert, train
+from scnym import (
+    ConvertSettings,
+    NetworkSettings,
+    RunSettings,
+    SplitSettings,
+    StreamSettings,
+    TrainSettings,
+    convert,
+    train,
+)
 from scnym.base.errors import FormatError, OutputExistsError, SettingsError
 from scnym.base.progress import SilentProgress
 from scnym.runs.checkpoints import Checkpoints
@@ -184,6 +193,17 @@ def test_other_settings_data_or_versions_are_refused_and_named(
         with pytest.raises(SettingsError, match=r"versions\.scnym was '1.*', is '0\.0'"):
             train(cells, tmp_path, RESUMED)
     train(cells, tmp_path, RESUMED)  # what was finished is still there
+
+
+def test_other_library_sizes_are_other_data(tmp_path: Path):
+    adata = clustered_adata(240)
+    adata.obs["total"] = 1000.0
+    path = write_h5ad(tmp_path / "cells.h5ad", adata)
+    with pytest.raises(KeyboardInterrupt):
+        train(path, tmp_path, SETTINGS, progress=Interrupting(30))
+    other = replace(RESUMED, convert=ConvertSettings(library_size_column="total"))
+    with pytest.raises(SettingsError, match="library_sizes"):
+        train(path, tmp_path, other)
 
 
 def test_a_full_disk_keeps_what_is_finished(cells: Path, undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

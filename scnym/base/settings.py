@@ -231,9 +231,9 @@ class TrainSettings:
         """Give the number of epochs over a training part of `n_batches` batches."""
         return self.n_epochs or max(DEFAULT_EPOCHS, -(-DEFAULT_MIN_STEPS // n_batches))
 
-    def refit_epochs_for(self, n_batches: int) -> int:
+    def refit_epochs_after(self, n_epochs: int) -> int:
         """Give the number of epochs over training and selection cells together, a third of those before."""
-        return max(1, round(REFIT_SHARE * self.epochs_for(n_batches)))
+        return max(1, round(REFIT_SHARE * n_epochs))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ import torch
 
 from scnym.base.errors import SettingsError
 from scnym.base.settings import Device
+from scnym.disk.store import Store
+from scnym.feed.stream import Layout, layout_for
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -30,6 +32,11 @@ def devices_there() -> list[str]:
     """Name the devices of this machine, the fastest last."""
     there = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
     return [name for name, is_there in there.items() if is_there]
+
+
+def layout_on(device: torch.device, store: Store) -> Layout:
+    """Give the layout of batches in which a step on these counts is faster; Apple's GPUs take dense ones only."""
+    return "dense" if device.type == "mps" else layout_for(store)
 
 
 def moved(x_BG: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -4,7 +4,7 @@ B cells of a batch, G genes, H hidden units, K classes, T tissues.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -157,6 +157,13 @@ class CellTypeNetwork(nn.Module):
         if self.tissue_shortcut is not None:
             nn.init.zeros_(self.tissue_shortcut.weight)
 
+    @torch.no_grad()
+    def deafen_to(self, tissues: Sequence[int]) -> None:
+        """Let some tissues say nothing, as one that is not known does; without training cells they stay so."""
+        for layer in (self.tissue, self.tissue_shortcut):
+            if layer is not None:
+                layer.weight[:, list(tissues)] = 0
+
     def forward(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None) -> torch.Tensor:
         """Give logits, shape (B, K); see `logits_and_embedding`."""
         return self.logits_and_embedding(x_BG, tissues_B)[0]
@@ -180,10 +187,15 @@ class CellTypeNetwork(nn.Module):
     def logits_and_shortcut(
         self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Give logits and the shortcut's part of them, both of shape (B, K); arguments as above."""
+        """Give logits and the shortcut's part of them, both of shape (B, K); arguments as above.
+
+        None for the part if there is no shortcut, or nothing else.
+        """
         hidden_BH, shortcut_BK = self._paths(x_BG, tissues_B)
         logits_BK = self.classify(hidden_BH)
-        return (logits_BK if shortcut_BK is None else logits_BK + shortcut_BK), shortcut_BK
+        if shortcut_BK is None:
+            return logits_BK, None
+        return logits_BK + shortcut_BK, shortcut_BK if hidden_BH.shape[1] else None
 
     @property
     def reading_layers(self) -> list[nn.Module]:

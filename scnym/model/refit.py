@@ -5,6 +5,8 @@ by it on types of ten cells (`docs/decisions.md`). So once both are chosen, the 
 
 """
 
+import copy
+
 import torch
 
 from scnym.base.progress import Task
@@ -19,9 +21,15 @@ KEY = 1
 
 
 def refit(
-    network: CellTypeNetwork, cells: StreamDataset, settings: TrainSettings, *, device: torch.device, task: Task
+    network: CellTypeNetwork,
+    cells: StreamDataset,
+    settings: TrainSettings,
+    *,
+    n_epochs: int,
+    device: torch.device,
+    task: Task,
 ) -> None:
-    """Train on, in place; the last weights stay.
+    """Train on, in place; the last weights stay, or those from before if these are not finite.
 
     Parameters
     ----------
@@ -30,13 +38,15 @@ def refit(
     cells
         Shuffled batches of training and selection cells.
     settings
-        Epochs, optimiser, rates.
+        Optimiser, rates.
+    n_epochs
+        Passes over the cells.
     device
         Where to compute.
     task
         Told of every batch.
     """
-    n_epochs = settings.refit_epochs_for(cells.plan.n_batches)
+    before = copy.deepcopy(network.state_dict())
     optimizers = Optimizers(
         network,
         settings,
@@ -51,4 +61,6 @@ def refit(
             _, _, loss = batch_loss(network, batch, batch.labels.to(device), settings, key)
             optimizers.step(loss)
             task.advance(len(batch.labels))
+    if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):
+        network.load_state_dict(before)
     network.eval()

@@ -12,11 +12,13 @@ import torch
 
 from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
-from scnym.feed.stream import StreamDataset, in_order_stream, layout_for
-from scnym.model.device import moved
+from scnym.feed.stream import StreamDataset, in_order_stream
+from scnym.model.device import layout_on, moved
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Snapshot
 from scnym.results.answers import ranked
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def prediction_stream(
     *,
     rows_C: np.ndarray | None = None,
     tissues_C: np.ndarray | None = None,
+    device: torch.device = CPU,
 ) -> StreamDataset:
     """Stream cells of a store in order, on the model's genes.
 
@@ -80,6 +83,8 @@ def prediction_stream(
         Rows to stream, ascending; None for all.
     tissues_C
         Number of the tissue of every row of the store, as the model counts them; None for none.
+    device
+        Where the network computes, which decides the layout of batches.
     """
     return in_order_stream(
         store,
@@ -88,5 +93,5 @@ def prediction_stream(
         settings,
         conditions_C=tissues_C,
         normalize_to=snapshot.card.network.normalize_to,
-        layout=layout_for(store),
+        layout=layout_on(device, store),
     )

@@ -14,6 +14,8 @@ HELD_OUT_FILE = "held_out_predictions.csv"
 METRICS_FILE = "metrics.json"
 SUMMARY_FILE = "summary.json"
 MODEL_FILE = "model.safetensors"
+FINAL_FOLDER = "all_data"
+"""Of the final model, beside the folds."""
 CHECKPOINT_NAME = "model_weights_{:03d}.pkl"
 CHECKPOINTS_KEPT = 2
 
@@ -21,6 +23,13 @@ CHECKPOINTS_KEPT = 2
 def is_run(path: Path) -> bool:
     """Whether a path is a folder that a finished run has written."""
     return any((path / name).is_file() for name in (METRICS_FILE, SUMMARY_FILE))
+
+
+def final_model(path: Path) -> Path:
+    """Give the model file behind a path: of a run's folder that of its final model, of a fold's its own."""
+    if not path.is_dir():
+        return path
+    return next((file for file in (path / FINAL_FOLDER / MODEL_FILE, path / MODEL_FILE) if file.is_file()), path)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -77,7 +86,9 @@ def write_rows(path: Path, cell_ids: np.ndarray, rows: np.ndarray) -> None:
 
 def drop_old_checkpoints(folder: Path) -> None:
     """Keep only the last periodic checkpoints."""
-    for old in sorted(folder.glob("model_weights_*.pkl"))[:-CHECKPOINTS_KEPT]:
+    for old in sorted(folder.glob("model_weights_*.pkl"), key=lambda path: (len(path.name), path.name))[
+        :-CHECKPOINTS_KEPT
+    ]:
         old.unlink()
 
 

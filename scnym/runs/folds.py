@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.settings import SplitSettings
+from scnym.runs.folder import FINAL_FOLDER
 
 UNUSED = -1
 MIN_GROUPS_FOR_SELECTION = 10
@@ -71,7 +72,7 @@ def make_folds(
     cells = _Cells(codes_C, groups_C, classes, settings)
     parts = cells.held_out_parts(rows)
     folds = [cells.fold(f"fold{k:02d}", rest, held_out, k) for k, (rest, held_out) in enumerate(parts)]
-    return [*folds, cells.fold("all_data", rows, rows[:0], settings.n_folds)]
+    return [*folds, cells.fold(FINAL_FOLDER, rows, rows[:0], settings.n_folds)]
 
 
 def classes_of_one_group(codes_C: np.ndarray, classes: tuple[str, ...], groups_C: np.ndarray) -> list[str]:

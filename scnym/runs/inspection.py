@@ -24,7 +24,6 @@ SAMPLE_ELEMENTS = 2**20
 """Values looked at to say what they are."""
 MAX_CLASSES = 500
 """A column with more different values names something else than classes."""
-MODEL_SUFFIXES = (".safetensors", ".pkl")
 CONVERTED_PER_SECOND = 30e6
 """Stored values that a conversion reads in a second on 2 cores (``benchmarks/results/convert.md``)."""
 TEXT_BYTES_PER_SECOND = {".gz": 7e6, "": 100e6}

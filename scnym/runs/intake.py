@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.errors import DataError, MissingInputError, examples
+from scnym.base.errors import DataError, MissingInputError, SettingsError, examples
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
@@ -99,6 +99,12 @@ def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSet
     if not isinstance(given, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
     if not isinstance(given, AnnData) and is_store(path):
+        if settings.training_metadata is not None:
+            raise SettingsError(
+                "a store keeps the annotations with which it was converted",
+                where="--training_metadata",
+                way_out=f"give it to scnym convert {path} NEW.zarr",
+            )
         return Store(path)
     settings = replace(settings, overwrite=False)
     lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]

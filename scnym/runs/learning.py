@@ -4,10 +4,10 @@ C cells of the store, K classes.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scnym.base.errors import examples
 from scnym.base.progress import Progress
-from scnym.base.settings import RunSettings
-from scnym.disk.store import Store
-from scnym.feed.stream import Layout, StreamDataset, in_order_stream, layout_for, training_stream
+from scnym.feed.stream import Layout, StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
+from scnym.model.device import layout_on
 from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
@@ -31,7 +31,6 @@ from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_s
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure
 from scnym.runs.checkpoints import Checkpoints, State
-from scnym.runs.families import Family
 from scnym.runs.folder import (
     BEST_WEIGHTS,
     CHECKPOINT_NAME,
@@ -42,76 +41,8 @@ from scnym.runs.folder import (
     write_table,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.intake import UNLABELLED, CellLabels, Context
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every fold of a run shares."""
-
-    store: Store
-    labels: CellLabels
-    genes: Sequence[str]
-    obs: pd.DataFrame
-    """Annotations of the cells by their ids, those of a metadata table among them."""
-    settings: RunSettings
-    device: torch.device
-    family: Family = "independent"
-    context: Context | None = None
-    """Tissues of the cells, where they are known; only the dependent family reads them."""
-    tissue: str | None = None
-    """The one tissue whose cells have labels here, for the specific family."""
-
-    @property
-    def tissues(self) -> tuple[str, ...]:
-        """Levels that the network reads as a one-hot beside the genes."""
-        return self.context.levels if self.context and self.family == "dependent" else ()
-
-    @property
-    def conditions_C(self) -> np.ndarray | None:
-        """Tissue of every cell, as the network reads it."""
-        return self.context.codes_C if self.context and self.tissues else None
-
-    @cached_property
-    def cell_ids(self) -> np.ndarray:
-        """Ids of the cells, shape (C,)."""
-        return self.obs.index.to_numpy()
-
-    def true_classes(self, rows: np.ndarray) -> np.ndarray:
-        """Give the class of each of some labelled cells, as a name."""
-        return np.asarray(self.labels.classes, dtype=object)[self.labels.codes_C[rows]]
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What one fold, or the final model, gave."""
-
-    fold: Fold
-    n_genes: int
-    """Genes that the network reads."""
-    training: TrainingResult
-    metrics: Metrics
-    """On held-out cells; for the final model on its selection cells, before it learned from them too."""
-    judged_rows: np.ndarray
-    """Cells that `metrics` is about."""
-    logits_CK: torch.Tensor
-    """Their logits, before the temperature."""
-
-    @property
-    def probabilities_CK(self) -> np.ndarray:
-        """Calibrated probabilities of the judged cells."""
-        return probabilities_of(self.logits_CK, self.training.temperature)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give all from which the result can be had again, as tensors and plain values."""
-        return {
-            "n_genes": self.n_genes,
-            "best_epoch": self.training.best_epoch,
-            "temperature": self.training.temperature,
-            "log": [asdict(record) for record in self.training.log],
-            "rows": torch.from_numpy(self.judged_rows),
-            "logits": self.logits_CK,
-        }
+from scnym.runs.intake import UNLABELLED
+from scnym.runs.job import FoldResult, Job
 
 
 def run_fold(
@@ -141,7 +72,8 @@ def run_fold(
         target.mkdir()
     job, variances_G = with_top_genes(job, fold)
     with _seeded(job, number):
-        network = _new_network(job, variances_G)
+        network = _new_network(job, fold, variances_G)
+        _say_unseen_tissues(job, fold, progress)
         after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
         result = _learnt(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
     _write_fold(job, result, network, target)
@@ -157,7 +89,7 @@ def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, pr
         return _restored(job, fold, finished)
     job, variances_G = with_top_genes(_baseline_of(job), fold)
     with _seeded(job, number):
-        network = _new_network(job, variances_G)
+        network = _new_network(job, fold, variances_G)
         after_epoch, earlier = partial(_keep, name, checkpoints), checkpoints.unfinished(name)
         result = _learnt(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
     checkpoints.finish(name, result.state_dict())
@@ -177,9 +109,9 @@ def _learnt(
     trained = _train_fold(job, fold, network, title, after_epoch, earlier, progress)
     if not len(fold.held_out):
         result = _judged(job, fold, fold.selection, network, trained)
-        _refit_fold(job, fold, network, title, progress)
+        _refit_fold(job, fold, network, trained, title, progress)
         return result
-    _refit_fold(job, fold, network, title, progress)
+    _refit_fold(job, fold, network, trained, title, progress)
     return _judged(job, fold, fold.held_out, network, trained)
 
 
@@ -199,11 +131,25 @@ def _seeded(job: Job, number: int) -> Iterator[None]:
         yield
 
 
-def _new_network(job: Job, variances_G: np.ndarray) -> CellTypeNetwork:
+def _new_network(job: Job, fold: Fold, variances_G: np.ndarray) -> CellTypeNetwork:
     network = CellTypeNetwork(len(job.genes), len(job.labels.classes), job.settings.network, len(job.tissues))
+    network.deafen_to(_unseen_tissues(job, fold))
     if job.settings.network.scale_input:
         fit_input_scale(network, variances_G)
     return network
+
+
+def _unseen_tissues(job: Job, fold: Fold) -> list[int]:
+    """Give the numbers of the tissues that no training cell of a fold has."""
+    if job.conditions_C is None:
+        return []
+    return np.setdiff1d(np.arange(len(job.tissues)), job.conditions_C[fold.train]).tolist()
+
+
+def _say_unseen_tissues(job: Job, fold: Fold, progress: Progress) -> None:
+    unseen = [job.tissues[number] for number in _unseen_tissues(job, fold)]
+    if unseen:
+        progress.say(f"{fold.name}: no training cell is of {examples(unseen)}; cells from there are judged without it")
 
 
 def _judged(job: Job, fold: Fold, judged: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
@@ -272,15 +218,19 @@ def _train_fold(
         )
 
 
-def _refit_fold(job: Job, fold: Fold, network: CellTypeNetwork, title: str, progress: Progress) -> None:
+def _refit_fold(
+    job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult, title: str, progress: Progress
+) -> None:
     """Let the network learn from its selection cells as well, if cells are few; held-out cells stay unseen."""
     rows, settings = np.union1d(fold.train, fold.selection), job.settings.training
     if len(rows) > settings.refit_cells:
         return
     stream = _balanced_rows(job, rows)
-    n_draws = settings.refit_epochs_for(stream.plan.n_batches) * stream.plan.n_draws
-    with progress.task(f"{title} on its selection cells too", total=n_draws, unit="cells") as task:
-        refit(network, stream, settings, device=job.device, task=task)
+    n_epochs = settings.refit_epochs_after(len(trained.log))
+    with progress.task(
+        f"{title} on its selection cells too", total=n_epochs * stream.plan.n_draws, unit="cells"
+    ) as task:
+        refit(network, stream, settings, n_epochs=n_epochs, device=job.device, task=task)
 
 
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
@@ -298,7 +248,7 @@ def _balanced_rows(job: Job, rows: np.ndarray) -> StreamDataset:
         job.settings.stream,
         conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=_layout(job),
+        layout=layout_on(job.device, job.store),
     )
 
 
@@ -311,13 +261,8 @@ def _in_order(job: Job, rows: np.ndarray, layout: Layout | None = None) -> Strea
         job.labels.codes_C,
         conditions_C=job.conditions_C,
         normalize_to=job.settings.network.normalize_to,
-        layout=layout or _layout(job),
+        layout=layout or layout_on(job.device, job.store),
     )
-
-
-def _layout(job: Job) -> Layout:
-    """Give the faster layout that the device takes; Apple's GPUs take dense batches only."""
-    return "dense" if job.device.type == "mps" else layout_for(job.store)
 
 
 def _after_epoch(
@@ -357,7 +302,7 @@ def _card(job: Job, result: FoldResult) -> Card:
         classes=job.labels.classes,
         label_column=job.settings.label_column,
         tissues=job.tissues,
-        tissue_column=job.settings.tissue_column if job.tissues else None,
+        tissue_column=None if job.family == "independent" else job.settings.tissue_column,
         network=job.settings.network,
         training=job.settings.training,
         stream=job.settings.stream,

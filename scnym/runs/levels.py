@@ -34,7 +34,9 @@ def column_of(store: Store, column: str, option: str) -> pd.Series:
             raise DataError(
                 f"there is no column {column!r} among the cells' annotations",
                 where=source.file,
-                way_out=f"give {option} one of {', '.join(names)}" if names else "give cells with annotations",
+                way_out=f"give {option} one of {', '.join(names)}"
+                if names
+                else "give a table of annotations with --training_metadata",
             )
     return store.column(column).map(label_text).astype(object)
 

@@ -21,7 +21,7 @@ from scnym.results.deletion import Deletion, delete_genes
 from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
 from scnym.runs.file_names import safe_name
-from scnym.runs.folder import SUMMARY_FILE, is_run, write_csv, write_json, write_table
+from scnym.runs.folder import SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
 from scnym.runs.intake import annotated, labels_of, open_input
 
 FOLDER = "tissue_ind_class_optimums"
@@ -105,7 +105,7 @@ def find_markers(
     settings = settings or MarkerSettings()
     out_path, target = Path(out_path), Path(out_path) / FOLDER
     require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
-    snapshot = Snapshot.load(model_path, training_gene_names)
+    snapshot = Snapshot.load(final_model(Path(model_path)), training_gene_names)
     codes = chosen_classes(settings.classes, snapshot.card.classes)
     network, cells = SplitNetwork(snapshot), None
     if input_counts is not None:

@@ -12,15 +12,12 @@ import pandas as pd
 
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.settings import PredictSettings
-from scnym.disk.annotations import read_table
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
-from scnym.runs.folder import MODEL_FILE
+from scnym.runs.families import TISSUES_FILE
+from scnym.runs.folder import FINAL_FOLDER, MODEL_FILE, final_model, read_own_table
 from scnym.runs.levels import column_of, level_codes
 
-FINAL_FOLDER = "all_data"
-TISSUES_FILE = "summary.csv"
-"""In a folder with a model per tissue: columns tissue, folder, status."""
 DEFAULT_COLUMN = "tissue"
 UPPER_GROUP = "--upper_group"
 
@@ -86,9 +83,9 @@ def find_models(path: str | Path, training_gene_names: str | Path | None = None)
     path = Path(path)
     if not path.is_dir():
         return ModelSet(path, {None: path}, training_gene_names)
-    for file in (path / FINAL_FOLDER / MODEL_FILE, path / MODEL_FILE):
-        if file.is_file():
-            return ModelSet(path, {None: file}, training_gene_names)
+    file = final_model(path)
+    if file.is_file():
+        return ModelSet(path, {None: file}, training_gene_names)
     if (path / TISSUES_FILE).is_file():
         return _models_of_tissues(path)
     inside = sorted(
@@ -104,7 +101,7 @@ def find_models(path: str | Path, training_gene_names: str | Path | None = None)
 
 
 def _models_of_tissues(folder: Path) -> ModelSet:
-    table = read_table(folder / TISSUES_FILE, "check --model_path")
+    table = read_own_table(folder / TISSUES_FILE)
     if not {"tissue", "folder"} <= set(table.columns):
         raise FormatError(
             "not the summary of tissue-specific runs: it lacks a column tissue or folder",
@@ -113,12 +110,12 @@ def _models_of_tissues(folder: Path) -> ModelSet:
         )
     paths: dict[str | None, Path] = {}
     reasons: dict[str, str] = {}
-    for line in table.fillna("").to_dict("records"):
+    for line in table.to_dict("records"):
         file = folder / str(line["folder"]) / FINAL_FOLDER / MODEL_FILE
         if line["folder"] and file.is_file():
             paths[str(line["tissue"])] = file
         else:
-            reasons[str(line["tissue"])] = str(line.get("status", "")) or "no model"
+            reasons[str(line["tissue"])] = str(line.get("reason", "")) or "no model"
     if not paths:
         raise MissingInputError("no tissue has a model", where=folder, way_out="train with more cells")
     return ModelSet(folder, paths, reasons=reasons)
@@ -136,7 +133,8 @@ def route(models: ModelSet, store: Store, settings: PredictSettings) -> Routing:
     """
     if models.is_by_tissue:
         known = [str(tissue) for tissue in models.paths]
-        tissues_C, codes_C = _levels(store, settings.upper_group or DEFAULT_COLUMN, known, models.reasons, settings)
+        column = settings.upper_group or models.load(known[0]).card.tissue_column or DEFAULT_COLUMN
+        tissues_C, codes_C = _levels(store, column, known, models.reasons, settings)
         parts = [Assignment(tissue, np.flatnonzero(codes_C == code)) for code, tissue in enumerate(known)]
         return Routing(tuple(part for part in parts if len(part.rows_C)), tissues_C)
     card, all_rows = models.load(None).card, np.arange(store.n_cells)

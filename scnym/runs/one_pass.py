@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, SettingsError
 from scnym.base.progress import Progress
 from scnym.base.settings import PredictSettings, StreamSettings
 from scnym.disk.store import Store
@@ -24,6 +24,16 @@ from scnym.results.predictions import Predictions
 from scnym.results.votes import Votes, vote_in_groups, vote_of_neighbours
 from scnym.runs.levels import column_of
 from scnym.runs.models import Assignment, ModelSet, Routing, loaded, route
+
+
+def _require_embedding(snapshot: Snapshot, settings: PredictSettings) -> None:
+    """Refuse what needs the last hidden layer of a network that has none."""
+    wanted = {"--smooth_k": settings.smooth_k, "--embedding": settings.embedding}
+    option = next((name for name, is_wanted in wanted.items() if is_wanted), None)
+    if option and not snapshot.card.network.n_hidden:
+        raise SettingsError(
+            "a network without hidden units puts no cells side by side", where=option, way_out="leave it out"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Pass:
         for part, snapshot in loaded(self.models, routing):
             gene_maps, sources = self._stream(part, snapshot).gene_maps, self._sources_of(part)
             cards[part.tissue] = snapshot.card
+            _require_embedding(snapshot, self.settings)
             coverage[part.tissue] = gene_coverage(
                 self.store, gene_maps, snapshot, self.settings.min_gene_coverage, sources
             )
@@ -148,7 +159,8 @@ class Pass:
 
     def _stream(self, part: Assignment, snapshot: Snapshot) -> StreamDataset:
         settings = StreamSettings(batch_size=self.settings.batch_size)
-        return prediction_stream(self.store, snapshot, settings, rows_C=part.rows_C, tissues_C=part.levels_C)
+        cells = {"rows_C": part.rows_C, "tissues_C": part.levels_C}
+        return prediction_stream(self.store, snapshot, settings, device=self.device, **cells)
 
     def _sources_of(self, part: Assignment) -> list[int]:
         """Give the numbers of the sources that the part's cells are of."""

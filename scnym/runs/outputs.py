@@ -22,6 +22,7 @@ from scnym.model.snapshot import Card
 from scnym.results.answers import RowMatrix
 from scnym.results.predictions import Predictions
 from scnym.runs.export import export
+from scnym.runs.families import folder_names
 from scnym.runs.folder import write_csv
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def uns_content(cards: Mapping[str | None, Card]) -> dict[str, Any]:
     """Describe the models in plain values: one as `model`, those of tissues under `models`."""
     if None in cards:
         return {"model": plain_card(cards[None])}
-    return {"models": {str(tissue).replace("/", "_"): plain_card(card) for tissue, card in cards.items()}}
+    names = folder_names([str(tissue) for tissue in cards])  # a slash would make a group of its own
+    return {"models": {name: plain_card(card) for name, card in zip(names, cards.values(), strict=True)}}
 
 
 def plain_card(card: Card) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def predict(
     training_gene_names
         For bare weights: text file with the network's genes, one a line.
     convert_settings
-        How a raw input is read.
+        How a raw input is read; its `training_metadata` is a table that may hold tissues and clusters.
     overwrite
         Whether an existing ``predictions/`` is replaced.
     progress

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from scnym.base.progress import Progress
 from scnym.feed.plan import digest
@@ -24,7 +25,8 @@ from scnym.runs.families import CATEGORIES_FILE, Family
 from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
-from scnym.runs.learning import FoldResult, Job, run_baseline, run_fold
+from scnym.runs.job import FoldResult, Job
+from scnym.runs.learning import run_baseline, run_fold
 from scnym.runs.report import write_report
 
 
@@ -97,15 +99,20 @@ class RunSummary:
         }
 
 
+TOLD_BY_DIGESTS = {"convert", "training_metadata", "genes_to_use", "device"}
+"""Settings whose effect is compared in place of their words."""
+
+
 def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
     """Give all that decides the result of a run, as plain values."""
-    settings = job.settings.of_result()
+    settings, store = job.settings.of_result(), job.store
     parts = [rows for fold in folds for rows in (fold.train, fold.selection, fold.held_out)]
     return {
-        # What these name is told by the digests below, wherever it lies.
-        "settings": {k: v for k, v in settings.items() if k not in {"convert", "training_metadata", "genes_to_use"}},
+        "settings": {name: value for name, value in settings.items() if name not in TOLD_BY_DIGESTS},
         "device": str(job.device),
-        "counts": job.store.content_hash,
+        "threads": torch.get_num_threads(),
+        "counts": store.content_hash,
+        "library_sizes": digest(*(dataset.n_counts_C for dataset in store.datasets)),
         "cells": _digest(job.cell_ids),
         "classes": list(job.labels.classes),
         "labels": digest(job.labels.codes_C),

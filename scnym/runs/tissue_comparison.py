@@ -13,7 +13,7 @@ import pandas as pd
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, examples
 from scnym.results.tissues import figures_over_folds
 from scnym.runs.families import COMMANDS, FAMILIES, FOLDERS, TISSUES_FILE, TRAINED, Family
-from scnym.runs.folder import HELD_OUT_FILE, flat, is_run, read_own_table, without_nan, write_table
+from scnym.runs.folder import FINAL_FOLDER, HELD_OUT_FILE, flat, is_run, read_own_table, without_nan, write_table
 
 COMPARISON_FILE = "comparison.csv"
 OVERALL = "overall"
@@ -125,7 +125,7 @@ def _held_out(folder: Path) -> pd.DataFrame:
 
 
 def _parameters(folder: Path) -> dict[str, Any]:
-    path = folder / "all_data" / "all_data_parameters.json"
+    path = folder / FINAL_FOLDER / f"{FINAL_FOLDER}_parameters.json"
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as fault:

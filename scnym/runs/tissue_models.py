@@ -20,7 +20,7 @@ from scnym.runs.families import REPORT_FILE, SKIPPED, TISSUES_FILE, TRAINED, fol
 from scnym.runs.folder import METRICS_FILE, SUMMARY_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
 from scnym.runs.intake import Context
-from scnym.runs.learning import Job
+from scnym.runs.job import Job
 from scnym.runs.report import write_index
 from scnym.runs.resumption import STATES, attempt
 from scnym.runs.single_run import identity_of, run_all

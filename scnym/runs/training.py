@@ -32,7 +32,8 @@ from scnym.runs.intake import (
     open_input,
     require_context,
 )
-from scnym.runs.learning import Job, balanced_stream
+from scnym.runs.job import Job
+from scnym.runs.learning import balanced_stream
 from scnym.runs.resumption import STATES, attempt, require_startable
 from scnym.runs.single_run import RunSummary, identity_of, run_all
 from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
@@ -139,6 +140,9 @@ def train_tissue_specific(
     require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
     job = _prepare(input_counts, Path(out_path), settings, progress)
     context = _of_known_tissue(job, name_of(input_counts), progress)
+    if settings.split.group_column is not None:  # what is wrong with the groups is wrong for every tissue
+        of_known = np.where(context.codes_C >= 0, job.labels.codes_C, UNLABELLED)
+        groups_of(job.obs, settings.split.group_column, of_known, name_of(input_counts))
     plans = plan_tissues(job, context, partial(split, where=name_of(input_counts), progress=progress), progress)
     return train_tissues(job, plans, target, progress)
 

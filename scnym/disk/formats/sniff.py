@@ -14,15 +14,20 @@ from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import open_delimited
 from scnym.disk.formats.h5ad import open_anndata
 from scnym.disk.formats.loom import LoomSource
+from scnym.disk.formats.npy import SUFFIX as NPY_SUFFIX
+from scnym.disk.formats.npy import NpySource
 from scnym.disk.formats.restored import RestoredDataset
 
 AnySource = Source | ScatteredSource
 HDF5_SUFFIXES = (".h5ad", ".loom", ".h5")
-KNOWN = "a .h5ad, .loom, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matrix folder or .h5), or a .zarr"
+KNOWN = "a .h5ad, .loom, .npy, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matrix folder or .h5), or a .zarr"
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a path looks like an input, by its name and by what is in a folder."""
+    """Whether a path looks like an input, by its name and by what is in a folder.
+
+    An array (``.npy``) may be anything; it is an input only where it is named itself.
+    """
     if path.is_dir():
         return is_zarr(path) or is_10x_folder(path)
     return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES))
@@ -58,6 +63,9 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
     if path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES) and not h5py.is_hdf5(path):
         _refuse_layer(path, settings)
         return open_delimited(path, genes_path=settings.input_genes, orientation=settings.csv_orientation)
+    if path.is_file() and path.name.lower().endswith(NPY_SUFFIX):
+        _refuse_layer(path, settings)
+        return NpySource(path, settings.input_genes)
     if settings.input_genes is not None:
         raise SettingsError("this format names its genes", where=path, way_out="leave out --input_genes")
     if dataset:
