@@ -28,6 +28,7 @@ from scnym.base.errors import FormatError, MissingInputError, ScnymError, Settin
 from scnym.base.progress import SILENT
 from scnym.feed.stack import csr_tensor
 from scnym.model.bare_weights import read_weights, save_weights
+from scnym.model.csr_product import csr_product
 from scnym.model.device import choose_device
 from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
@@ -505,3 +506,19 @@ def test_weights_are_plain_tensors_and_nothing_in_a_file_is_executed(tmp_path: P
     with pytest.raises(FormatError, match="nothing in it was executed"):
         read_weights(tmp_path / "bomb.pkl")
     assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize("n_cells", [0, 1, 7, 300])
+@pytest.mark.parametrize("n_columns", [0, 3, 70_000])
+def test_the_product_for_labelling_is_the_plain_one_whatever_the_order_of_the_genes(n_cells: int, n_columns: int):
+    random = np.random.default_rng(0)
+    n_genes = 40
+    dense_BG = np.where(random.random((n_cells, n_genes)) < 0.2, random.random((n_cells, n_genes)), 0)
+    matrix = sparse.csr_matrix(dense_BG.astype(np.float32))
+    weight_GN = random.normal(size=(n_genes, n_columns)).astype(np.float32)
+    for row in range(n_cells):  # genes backwards
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        matrix.indices[own], matrix.data[own] = matrix.indices[own][::-1].copy(), matrix.data[own][::-1].copy()
+    x_BG = csr_tensor(matrix.indptr, matrix.indices, matrix.data, (n_cells, n_genes))
+    found = csr_product(x_BG, torch.from_numpy(weight_GN))
+    np.testing.assert_allclose(found.numpy(), dense_BG @ weight_GN, atol=1e-5)

@@ -13,6 +13,7 @@ from torch import nn
 
 from scnym.base.settings import NetworkSettings
 from scnym.feed.stack import csr_tensor
+from scnym.model.csr_product import csr_product
 
 TISSUE_SCALE = 10.0
 """What stands for one in the one-hot of a tissue: about what a strong marker gene is in the scaled input, whose
@@ -87,7 +88,9 @@ class GeneLinear(nn.Module):
     def forward(self, x_BG: torch.Tensor) -> torch.Tensor:
         """Map (B, G) to (B, H)."""
         if x_BG.layout == torch.sparse_csr:
-            return _CsrProduct.apply(x_BG, self.weight) + self.bias
+            labels_only = not torch.is_grad_enabled() and x_BG.device.type == "cpu"
+            product = csr_product if labels_only and x_BG.dtype == torch.float32 else _CsrProduct.apply
+            return product(x_BG, self.weight) + self.bias
         return torch.addmm(self.bias, x_BG, self.weight)
 
 
