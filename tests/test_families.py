@@ -141,9 +141,9 @@ def test_the_model_file_knows_its_tissues_and_says_other_things_of_the_same_cell
 
 
 def test_models_of_the_other_families_read_no_tissue(finished: Path):
-    for run in ("tissue_independent", "tissues/north"):
+    for run, column in (("tissue_independent", None), ("tissues/north", "tissue")):
         card = Snapshot.load(finished / "out" / run / "all_data" / "model.safetensors").card
-        assert (card.tissues, card.tissue_column) == ((), None)
+        assert (card.tissues, card.tissue_column) == ((), column)
 
 
 def test_bare_weights_of_a_dependent_model_find_their_tissues_in_the_table_beside_them(finished: Path, tmp_path: Path):
