@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-spine bench-accuracy bench-markers bench-rivals bench-stream bench-convert bench-predict atlas wheel clean
+.PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -39,6 +39,9 @@ bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and predicti
 bench-accuracy: $(INSTALLED) ## Measure accuracy on all labelled sets beside three rivals (WORK: folder to keep labels in)
 	$(VENV)/bin/python benchmarks/rivals.py celltypist
 	$(VENV)/bin/python benchmarks/bench_accuracy.py $(if $(WORK),--work $(WORK))
+
+bench-families: $(INSTALLED) ## Compare the families of models by tissue; write benchmarks/results/families.md
+	$(VENV)/bin/python benchmarks/bench_families.py
 
 bench-markers: $(INSTALLED) ## Find known markers in real and generated cells; write benchmarks/results/markers.md
 	$(VENV)/bin/python benchmarks/bench_markers.py $(if $(WORK),--work $(WORK))

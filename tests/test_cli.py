@@ -146,7 +146,7 @@ def test_ctrl_c_says_how_to_go_on(cells: Path, tmp_path: Path, monkeypatch: pyte
     line = ["train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK]
     with monkeypatch.context() as patch:
         patch.setattr("scnym.runs.single_run._write_summary", interrupt)
-        assert "the same command with --resume goes on" in scnym(*line, expect=130)
+        assert "the same command with --resume, and without --overwrite, goes on" in scnym(*line, expect=130)
     assert "unfinished run is in the way" in scnym(*line, expect=2)
     assert "macro-F1" in scnym(*line, "--resume")
 

@@ -52,7 +52,7 @@ from scnym.disk.gather import Input, gather, path_state
 from scnym.disk.groups import carry_groups
 from scnym.disk.hashes import write_hashes
 
-MAX_BLOCK_ELEMENTS = 2**22
+MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES = "entry.json", "cells.npy"
 REGROUPING_SEED = 0
 
