@@ -98,7 +98,8 @@ def main() -> None:
         "# Prediction\n\n"
         f"A generated atlas of {options.cells:,} cells x 20,000 genes with 1,900 values a cell, 50 classes; a default\n"
         f"network of 256 units. Medians of {options.rounds} rounds, each figure a process of its own; the writing\n"
-        "of the results counts, start-up, compiling and conversion do not; peak memory is that of the whole process, libraries included.\n"
+        "of the results counts, start-up, compiling and conversion do not; peak memory is that of the whole\n"
+        "process, libraries included.\n"
         f"{machine()}. Written by `make bench-predict`.\n\n{table(lines)}\n"
     )
     write_results("predict", text, lines, figures)
