@@ -267,7 +267,9 @@ def test_mixing_what_the_first_layers_give_equals_mixing_the_cells(shortcut: boo
 def test_a_mix_is_drawn_from_its_key_and_the_loss_counts_both_classes():
     assert draw_mix(0.0, 5, (0, 1, 2), CPU) is None
     first, again, other = (draw_mix(0.4, 50, (0, 1, number), CPU) for number in (2, 2, 3))
-    assert first is not None and again is not None and other is not None  # noqa: PT018 - for the type checker
+    assert first is not None
+    assert again is not None
+    assert other is not None
     assert (first.share, list(first.partners_B)) == (again.share, list(again.partners_B))
     assert first.share != other.share
     assert 0.5 <= first.share <= 1

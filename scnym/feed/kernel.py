@@ -29,6 +29,12 @@ def _normalised(value, factor, memo, is_log):  # noqa: ANN001, ANN202 - compiled
     return math.log1p(value * factor)
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def _fill_memo(memo, factor):  # noqa: ANN001, ANN202 - compiled like `_normalised`, into its callers
+    for count in range(MEMO):
+        memo[count] = math.log1p(count * factor)
+
+
 @numba.njit(nogil=True, cache=True)
 def fill_dense(
     out_BG: np.ndarray,
@@ -66,8 +72,7 @@ def fill_dense(
         out_B[:] = 0.0
         row = rows_R[r]
         factor = factors[row]
-        for count in range(MEMO):
-            memo[count] = math.log1p(count * factor)
+        _fill_memo(memo, factor)
         for k in range(np.uintp(indptr[row]), np.uintp(indptr[row + 1])):
             gene = table_S[indices_N[k]]
             if gene != ABSENT:
@@ -110,8 +115,7 @@ def fill_csr(
     for r in range(len(rows_R)):
         row = rows_R[r]
         factor = factors[row]
-        for count in range(MEMO):
-            memo[count] = math.log1p(count * factor)
+        _fill_memo(memo, factor)
         at = np.uintp(out_indptr[at_R[r]])
         for k in range(np.uintp(indptr[row]), np.uintp(indptr[row + 1])):
             gene = table_S[indices_N[k]]
@@ -139,8 +143,7 @@ def copy_csr(
     for r in range(len(rows_R)):
         row = rows_R[r]
         factor = factors[row]
-        for count in range(MEMO):
-            memo[count] = math.log1p(count * factor)
+        _fill_memo(memo, factor)
         first, last = np.uintp(indptr[row]), np.uintp(indptr[row + 1])
         at = np.uintp(out_indptr[at_R[r]])
         genes, values = indices_N[first:last], values_N[first:last]
