@@ -1,8 +1,34 @@
 """The options that say how a raw file is read, as settings."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from scnym.base.settings import ConvertSettings, Orientation, Profile, parse_bytes
+
+from . import options
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawInput:
+    """How a command that takes raw counts was told to read them. Such a command takes a subclass."""
+
+    config: options.Config = None
+    input_genes: options.InputGenes = None
+    csv_orientation: options.CsvOrientation = "auto"
+    layer: options.Layer = None
+    library_size: options.LibrarySize = None
+    max_memory: options.MaxMemory = "1GB"
+
+    def convert_settings(self, training_metadata: Path | None = None) -> ConvertSettings:
+        """Turn options into settings, with a table of annotations that is joined while converting."""
+        return convert_settings(
+            input_genes=self.input_genes,
+            csv_orientation=self.csv_orientation,
+            layer=self.layer,
+            library_size=self.library_size,
+            training_metadata=training_metadata,
+            max_memory=self.max_memory,
+        )
 
 
 def convert_settings(

@@ -1,6 +1,5 @@
 """The options that all training commands share: declared once as fields, turned into settings in one place."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -19,8 +18,9 @@ from scnym.base.settings import (
 )
 
 from . import options
+from .given import takes_options
 from .options import Switch
-from .raw_input import convert_settings
+from .raw_input import RawInput
 
 INTERRUPTED = 130
 """Exit code of what Ctrl-C has ended, as shells have it."""
@@ -31,16 +31,11 @@ _SCALE_INPUT = Switch.of(_NETWORK.scale_input)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
+class TrainingOptions(RawInput):
     """What a training command was given. A command with options of its own takes a subclass that adds fields."""
 
     input_counts: options.InputCounts
     out_path: options.OutPath
-    config: options.Config = None
-    input_genes: options.InputGenes = None
-    csv_orientation: options.CsvOrientation = _RUN.convert.csv_orientation
-    layer: options.Layer = None
-    library_size: options.LibrarySize = None
     training_metadata: options.TrainingMetadata = None
     lower_group: options.LowerGroup = _RUN.label_column
     upper_group: options.UpperGroup = _RUN.tissue_column
@@ -71,7 +66,6 @@ class TrainingOptions:
     shortcut: options.Shortcut = _SHORTCUT
     normalize_to: options.NormalizeTo = _NETWORK.normalize_to
     scale_input: options.ScaleInput = _SCALE_INPUT
-    max_memory: options.MaxMemory = "1GB"
     stream_memory: options.StreamMemory = "1GB"
     overwrite: options.Overwrite = False
     resume: options.Resume = False
@@ -89,13 +83,7 @@ class TrainingOptions:
             baseline=self.baseline,
             overwrite=self.overwrite,
             resume=self.resume,
-            convert=convert_settings(
-                input_genes=self.input_genes,
-                csv_orientation=self.csv_orientation,
-                layer=self.layer,
-                library_size=self.library_size,
-                max_memory=self.max_memory,
-            ),
+            convert=self.convert_settings(),
             split=SplitSettings(
                 n_folds=self.n_folds,
                 group_column=self.cv_group,
@@ -154,22 +142,14 @@ def _text(path: Path | None) -> str | None:
 
 
 def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
-    """Give a command whose options are the fields of the class that its one argument is annotated with.
-
-    Typer reads the options off a function's signature; so the class's signature becomes the command's. Ctrl-C
-    ends the command with a word on how to go on.
-    """
-    kind = next(iter(command.__annotations__.values()))
+    """Give a command with training options (`takes_options`); Ctrl-C ends it with a word on how to go on."""
 
     @wraps(command)
-    def with_options(**given: Any) -> None:
+    def interruptible(given: Any) -> None:
         try:
-            command(kind(**given))
+            command(given)
         except KeyboardInterrupt:
             typer.echo("interrupted; the same command with --resume, and without --overwrite, goes on", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
-    fields = inspect.signature(kind)
-    vars(with_options)["__signature__"] = fields.replace(return_annotation=None)
-    with_options.__annotations__ = {name: field.annotation for name, field in fields.parameters.items()}
-    return with_options
+    return takes_options(interruptible)
