@@ -199,9 +199,9 @@ def main() -> None:
     text = (
         "# Scale\n\n"
         f"A generated atlas of 20,000 genes with 1,900 values a cell, 50 types, 5 tissues: {small:,} and {large:,}\n"
-        f"cells. Medians of {options.rounds} rounds, each figure a process of its own; all but start-up counts: reading,\n"
-        "writing, selection, judgement. Epochs draw all types equally often. Peak memory is that of the whole\n"
-        f"process, libraries included.\n{machine()}. Written by `make bench-scale`.\n\n{table(lines)}\n\n"
+        f"cells. Medians of {options.rounds} rounds, each figure a process of its own; all but start-up counts:\n"
+        "reading, writing, selection, judgement. Epochs draw all types equally often. Peak memory is that of the\n"
+        f"whole process, libraries included.\n{machine()}. Written by `make bench-scale`.\n\n{table(lines)}\n\n"
         "![time per cell and memory](scale.png)\n\n"
         f"## A training epoch, taken apart\n\n{small:,} cells, {parts['cells_per_second']:,.0f} cells/s.\n\n"
         f"{step_table(parts)}\n"

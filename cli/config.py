@@ -45,6 +45,13 @@ def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def unless_older_on_line(ctx: typer.Context, class_balance: str | None) -> str | None:
+    """Drop a file's --class_balance where the line has --balance_classes, the older name of the same choice."""
+    sources = [ctx.get_parameter_source(name) for name in ("balance_classes", "class_balance")]
+    names = [source.name if source is not None else "" for source in sources]
+    return None if names == ["COMMANDLINE", "DEFAULT_MAP"] else class_balance
+
+
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 

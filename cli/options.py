@@ -8,7 +8,7 @@ import typer
 
 from scnym.base import settings
 
-from .config import load_config
+from .config import load_config, unless_older_on_line
 from .group import SWITCH_METAVAR
 
 DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
@@ -259,6 +259,7 @@ ClassBalance = Annotated[
     typer.Option(
         "--class_balance",
         help="How often classes are drawn: natural, seed, uniform or power:A (0 to 1).",
+        callback=unless_older_on_line,
         show_default=settings.StreamSettings().class_balance,
         rich_help_panel=TRAINING,
     ),

@@ -114,6 +114,14 @@ def test_switches_mean_what_they_say(words, residual, balance, cells: Path, tmp_
     assert used["stream"]["class_balance"] == balance
 
 
+@pytest.mark.parametrize(("line", "used"), [([], "uniform"), (["--balance_classes"], "seed")])
+def test_the_line_wins_over_the_file_by_whichever_name_balance_has(line, used, cells: Path, tmp_path: Path):
+    config = write_text(tmp_path / "config.yaml", "class_balance: uniform\n")
+    scnym("train_tissue_independent", "-c", config, "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK,
+          "--n_folds", 0, *line)  # fmt: skip
+    assert settings_of(tmp_path / "out")["stream"]["class_balance"] == used
+
+
 def test_every_option_of_training_reaches_its_setting(cells: Path, tmp_path: Path):
     printed = scnym("train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK,
           *("--patience", 3, "--optimizer", "adamw", "--mixup_alpha", 0.2, "--device", "cpu", "--n_top_genes", 30),
