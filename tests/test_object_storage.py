@@ -68,12 +68,28 @@ def server() -> Iterator[str]:
         process.wait()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _account(server: str) -> Iterator[None]:
+    """An account at the server, with a bucket, and stores of several shards of several chunks."""
+    import boto3
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in {**AWS, "AWS_ENDPOINT_URL": server}.items():
+            patch.setenv(name, value)
+        patch.setattr(scnym.base.schema, "MIN_CHUNK_ELEMENTS", 1024)
+        patch.setattr(scnym.base.schema, "CHUNK_ROWS", 16)
+        patch.setattr(scnym.base.schema, "MAX_SHARD_BYTES", 8192)
+        client: Any = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _account(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in {**AWS, "AWS_ENDPOINT_URL": server}.items():
-        monkeypatch.setenv(name, value)
+def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty current folder, and nothing known of servers."""
+    monkeypatch.chdir(tmp_path)
     bucket._objects.cache_clear()
     yield
     bucket._objects.cache_clear()
@@ -82,41 +98,19 @@ def _account(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw counts."""
-    return write_h5ad(tmp_path_factory.mktemp("raw") / "raw.h5ad", clustered_adata(1200, 60))
+    adata = clustered_adata(1200, 60)
+    adata.obs["cell_ontology_class"] = adata.obs["cell_type"]
+    return write_h5ad(tmp_path_factory.mktemp("raw") / "raw.h5ad", adata)
 
 
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several shards of several chunks."""
-    monkeypatch.setattr(scnym.base.schema, "MIN_CHUNK_ELEMENTS", 1024)
-    monkeypatch.setattr(scnym.base.schema, "CHUNK_ROWS", 16)
-    monkeypatch.setattr(scnym.base.schema, "MAX_SHARD_BYTES", 8192)
-
-
-@pytest.fixture
-def stores(
-    source: Path, server: str, small_chunks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, ObjectPath]:
-    """The same store on disk and in object storage, and an empty current folder."""
-    del server, small_chunks
-    make_bucket()
-    monkeypatch.chdir(tmp_path)
-    url = f"s3://{BUCKET}/{tmp_path.name}/cells.zarr"
-    convert([source], url)
-    return convert([source], tmp_path / "local.zarr"), place_of(url)
-
-
-def make_bucket() -> None:
-    import boto3
-
-    client: Any = boto3.client("s3")
-    client.create_bucket(Bucket=BUCKET)
-
-
-def place_of(url: str) -> ObjectPath:
-    place = location(url)
-    assert isinstance(place, ObjectPath)
-    return place
+@pytest.fixture(scope="module")
+def stores(source: Path, _account: None) -> tuple[Path, ObjectPath]:
+    """The same store on disk and in object storage; tests that change one make their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(source.parent)
+        convert([source], f"s3://{BUCKET}/made/cells.zarr")
+        assert not list(Path().glob(".*"))
+        return convert([source], source.parent / "local.zarr"), ObjectPath(BUCKET, "made/cells.zarr")
 
 
 def contents(store: Path) -> dict[str, bytes]:
@@ -128,7 +122,6 @@ def test_a_store_sent_is_byte_for_byte_the_one_on_disk_and_nothing_else_stays(st
     sent = {name: (far / name).read_bytes() for name in far.listed()}
     assert sent == contents(local)
     assert open_store(str(far)).content_hash == open_store(local).content_hash
-    assert [path.name for path in Path().iterdir()] == ["local.zarr"]
     assert not any(SECRET.encode() in content for content in sent.values())
 
 
@@ -181,7 +174,7 @@ def test_training_and_prediction_give_the_bytes_that_they_give_from_disk(stores:
 
 
 def test_inspect_and_export_read_it(stores: tuple[Path, ObjectPath]):
-    near, far = (inspect(place) for place in stores)
+    near, far = (inspect(str(place)) for place in stores)
     assert (far.kind, far.size_bytes, far.n_cells) == (near.kind, near.size_bytes, 1200)
     assert far.sources[0].columns == near.sources[0].columns
     export(stores[0], "near.h5ad")
@@ -189,8 +182,9 @@ def test_inspect_and_export_read_it(stores: tuple[Path, ObjectPath]):
     assert Path("near.h5ad").read_bytes() == Path("far.h5ad").read_bytes()
 
 
-def test_verify_finds_a_flipped_byte_a_lost_object_and_the_cells_they_cost(stores: tuple[Path, ObjectPath]):
-    local, far = stores
+def test_verify_finds_a_flipped_byte_a_lost_object_and_the_cells_they_cost(source: Path):
+    local, far = convert([source], "a.zarr"), ObjectPath(BUCKET, "harmed/a.zarr")
+    convert([source], far)
     assert not verify(str(far)).faults
     flipped, lost = "dataset_0/X/data/c/1", "dataset_0/obs/cell_type/codes/c/0"
     content = bytearray((far / flipped).read_bytes())
@@ -235,10 +229,9 @@ def test_a_conversion_that_was_cut_off_is_no_store_and_the_same_command_sends_wh
     assert {name: (target / name).read_bytes() for name in target.listed()} == contents(whole)
 
 
-def test_what_stands_there_is_replaced_only_when_asked_and_only_if_it_is_a_store(
-    source: Path, stores: tuple[Path, ObjectPath], tmp_path: Path
-):
-    far = stores[1]
+def test_what_stands_there_is_replaced_only_when_asked_and_only_if_it_is_a_store(source: Path, tmp_path: Path):
+    far = ObjectPath(BUCKET, "replaced/a.zarr")
+    convert([source], far)
     with pytest.raises(OutputExistsError, match=r"exists already; .*--overwrite"):
         convert([source], far)
     other = write_h5ad(tmp_path / "other.h5ad", clustered_adata(50, 60))
