@@ -321,3 +321,23 @@ def test_a_url_survives_being_a_path_and_a_path_stays_one():
     for text in ("cells.zarr", "/x/s3/cells.zarr", "C:/cells.zarr", "a:b.zarr"):
         assert location(text) == Path(text)
     assert HASHES_FILE not in str(location("s3://b/cells.zarr/"))
+
+
+def test_commands_take_urls_and_tell_faults_in_one_line(source: Path, stores: tuple[Path, ObjectPath]):
+    from typer.testing import CliRunner
+
+    from cli.main import app
+
+    run = CliRunner()
+    for words in (
+        ["convert", str(source), f"s3://{BUCKET}/by_command/cells.zarr"],
+        ["verify", f"s3://{BUCKET}/by_command/cells.zarr"],
+        ["inspect", str(stores[1])],
+        ["export", str(stores[1]), "out.h5ad"],
+    ):
+        done = run.invoke(app, words)
+        assert done.exit_code == 0, done.output
+        assert "s3:/cells" not in done.output
+    failed = run.invoke(app, ["verify", "s3://nowhere/cells.zarr"])
+    assert failed.exit_code == 2
+    assert failed.stderr == "error: s3://nowhere: there is no such bucket; check its name, or create it\n"
