@@ -13,7 +13,7 @@ from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import StreamDataset
 from scnym.model.network import CellTypeNetwork
-from scnym.model.objective import batch_loss
+from scnym.model.objective import Objective
 from scnym.model.optimizers import Optimizers
 
 KEY = 1
@@ -25,6 +25,7 @@ def refit(
     cells: StreamDataset,
     settings: TrainSettings,
     *,
+    objective: Objective,
     n_epochs: int,
     device: torch.device,
     task: Task,
@@ -39,6 +40,8 @@ def refit(
         Shuffled batches of training and selection cells.
     settings
         Optimiser, rates.
+    objective
+        What is minimised.
     n_epochs
         Passes over the cells.
     device
@@ -58,7 +61,7 @@ def refit(
     for epoch in range(n_epochs):
         for number, batch in enumerate(cells.epoch(epoch)):
             key = (settings.seed, KEY, epoch, number)
-            _, _, loss = batch_loss(network, batch, batch.labels.to(device), settings, key)
+            _, _, loss = objective.of_batch(network, batch, batch.labels.to(device), key)
             optimizers.step(loss)
             task.advance(len(batch.labels))
     if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):

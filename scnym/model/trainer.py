@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from torch.nn import functional
 
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
@@ -20,7 +19,7 @@ from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork
-from scnym.model.objective import batch_loss, fit_temperature
+from scnym.model.objective import Objective, fit_temperature
 from scnym.model.optimizers import Optimizers
 
 TOTAL_VARIANCE = 1000.0
@@ -33,10 +32,10 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    """Mean cross-entropy per training cell, dropout on, in nats."""
+    """Mean cross-entropy per training cell (`Objective`), dropout on, in nats."""
     train_accuracy: float
     selection_loss: float
-    """Mean cross-entropy per selection cell, dropout off, in nats."""
+    """The same per selection cell, dropout off."""
     selection_accuracy: float
     selection_macro_f1: float
     """Mean F1 over the classes that occur among the selection cells or their predictions."""
@@ -119,6 +118,7 @@ def train(
     selection: StreamDataset,
     settings: TrainSettings,
     *,
+    objective: Objective,
     device: torch.device,
     task: Task,
     after_epoch: Callable[[Course], None],
@@ -136,6 +136,8 @@ def train(
         Other cells, in order; they choose the epoch and the temperature.
     settings
         Epochs, optimiser, rates, patience.
+    objective
+        What is minimised.
     device
         Where to compute.
     task
@@ -161,7 +163,7 @@ def train(
     for epoch in range(course.epoch + 1, n_epochs + 1):
         if settings.patience and course.epoch - course.best_epoch >= settings.patience:
             break
-        record = _one_epoch(network, training, selection, optimizers, settings, epoch, device, task)
+        record = _one_epoch(network, training, selection, optimizers, objective, (settings.seed, epoch), device, task)
         course.take(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         after_epoch(course)
@@ -181,18 +183,19 @@ def _one_epoch(
     training: StreamDataset,
     selection: StreamDataset,
     optimizers: Optimizers,
-    settings: TrainSettings,
-    epoch: int,
+    objective: Objective,
+    key: tuple[int, int],
     device: torch.device,
     task: Task,
 ) -> EpochRecord:
+    _, epoch = key
     network.train()
     clock = _WaitClock(training.epoch(epoch - 1))
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
     for number, batch in enumerate(clock):
-        labels_B, key = batch.labels.to(device), (settings.seed, epoch, number)
-        logits_BK, own_loss, loss = batch_loss(network, batch, labels_B, settings, key)
+        labels_B = batch.labels.to(device)
+        logits_BK, own_loss, loss = objective.of_batch(network, batch, labels_B, (*key, number))
         optimizers.step(loss)
         loss_sum += own_loss * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
@@ -205,7 +208,7 @@ def _one_epoch(
         epoch=epoch,
         train_loss=loss_sum / n_cells,
         train_accuracy=n_correct / n_cells,
-        selection_loss=float(functional.cross_entropy(logits, labels)),
+        selection_loss=float(objective.of_logits(logits, labels)),
         selection_accuracy=float((predicted == labels).double().mean()),
         selection_macro_f1=float(f1_score(labels, predicted, average="macro")),
         learning_rate=optimizers.rate,
