@@ -268,6 +268,29 @@ def test_a_missing_bucket_store_or_server_and_missing_credentials_are_told_at_on
         open_store(stores[1])
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            "GET http://x in 404ms - status code: 403 Forbidden: <Error><Code>InvalidAccessKeyId</Code></Error>",
+            "denied (InvalidAccessKey",
+        ),
+        (
+            "GET http://x in 1ms - status code: 301 Moved: <Error><Code>PermanentRedirect</Code></Error>",
+            "(PermanentRedirect",
+        ),
+        (
+            "GET http://x in 9s - HTTP error: error sending request\n\nDebug source: ...",
+            "(HTTP error: error sending request)",
+        ),
+    ],
+)
+def test_what_a_server_answers_is_told_in_one_line_with_its_code(answer: str, said: str):
+    told = str(bucket._explanation(answer, ObjectPath(BUCKET, "a.zarr")))
+    assert said in told
+    assert told.startswith(f"s3://{BUCKET}/a.zarr: ")
+
+
 def test_credentials_and_endpoint_may_stand_in_configuration_files(
     server: str, stores: tuple[Path, ObjectPath], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -20,6 +20,8 @@ from scnym.base.errors import MissingInputError, SettingsError, UserError
 SCHEME = "s3"
 URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+(.*)$", re.DOTALL)
 """A URL; `pathlib` makes one slash of two, so that one is enough. Schemes have two letters or more, unlike drives."""
+CODE, STATUS = re.compile(r"<Code>(\w+)</Code>"), re.compile(r"status code: (\d+)")
+"""What a server and the way to it say of a fault."""
 INSTALL = "pip install 'scnym[s3]'"
 PIECE_BYTES = 2**23
 """Bytes of an object that are held while it is read from one end to the other."""
@@ -225,22 +227,21 @@ def _explained(place: ObjectPath) -> Iterator[None]:
 
 
 def _explanation(text: str, place: ObjectPath) -> UserError:
-    first_line, _, code = text.partition("\n")[0], *text.partition("<Code>")[1:]
-    code = code.partition("</Code>")[0]
-    if "NoSuchBucket" in text:
+    code, status = (found[1] if (found := pattern.search(text)) else "" for pattern in (CODE, STATUS))
+    if code == "NoSuchBucket":
         return UserError(
             "there is no such bucket", where=f"{SCHEME}://{place.bucket}", way_out="check its name, or create it"
         )
-    if "404" in first_line:
+    if status == "404":
         return _MissingObjectError("there is no such object", where=place, way_out="check the URL")
-    if any(status in first_line for status in ("401", "403")):
+    if status in {"401", "403"}:
         return UserError(
             f"access is denied{f' ({code})' if code else ''}",
             where=place,
             way_out="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and the bucket's policy",
         )
     return UserError(
-        f"the object storage does not answer as it should ({code or _reason(first_line)})",
+        f"the object storage does not answer as it should ({code or _reason(text)})",
         where=place,
         way_out="check the network, AWS_ENDPOINT_URL and AWS_REGION, and give the same command again",
     )
@@ -248,7 +249,7 @@ def _explanation(text: str, place: ObjectPath) -> UserError:
 
 def _reason(text: str) -> str:
     """Shorten a message: what was done where is said already."""
-    return text.rpartition(" - ")[2][:200]
+    return text.partition("\n")[0].rpartition(" - ")[2][:200]
 
 
 @lru_cache(maxsize=32)
@@ -279,7 +280,8 @@ def _objects(bucket: str, prefix: str | None = None) -> Any:
             "expires_at": datetime.now(UTC) + CREDENTIALS_FOR,
         }
 
-    client: Any = session.client("s3", region_name=session.region_name or "us-east-1")
+    region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"  # boto3 does not know the first
+    client: Any = session.client("s3", region_name=region)
     endpoint = client.meta.endpoint_url
     named: dict[str, Any] = (
         {} if _is_amazon(endpoint) else {"endpoint": endpoint, "virtual_hosted_style_request": False}

@@ -24,6 +24,8 @@ REQUEST_BYTES = 2**22
 """Most bytes asked for at once, or one chunk."""
 GAP_BYTES = 2**16
 """Unwanted bytes between two chunks that are read along: fewer than a server sends in the time of one more request."""
+MAX_SHARD_BYTES = 2**40
+"""No object is larger."""
 REQUESTS_AT_ONCE = 8
 """With `REQUEST_BYTES`, this bounds the memory of what is under way: 32 MiB, and twice as much once decoded."""
 
@@ -94,6 +96,8 @@ class RangeReader:
 
     def _located(self, shard: int, chunk: int, inside: slice, there: slice) -> _Chunk:
         begin, n_bytes = map(int, self._indices[shard][chunk])
+        if begin + n_bytes > MAX_SHARD_BYTES:  # so is a chunk marked that was never written
+            raise ValueError(f"chunk {chunk} of shard {shard} is missing")
         return _Chunk(shard, begin, begin + n_bytes, inside, there)
 
     async def _load_index(self, shard: int, requests: asyncio.Semaphore) -> None:
