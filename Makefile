@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-scale atlas wheel clean
+.PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-scale atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -15,7 +15,7 @@ help: ## Show this list
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev]'
+	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev,s3]'
 	@touch $@
 
 demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (SCNYM_DATA: folder of larger sets)
@@ -57,6 +57,9 @@ bench-convert: bench-rivals ## Measure the converter beside its rivals (CELLS, W
 
 bench-predict: $(INSTALLED) ## Measure prediction; write benchmarks/results/predict.md (CELLS, WORK as above)
 	$(VENV)/bin/python benchmarks/bench_predict.py --cells $(CELLS) $(if $(WORK),--work $(WORK))
+
+bench-object-storage: $(INSTALLED) ## Measure reading from object storage beside disk; write benchmarks/results/object_storage.md
+	$(VENV)/bin/python benchmarks/bench_object_storage.py $(if $(WORK),--work $(WORK))
 
 bench-scale: $(INSTALLED) ## Measure everything at two sizes (CELLS="100000 1000000", WORK as above)
 	$(VENV)/bin/python benchmarks/bench_scale.py $(if $(filter-out 100000,$(CELLS)),--cells $(CELLS)) $(if $(WORK),--work $(WORK))

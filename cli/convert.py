@@ -22,7 +22,9 @@ def convert(
             metavar="INPUT...",
         ),
     ],
-    store: Annotated[Path, typer.Argument(help="The store to write.", metavar="STORE.zarr")],
+    store: Annotated[
+        Path, typer.Argument(help="The store to write: a folder, or s3://BUCKET/NAME.zarr.", metavar="STORE.zarr")
+    ],
     config: options.Config = None,
     input_genes: options.InputGenes = None,
     csv_orientation: options.CsvOrientation = _DEFAULT.csv_orientation,
@@ -46,6 +48,8 @@ def convert(
         scnym convert donor1.csv.gz donor2.loom sample3/filtered_feature_bc_matrix atlas.zarr --max_memory 500MB
 
         scnym convert samples.csv atlas.zarr --cluster_by cell_type
+
+        scnym convert counts.h5ad s3://lab/counts.zarr
     """
     del config
     import scnym

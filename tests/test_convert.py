@@ -103,7 +103,7 @@ def test_a_store_in_a_store_keeps_its_library_sizes_and_content(tmp_path: Path):
     adata.obs["total"] = telling_counts().sum(axis=1) * 3
     path = write_h5ad(tmp_path / "a.h5ad", adata)
     first = Store(convert([path], tmp_path / "a.zarr", ConvertSettings(library_size_column="total")))
-    second = Store(convert([first.path], tmp_path / "b.zarr"))
+    second = Store(convert([tmp_path / "a.zarr"], tmp_path / "b.zarr"))
     np.testing.assert_array_equal(second.obs["n_counts"], adata.obs["total"])
     assert second.content_hash == first.content_hash
     assert [one.sample for one in second.sources] == ["a.h5ad"]

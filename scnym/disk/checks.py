@@ -4,7 +4,6 @@ C cells, G genes.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError
 from scnym.base.schema import LIBRARY_OF_SCALE, Scale
+from scnym.disk.bucket import Location
 
 MAX_LOG = float(np.log2(1e6 + 1)) + 0.1
 """No logarithm of counts per million can be larger, to whatever usual base."""
@@ -51,7 +51,7 @@ class ValueRange:
         """Take them up again."""
         return cls(high=float(high), integral=bool(integral), log_low=float(log_low), log_high=float(log_high))
 
-    def scale(self, path: Path) -> Scale:
+    def scale(self, path: Location) -> Scale:
         """Say what the values of a whole source are.
 
         Raises
@@ -76,7 +76,7 @@ class ValueRange:
 class ValueChecks:
     """Refuses values that no count can have; names the source, the cell and the gene."""
 
-    path: Path
+    path: Location
     genes: pd.Index
 
     def check(self, counts_CG: sparse.csr_matrix, cells: pd.Index) -> None:

@@ -20,6 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from scnym.base.schema import chunk_elements, index_dtype, shard_elements
 from scnym.base.settings import Profile
+from scnym.disk.bucket import Location
 from scnym.disk.cut import Part
 
 CODEC_PIPELINE = "zarrs.ZarrsCodecPipeline"
@@ -67,7 +68,20 @@ def rust_codecs(*, in_order: bool = False) -> Iterator[None]:
     import zarrs  # noqa: F401 - registers the pipeline
 
     threads = {"threading.max_workers": 1} if in_order else {}
-    with zarr.config.set({"codec_pipeline.path": CODEC_PIPELINE, **threads}), warnings.catch_warnings():
+    with zarr.config.set({"codec_pipeline.path": CODEC_PIPELINE, **threads}), _knowing_pcodec():
+        yield
+
+
+@contextmanager
+def codecs_for(place: Location) -> Iterator[None]:
+    """Arrays opened inside are decoded by what suits the place; why not by Rust always, `scnym.disk.ranges` says."""
+    with rust_codecs() if isinstance(place, Path) else _knowing_pcodec():
+        yield
+
+
+@contextmanager
+def _knowing_pcodec() -> Iterator[None]:
+    with warnings.catch_warnings():
         # Zarr warns that PCodec is not in its specification; the Rust pipeline and zarr-python both read it.
         warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
         yield

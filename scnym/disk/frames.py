@@ -6,7 +6,6 @@ C cells.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import anndata
 import numpy as np
@@ -18,6 +17,7 @@ from zarr.errors import UnstableSpecificationWarning
 from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
+from scnym.disk.bucket import Location
 
 ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
@@ -56,7 +56,7 @@ def with_own_columns(
 
 
 def library_sizes(
-    obs: pd.DataFrame, column: str | None, measured_C: np.ndarray, scale: Scale, path: Path
+    obs: pd.DataFrame, column: str | None, measured_C: np.ndarray, scale: Scale, path: Location
 ) -> np.ndarray:
     """Give every cell's library size, in counts: of a column, of a scale that fixes it, or as measured.
 

@@ -17,6 +17,7 @@ from anndata import AnnData
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table, separator_of
+from scnym.disk.bucket import require_local
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
 from scnym.disk.formats.sniff import TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
@@ -110,8 +111,16 @@ def path_state(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(one.resolve()), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
 
 
+def conversion_key(inputs: Sequence[str | Path | AnnData], settings: ConvertSettings) -> str:
+    """Name everything that a conversion of some inputs depends on."""
+    settings = replace(settings, overwrite=False)
+    lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
+    state = [(one.path, one.fingerprint()) for one in gather(inputs).inputs]
+    return hashlib.sha256(repr((state, lists, settings)).encode()).hexdigest()
+
+
 def _matches(text: str | Path) -> list[Path]:
-    path = Path(text)
+    path = require_local(text)
     if path.exists() or not PATTERN_CHARACTERS & set(str(text)):
         return [path]
     matches = sorted(Path(match) for match in glob.glob(str(text), recursive=True))  # noqa: PTH207 - may be absolute

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scnym.base.errors import FormatError
 from scnym.base.schema import HASHES_FILE
+from scnym.disk.bucket import Location, ObjectPath
 
 
 def write_hashes(store: Path) -> None:
@@ -16,7 +17,7 @@ def write_hashes(store: Path) -> None:
     (store / HASHES_FILE).write_text(json.dumps({"files": files, "sha256": _of_list(files)}, indent=0))
 
 
-def read_hashes(store: Path) -> dict[str, str]:
+def read_hashes(store: Location) -> dict[str, str]:
     """Read what every file of a store should be: path below the store to SHA-256.
 
     Raises
@@ -42,14 +43,19 @@ def stored_files(store: Path) -> Iterator[str]:
     yield from sorted(name for name in found if name != HASHES_FILE)
 
 
-def file_hashes(store: Path, names: Iterator[str] | list[str]) -> dict[str, str]:
+def file_hashes(store: Location, names: Iterator[str] | list[str]) -> dict[str, str]:
     """Hash files, several at a time."""
     names = list(names)
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(lambda name: _of_file(store / name), names), strict=True))
 
 
-def _of_file(path: Path) -> str:
+def _of_file(path: Location) -> str:
+    if isinstance(path, ObjectPath):
+        content = hashlib.sha256()
+        for piece in path.pieces():
+            content.update(piece)
+        return content.hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -9,6 +9,7 @@ C cells, N stored values.
 
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,6 @@ from scnym.base.schema import (
     RENAMED_VAR,
     SOURCE_ROW,
     STORE_ENCODING,
-    STORE_SUFFIX,
     Scale,
     dataset_name,
     value_dtype,
@@ -40,6 +40,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.arrange import RowArranger
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable
+from scnym.disk.bucket import ObjectPath, location
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical
 from scnym.disk.encode import rust_codecs, write_csr
@@ -50,6 +51,7 @@ from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import library_sizes, storable, with_own_columns, write_frames
 from scnym.disk.gather import Input, gather, path_state
 from scnym.disk.groups import carry_groups
+from scnym.disk.handover import convert_and_send, require_store_name
 from scnym.disk.hashes import write_hashes
 
 MAX_BLOCK_ELEMENTS = 2**21
@@ -59,7 +61,7 @@ REGROUPING_SEED = 0
 
 def convert(
     inputs: Sequence[str | Path | AnnData],
-    target: str | Path,
+    target: str | os.PathLike[str],
     settings: ConvertSettings | None = None,
     *,
     progress: Progress = SILENT,
@@ -74,7 +76,8 @@ def convert(
         Files (h5ad, loom, CSV or TSV, also gzipped; 10x h5), folders (10x matrices, Zarr, stores, or folders of all
         these), patterns such as ``data/*.h5ad``, manifests (see `scnym.disk.gather.gather`), or AnnData in memory.
     target
-        The store to write, ending in ``.zarr``.
+        The store to write, ending in ``.zarr``; in object storage, ``s3://BUCKET/NAME.zarr``, it is built in the
+        current folder and sent from there.
     settings
         Memory cap, layer and the like.
     progress
@@ -83,7 +86,7 @@ def convert(
     Returns
     -------
     Path
-        The finished store.
+        The finished store; one in object storage as scnym takes it in place of the URL.
 
     Raises
     ------
@@ -93,7 +96,10 @@ def convert(
         If an input is not there, cannot be read, or holds values that make no sense. The target is untouched.
     """
     settings = settings or ConvertSettings()
-    target = Path(target)
+    place = location(target)
+    if isinstance(place, ObjectPath):
+        return convert_and_send(place, inputs, settings, convert, progress)
+    target = place
     _check_target(target, inputs, settings)
     gathered = _gathered(inputs, target, progress)
     table = None if settings.training_metadata is None else read_annotations(Path(settings.training_metadata))
@@ -121,9 +127,7 @@ def convert(
 def _check_target(target: Path, inputs: Sequence[str | Path | AnnData], settings: ConvertSettings) -> None:
     if not inputs:
         raise SettingsError("there is no input", where="--input_counts", way_out="name at least one file")
-    if target.suffix != STORE_SUFFIX:
-        wanted = target.parent / f"{target.name or 'cells'}{STORE_SUFFIX}"
-        raise SettingsError(f"a store's name ends in {STORE_SUFFIX}", where=target, way_out=f"write {wanted}")
+    require_store_name(target)
     clear_finished(target.resolve())
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_store)
     for path in (one for one in inputs if not isinstance(one, AnnData)):

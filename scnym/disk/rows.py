@@ -14,8 +14,10 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.buffer.cpu import NDBuffer
 from zarr.core.indexing import ChunkProjection, Indexer
 from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
 from scnym.base.errors import FormatError
+from scnym.disk.ranges import RangeReader, read_runs
 
 REQUEST_ELEMENTS = 2**21
 """Most stored values read in one piece; a request for values with gaps between them decodes up to twice as many."""
@@ -84,6 +86,8 @@ class RowReader:
     def __init__(self, indptr_C1: np.ndarray, indices: zarr.Array, values: zarr.Array) -> None:
         self._indptr = indptr_C1
         self._arrays = (indices, values)
+        is_local = isinstance(values.store_path.store, LocalStore)
+        self._ranges = () if is_local else tuple(map(RangeReader, self._arrays))
         self._chunk = values.chunks[0]
         self._longest_piece = max(1, REQUEST_ELEMENTS // self._chunk) * self._chunk
 
@@ -145,7 +149,10 @@ class RowReader:
         if not runs:
             return
         try:
-            sync(_read_runs(self._arrays, runs, outs))
+            if self._ranges:
+                read_runs(self._ranges, runs, outs)
+            else:
+                sync(_read_runs(self._arrays, runs, outs))
         except (RuntimeError, ValueError, OSError) as fault:
             first, last = np.searchsorted(self._indptr, [runs[0][0], runs[-1][1]], side="right") - 1
             raise FormatError(

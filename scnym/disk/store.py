@@ -6,7 +6,6 @@ C cells, G genes, N stored values.
 import os
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -16,10 +15,12 @@ from anndata.io import read_elem
 from pandas.api.types import union_categoricals
 from pydantic import BaseModel, Field, ValidationError
 
-from scnym.base.errors import FormatError, MissingInputError, ScnymError
+from scnym.base.errors import FormatError, MissingInputError, ScnymError, examples
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
-from scnym.disk.encode import rust_codecs
+from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
+from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS
+from scnym.disk.hashes import read_hashes
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 
@@ -57,7 +58,7 @@ class Dataset:
         ``dataset_N``.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Location, name: str) -> None:
         self.path, self.name = path, name
         self._opened_by = os.getpid()
 
@@ -208,15 +209,15 @@ class Dataset:
 
     @cached_property
     def _group(self) -> zarr.Group:
-        with rust_codecs():
-            return cast("zarr.Group", zarr.open_group(self.path, mode="r")[self.name])
+        with codecs_for(self.path):
+            return cast("zarr.Group", zarr.open_group(zarr_store(self.path), mode="r")[self.name])
 
     def _array(self, name: str) -> zarr.Array:
         return self._arrays[name]
 
     @cached_property
     def _arrays(self) -> dict[str, zarr.Array]:
-        with rust_codecs():
+        with codecs_for(self.path):
             return {name: cast("zarr.Array", self._group[f"X/{name}"]) for name in ("data", "indices")}
 
 
@@ -226,7 +227,7 @@ class Store:
     Parameters
     ----------
     path
-        Its directory.
+        Its directory, or its URL, such as ``s3://bucket/cells.zarr``.
 
     Raises
     ------
@@ -236,13 +237,13 @@ class Store:
         If it is not a store, or one of a newer version.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = location(path)
         if not self.path.exists():
             raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
         try:
-            with rust_codecs():
-                root = zarr.open_group(self.path, mode="r")
+            with codecs_for(self.path):
+                root = zarr.open_group(zarr_store(self.path), mode="r")
             attributes = dict(root.attrs)
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
@@ -258,7 +259,7 @@ class Store:
         try:
             manifest = Manifest.model_validate(attributes)
             self.sources, self.cell_names = manifest.sources, manifest.cell_names
-            with rust_codecs():
+            with codecs_for(self.path):
                 _require_whole(root, self.path)
         except (ValidationError, OSError, KeyError, TypeError) as fault:
             raise FormatError(
@@ -303,12 +304,12 @@ class Store:
         return "-".join(source.sha256[:16] for source in self.sources)
 
 
-def open_store(path: str | Path) -> Store:
+def open_store(path: str | os.PathLike[str]) -> Store:
     """Open a finished store; see `Store`."""
     return Store(path)
 
 
-def _require_whole(root: zarr.Group, path: Path) -> None:
+def _require_whole(root: zarr.Group, path: Location) -> None:
     """Refuse a store with pieces missing: Zarr reads a chunk that is not there as zeros.
 
     Raises
@@ -316,6 +317,9 @@ def _require_whole(root: zarr.Group, path: Path) -> None:
     FormatError
         Names the array.
     """
+    if isinstance(path, ObjectPath):
+        _require_listed(path)
+        return
     for name, member in root.members(max_depth=None):
         if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
             raise FormatError(
@@ -323,3 +327,15 @@ def _require_whole(root: zarr.Group, path: Path) -> None:
                 where=path,
                 way_out="copy the store again, or convert the source again",
             )
+
+
+def _require_listed(path: ObjectPath) -> None:
+    """Refuse a store in object storage with objects missing; to list them once takes fewer requests."""
+    expected = read_hashes(path)
+    missing = expected.keys() - path.listed().keys()
+    if missing:
+        raise FormatError(
+            f"{len(missing):,} of {len(expected):,} objects are missing: {examples(sorted(missing))}",
+            where=path,
+            way_out="copy the store again, or convert the source again",
+        )

@@ -4,25 +4,24 @@ E stored values of an array.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
-import google_crc32c
 import numpy as np
 import zarr
 
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.progress import SILENT, Progress
-from scnym.disk.encode import rust_codecs
+from scnym.disk.bucket import Location, location, zarr_store
+from scnym.disk.chunk_index import index_bytes, is_whole, read_index
+from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS
 from scnym.disk.formats.sniff import is_zarr
 from scnym.disk.hashes import file_hashes, read_hashes
 
 FILES_AT_ONCE = 64
-INDEX_DTYPE = np.dtype("<u8")
-CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class LostRows:
 class VerifyReport:
     """What a verification found."""
 
-    store: Path
+    store: Location
     n_files: int
     n_cells: int
     faults: tuple[FileFault, ...]
@@ -81,7 +80,7 @@ class VerifyReport:
             )
 
 
-def verify(path: str | Path, *, progress: Progress = SILENT) -> VerifyReport:
+def verify(path: str | os.PathLike[str], *, progress: Progress = SILENT) -> VerifyReport:
     """Hash every file of a store and compare with what was noted when it was finished.
 
     Where counts are damaged, the checksum of every chunk tells which cells are lost.
@@ -93,7 +92,7 @@ def verify(path: str | Path, *, progress: Progress = SILENT) -> VerifyReport:
     FormatError
         If it is not a store, or its list of hashes is damaged.
     """
-    store = Path(path)
+    store = location(path)
     if not store.exists():
         raise MissingInputError("there is no such store", where=path, way_out="check the path")
     if not is_zarr(store):
@@ -105,7 +104,7 @@ def verify(path: str | Path, *, progress: Progress = SILENT) -> VerifyReport:
     return VerifyReport(store, len(expected), sum(sizes.values()), faults, tuple(_merged(lost)))
 
 
-def _faulty_files(store: Path, expected: dict[str, str], progress: Progress) -> Iterator[FileFault]:
+def _faulty_files(store: Location, expected: dict[str, str], progress: Progress) -> Iterator[FileFault]:
     names = list(expected)
     with progress.task(f"verify {store.name}", total=len(names), unit="files") as task:
         for start in range(0, len(names), FILES_AT_ONCE):
@@ -120,7 +119,7 @@ def _faulty_files(store: Path, expected: dict[str, str], progress: Progress) -> 
             task.advance(len(group))
 
 
-def _dataset_sizes(store: Path, expected: dict[str, str]) -> dict[str, int]:
+def _dataset_sizes(store: Location, expected: dict[str, str]) -> dict[str, int]:
     """Cells of every dataset that should be there, as the store's description says; as its row pointers say, else."""
     try:
         sources = json.loads((store / "zarr.json").read_bytes())["attributes"]["sources"]
@@ -130,14 +129,14 @@ def _dataset_sizes(store: Path, expected: dict[str, str]) -> dict[str, int]:
         return {name: _n_rows(store, name) for name in sorted(names)}
 
 
-def _n_rows(store: Path, dataset: str) -> int:
+def _n_rows(store: Location, dataset: str) -> int:
     try:
         return len(_indptr(store, dataset)) - 1
     except READING_FAULTS:
         return 0
 
 
-def _lost_rows(store: Path, fault: FileFault, sizes: dict[str, int]) -> Iterator[LostRows]:
+def _lost_rows(store: Location, fault: FileFault, sizes: dict[str, int]) -> Iterator[LostRows]:
     dataset, _, rest = fault.file.partition("/")
     if dataset not in sizes:
         return
@@ -158,30 +157,22 @@ def _lost_rows(store: Path, fault: FileFault, sizes: dict[str, int]) -> Iterator
         yield LostRows(dataset, first, last, "counts")
 
 
-def _damaged(array: Any, path: Path, shard: int) -> Iterator[tuple[int, int]]:
+def _damaged(array: Any, path: Location, shard: int) -> Iterator[tuple[int, int]]:
     """Give the stretches of a shard's values whose checksum is wrong.
 
     The checksums are compared here, from the bytes of the file, because the codec pipeline does not look at them when
-    it decodes single chunks. A shard ends in an index, offset and length of every chunk, and the index's own checksum
-    (Zarr's sharding codec, ZEP 2).
+    it decodes single chunks.
     """
     chunk, shard_length = array.chunks[0], array.shards[0]
     first, end = shard * shard_length, min((shard + 1) * shard_length, array.shape[0])
     content = path.read_bytes() if path.exists() else b""
-    index_bytes = content[-(shard_length // chunk * INDEX_DTYPE.itemsize * 2 + CHECKSUM_BYTES) :]
-    if not _is_whole(index_bytes):
+    index = read_index(content[-index_bytes(shard_length // chunk) :])
+    if index is None:
         yield first, end
         return
-    index = np.frombuffer(index_bytes[:-CHECKSUM_BYTES], INDEX_DTYPE).reshape(-1, 2)
     for start, (offset, length) in zip(range(first, end, chunk), index.tolist(), strict=False):
-        if not _is_whole(content[offset : offset + length]):
+        if not is_whole(content[offset : offset + length]):
             yield start, min(start + chunk, end)
-
-
-def _is_whole(content: bytes) -> bool:
-    """Whether bytes end in the CRC-32C of those before."""
-    wanted = int.from_bytes(content[-CHECKSUM_BYTES:], "little")
-    return len(content) > CHECKSUM_BYTES and google_crc32c.value(content[:-CHECKSUM_BYTES]) == wanted
 
 
 def _merged(lost: list[LostRows]) -> Iterator[LostRows]:
@@ -198,10 +189,10 @@ def _merged(lost: list[LostRows]) -> Iterator[LostRows]:
         yield current
 
 
-def _array(store: Path, name: str) -> Any:
-    with rust_codecs():
-        return zarr.open_array(store, mode="r", path=name)
+def _array(store: Location, name: str) -> Any:
+    with codecs_for(store):
+        return zarr.open_array(zarr_store(store), mode="r", path=name)
 
 
-def _indptr(store: Path, dataset: str) -> np.ndarray:
+def _indptr(store: Location, dataset: str) -> np.ndarray:
     return np.asarray(cast("Any", _array(store, f"{dataset}/X/indptr"))[:])

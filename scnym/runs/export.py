@@ -3,6 +3,7 @@
 C cells, G genes.
 """
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import SOURCE
+from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
 from scnym.disk.store import Store
@@ -31,7 +33,9 @@ EXACT_IN_FLOAT32 = frozenset({"|u1", "<u2", "<f4"})
 MEASURED_IN = "measured_in_"
 
 
-def export(store_path: str | Path, target: str | Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Path:
+def export(
+    store_path: str | os.PathLike[str], target: str | Path, *, overwrite: bool = False, progress: Progress = SILENT
+) -> Path:
     """Write a store's counts and annotations as an h5ad, as they were before; the store's own columns are left out.
 
     Cells that were regrouped stay so; ``source_row`` says where each was. What a store does not hold, such as other
@@ -61,7 +65,7 @@ def export(store_path: str | Path, target: str | Path, *, overwrite: bool = Fals
     MissingInputError, FormatError
         If the store is not there or damaged.
     """
-    target, store = Path(target), Store(store_path)
+    target, store = require_local(target), Store(store_path)
     if target.suffix != SUFFIX:
         raise SettingsError(f"the name must end in {SUFFIX}", where=target, way_out=f"write {target}{SUFFIX}")
     if target.exists() and not (overwrite and target.is_file()):

@@ -11,6 +11,7 @@ import pandas as pd
 from scnym.base.errors import DataError
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
+from scnym.disk.bucket import Location, ObjectPath, location
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import canonical
 from scnym.disk.features import GeneNaming, gene_naming
@@ -39,7 +40,7 @@ class SourceInspection:
     """One source of cells."""
 
     sample: str
-    path: Path
+    path: Location
     n_cells: int | None
     """None where only reading the whole file would tell."""
     n_genes: int
@@ -58,7 +59,7 @@ class Inspection:
     """What a path is."""
 
     kind: Literal["input", "store", "model"]
-    path: Path
+    path: Location
     size_bytes: int
     sources: tuple[SourceInspection, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
@@ -104,19 +105,21 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None) -> Inspec
     UserError
         If it is not there, of no known format, or damaged.
     """
-    path, settings = Path(path), settings or ConvertSettings()
-    if path.suffix == ".safetensors":
-        return Inspection(kind="model", path=path, size_bytes=_size(path), model=_card(path))
-    if is_store(path):
-        store = Store(path)
+    place, settings = location(path), settings or ConvertSettings()
+    if isinstance(place, Path) and place.suffix == ".safetensors":
+        return Inspection(kind="model", path=place, size_bytes=_size(place), model=_card(place))
+    if is_store(place):
+        store = Store(place)
         sources = tuple(_of_dataset(store, number) for number in range(len(store.datasets)))
-        return Inspection(kind="store", path=path, size_bytes=_size(path), sources=sources)
+        return Inspection(kind="store", path=place, size_bytes=_size(place), sources=sources)
     inputs = gather([path]).inputs
     sources = tuple(_of_input(one, settings) for one in inputs)
-    return Inspection(kind="input", path=path, size_bytes=sum(_size(one.path) for one in inputs), sources=sources)
+    return Inspection(kind="input", path=place, size_bytes=sum(_size(one.path) for one in inputs), sources=sources)
 
 
-def _size(path: Path) -> int:
+def _size(path: Location) -> int:
+    if isinstance(path, ObjectPath):
+        return sum(n_bytes for n_bytes, _ in path.listed().values())
     if path.is_dir():
         return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
     return path.stat().st_size if path.exists() else 0

@@ -3,7 +3,6 @@
 C cells of the store.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
-from scnym.disk.gather import IN_MEMORY, gather, path_state
+from scnym.disk.gather import IN_MEMORY, conversion_key
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
 
@@ -80,9 +80,9 @@ class Context:
         return Context(self.column, codes_C, tuple(self.levels[code] for code in occurring))
 
 
-def name_of(given: str | Path | AnnData) -> Path:
-    """Give what an input is called in errors: its path, or a name for cells in memory."""
-    return Path(IN_MEMORY if isinstance(given, AnnData) else given)
+def name_of(given: str | Path | AnnData) -> Location:
+    """Give what an input is called in errors: its path or URL, or a name for cells in memory."""
+    return location(IN_MEMORY if isinstance(given, AnnData) else given)
 
 
 def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
@@ -107,10 +107,8 @@ def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSet
             )
         return Store(path)
     settings = replace(settings, overwrite=False)
-    lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
-    state = [(one.path, one.fingerprint()) for one in gather([given]).inputs]
-    key = repr((state, lists, settings))
-    cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.zarr"
+    key = conversion_key([given], settings)
+    cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:8]}.zarr"
     if not cached.exists():
         convert([given], cached, settings, progress=progress)
     return Store(cached)
@@ -128,7 +126,7 @@ def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:
     return pd.concat(joined).set_axis(store.cell_ids)
 
 
-def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0) -> CellLabels:
+def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int = 0) -> CellLabels:
     """Read the classes from a column.
 
     Raises
@@ -159,7 +157,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Path, *, min_cells: int = 0
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
 
 
-def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Path) -> np.ndarray:
+def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Location) -> np.ndarray:
     """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
 
     Raises
@@ -188,7 +186,7 @@ def context_of(obs: pd.DataFrame, column: str) -> Context | None:
     return Context(column, pd.Categorical(names, categories=levels).codes.astype(np.int64), levels)
 
 
-def require_context(context: Context | None, obs: pd.DataFrame, column: str, where: str | Path) -> Context:
+def require_context(context: Context | None, obs: pd.DataFrame, column: str, where: str | Location) -> Context:
     """Give the tissues of a job that needs them.
 
     Raises
@@ -202,7 +200,7 @@ def require_context(context: Context | None, obs: pd.DataFrame, column: str, whe
     return context
 
 
-def _require_column(obs: pd.DataFrame, column: str, where: str | Path, option: str) -> None:
+def _require_column(obs: pd.DataFrame, column: str, where: Location | str, option: str) -> None:
     if column not in obs:
         listed = ", ".join(repr(str(name)) for name in obs.columns)
         raise DataError(

@@ -13,6 +13,7 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
 from scnym.disk.aside import aside
+from scnym.disk.bucket import Location, location, require_local
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.sniff import is_store, open_source
 from scnym.disk.store import Store
@@ -87,7 +88,7 @@ def evaluate(
         If files, columns or cells do not fit.
     """
     settings = settings or EvaluateSettings()
-    compared = _Compared.read(Path(predictions), Path(truth), settings)
+    compared = _Compared.read(Path(predictions), location(truth), settings)
     for line in compared.remarks():
         progress.say(line)
     table = compared.table
@@ -112,7 +113,7 @@ class _Compared:
     counts: dict[str, int]
 
     @classmethod
-    def read(cls, predictions: Path, truth: Path, settings: EvaluateSettings) -> "_Compared":
+    def read(cls, predictions: Path, truth: Location, settings: EvaluateSettings) -> "_Compared":
         mapping = _read_mapping(settings.mapping)
         true_C, label_column = _truth_of(truth, settings)
         table = read_table(predictions, "check PREDICTIONS")
@@ -156,18 +157,18 @@ class _Compared:
         ]
 
 
-def _truth_of(path: Path, settings: EvaluateSettings) -> tuple[pd.Series, str]:
+def _truth_of(path: Location, settings: EvaluateSettings) -> tuple[pd.Series, str]:
     """Read the true label of every cell, by its id."""
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check TRUTH")
-    if path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES):
+    if isinstance(path, Path) and path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES):
         table = read_table(path, "check TRUTH")
         column = _named(table, settings.label_column, LABEL_COLUMNS, path, "--lower_group")
         named = settings.cell_column
         cells = named if named is not None and named in table else _id_column(table, column)
         obs = _one_row_per_cell(table, cells, path)
     else:
-        obs = Store(path).obs if is_store(path) else open_source(path, ConvertSettings()).obs
+        obs = Store(path).obs if is_store(path) else open_source(require_local(path), ConvertSettings()).obs
         if obs is None:
             raise FormatError("it holds no labels", where=path, way_out="give a table of cells and labels")
         column = _named(obs, settings.label_column, LABEL_COLUMNS, path, "--lower_group")
@@ -212,7 +213,7 @@ def _confidence_column(table: pd.DataFrame, path: Path, settings: EvaluateSettin
     return _named(table, settings.confidence_column, CONFIDENCE_COLUMNS, path, "--confidence_column")
 
 
-def _named(table: pd.DataFrame, named: str | None, usual: Sequence[str], path: Path, option: str) -> str:
+def _named(table: pd.DataFrame, named: str | None, usual: Sequence[str], path: Location, option: str) -> str:
     """Give the column that was named, or the first of the usual names that there is."""
     found = [name for name in (usual if named is None else [named]) if name in table]
     if found:

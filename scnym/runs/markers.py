@@ -13,6 +13,7 @@ from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, MarkerSettings, StreamSettings
 from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.bucket import location
 from scnym.model.snapshot import Snapshot
 from scnym.model.split_network import SplitNetwork
 from scnym.results.cell_evidence import LabelledCells, gather_evidence
@@ -115,7 +116,11 @@ def find_markers(
     with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
         findings = _search_all(_Search(network, cells, settings), codes, folder, progress)
         summary = MarkerSummary(folder=target, top_genes=findings.top_genes, deletions=findings.deletions)
-        given = {"model": str(model_path), "cells": input_counts and str(input_counts), "settings": asdict(settings)}
+        given = {
+            "model": str(model_path),
+            "cells": input_counts and str(location(input_counts)),
+            "settings": asdict(settings),
+        }
         write_json(folder / SUMMARY_FILE, {**summary.to_json(), **given})
     return summary
 

@@ -12,6 +12,7 @@ from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.aside import RESULT
+from scnym.disk.bucket import Location
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
@@ -165,7 +166,7 @@ def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSe
     return Job(store, labels, genes, obs, settings, device, context=context)
 
 
-def _of_known_tissue(job: Job, input_counts: Path, progress: Progress) -> Context:
+def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Context:
     """Give the tissues, which this family needs; say how many labelled cells have none."""
     where = job.settings.training_metadata or input_counts
     context = require_context(job.context, job.obs, job.settings.tissue_column, where)
@@ -183,7 +184,7 @@ def _train_into(target: Path, job: Job, folds: Sequence[Fold], progress: Progres
         return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
 
 
-def split(job: Job, where: Path, progress: Progress) -> list[Fold]:
+def split(job: Job, where: Location, progress: Progress) -> list[Fold]:
     """Make the folds, and say what whole groups mean for them."""
     labels, settings = job.labels, job.settings.split
     if settings.group_column is None:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, examples
 from scnym.base.schema import value_dtype
+from scnym.disk.bucket import Location
 
 BYTES_PER_ELEMENT = 96
 """Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
@@ -55,7 +55,7 @@ class Source(Protocol):
     """A raw file that holds its values cell by cell, opened and checked as far as possible without reading them."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Location:
         """Where it is."""
         ...
 
@@ -97,7 +97,7 @@ class ScatteredSource(Protocol):
     """A raw file whose values do not stand cell by cell: genes x cells, column by column, or in any order."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Location:
         """Where it is."""
         ...
 
@@ -138,7 +138,7 @@ class GroupSource(Protocol):
         ...
 
 
-def require_unique(names: Iterable[str], noun: str, path: Path, way_out: str) -> None:
+def require_unique(names: Iterable[str], noun: str, path: Location, way_out: str) -> None:
     """Refuse names that stand twice, or are empty.
 
     Raises
@@ -226,7 +226,7 @@ def row_spans(indptr: np.ndarray, max_elements: int, first_row: int = 0) -> Iter
         first_row = stop
 
 
-def numbers(values: np.ndarray, path: Path) -> np.ndarray:
+def numbers(values: np.ndarray, path: Location) -> np.ndarray:
     """Give values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats.
 
     Raises

@@ -6,12 +6,12 @@ A chunk can be decoded only as a whole. One that does not stay in memory is deco
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
 
 from scnym.base.errors import SettingsError
+from scnym.disk.bucket import Location
 from scnym.disk.formats.block import BYTES_PER_ELEMENT
 
 SHARE_OF_MEMORY = 2
@@ -36,7 +36,7 @@ class ChunkCache:
         return {"rdcc_nbytes": self.n_bytes_per_array, "rdcc_nslots": self.n_slots, "rdcc_w0": 1.0}
 
 
-def cache_for(arrays: Sequence[Any], path: Path, max_memory_bytes: int, *, cell_axis: int = 0) -> ChunkCache:
+def cache_for(arrays: Sequence[Any], path: Location, max_memory_bytes: int, *, cell_axis: int = 0) -> ChunkCache:
     """Give room for all chunks that hold one cell, if the memory cap has it.
 
     Parameters

@@ -18,7 +18,8 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples
 from scnym.base.settings import GIGABYTE
-from scnym.disk.encode import rust_codecs
+from scnym.disk.bucket import Location, zarr_store
+from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import (
     READING_FAULTS,
     CellBlock,
@@ -69,7 +70,7 @@ class AnnDataFile:
     """The parts of an AnnData on disk that say what its counts are; see `open_anndata`."""
 
     def __init__(
-        self, path: Path, layer: str | None = None, group: str = "", *, max_memory_bytes: int = GIGABYTE
+        self, path: Location, layer: str | None = None, group: str = "", *, max_memory_bytes: int = GIGABYTE
     ) -> None:
         self.path = path
         self._group = group
@@ -95,8 +96,8 @@ class AnnDataFile:
         """Open the file; what goes wrong while it is open is a fault of the file."""
         try:
             if self.path.is_dir():
-                with rust_codecs():
-                    yield zarr.open_group(self.path, mode="r", path=self._group)
+                with codecs_for(self.path):
+                    yield zarr.open_group(zarr_store(self.path), mode="r", path=self._group)
             else:
                 with h5py.File(self.path, **self._options) as file:
                     yield file

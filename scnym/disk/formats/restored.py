@@ -1,13 +1,13 @@
 """A dataset of a store as an input: its annotations as they were before the store added its own."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from scnym.base.columns import original_names
 from scnym.base.schema import N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW
+from scnym.disk.bucket import Location
 from scnym.disk.formats.h5ad import AnnDataFile, CellByCell
 
 
@@ -22,7 +22,7 @@ class RestoredDataset(CellByCell):
         ``dataset_N``.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Location, name: str) -> None:
         file = AnnDataFile(path, group=name)
         super().__init__(file)
         with file.opened() as group:
@@ -39,6 +39,6 @@ def _renamed(frame: pd.DataFrame, renamed: dict[str, str]) -> pd.DataFrame:
     return frame.set_axis(original_names(list(frame.columns), renamed), axis="columns")
 
 
-def _has_cell_ids(path: Path, name: str) -> bool:
+def _has_cell_ids(path: Location, name: str) -> bool:
     sources = json.loads((path / "zarr.json").read_bytes())["attributes"]["sources"]
     return next(bool(source["has_cell_ids"]) for source in sources if source["dataset"] == name)

@@ -8,6 +8,7 @@ import h5py
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
 from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
+from scnym.disk.bucket import Location
 from scnym.disk.formats.block import ScatteredSource, Source
 from scnym.disk.formats.cellranger import CellRangerFile, CellRangerFolder, is_10x_folder, is_10x_h5
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
@@ -33,12 +34,12 @@ def is_readable(path: Path) -> bool:
     return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES))
 
 
-def is_zarr(path: Path) -> bool:
+def is_zarr(path: Location) -> bool:
     """Whether a folder is a Zarr group, of format 2 or 3."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
 
 
-def is_store(path: Path) -> bool:
+def is_store(path: Location) -> bool:
     """Whether a path is a folder that a conversion has written."""
     try:
         return json.loads((path / "zarr.json").read_bytes())["attributes"]["encoding-type"] == STORE_ENCODING
