@@ -12,13 +12,18 @@ from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch
 from scnym.model.device import moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
-from scnym.model.network import CellTypeNetwork
+from scnym.model.network import CellTypeNetwork, Reading
 
 LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
 
 
 def batch_loss(
-    network: CellTypeNetwork, batch: Batch, labels_B: torch.Tensor, settings: TrainSettings, key: tuple[int, ...]
+    network: CellTypeNetwork,
+    read: Reading,
+    batch: Batch,
+    labels_B: torch.Tensor,
+    settings: TrainSettings,
+    key: tuple[int, ...],
 ) -> tuple[torch.Tensor, float, torch.Tensor]:
     """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
 
@@ -26,6 +31,8 @@ def batch_loss(
     ----------
     network
         In training.
+    read
+        What reads a batch with it: `reader_of` it.
     batch
         Cells to learn from.
     labels_B
@@ -38,7 +45,7 @@ def batch_loss(
     device = labels_B.device
     mix = draw_mix(settings.mixup_alpha, len(labels_B), key, device)
     with mixed(network.reading_layers, mix):
-        found = network.logits_and_shortcut(moved(batch.x, device), batch.conditions.to(device))
+        found = read(moved(batch.x, device), batch.conditions.to(device))
     own_loss = float(mixed_cross_entropy(found[0].detach(), labels_B, mix))
     return found[0], own_loss, training_loss(*found, labels_B, settings.shortcut_loss, mix)
 

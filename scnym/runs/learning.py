@@ -67,7 +67,7 @@ def run_fold(
     if finished is not None:
         return _restored(job, fold, finished)
     target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
-    if earlier is None:
+    if earlier is None and job.processes.is_first:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
     job, variances_G = with_top_genes(job, fold)
@@ -76,7 +76,8 @@ def run_fold(
         _say_unseen_tissues(job, fold, progress)
         after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
         result = _learnt(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
-    _write_fold(job, result, network, target)
+    if job.processes.is_first:
+        _write_fold(job, result, network, target)
     checkpoints.finish(fold.name, result.state_dict())
     return result
 
@@ -153,7 +154,7 @@ def _say_unseen_tissues(job: Job, fold: Fold, progress: Progress) -> None:
 
 
 def _judged(job: Job, fold: Fold, judged: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
-    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
+    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device, job.processes)
     metrics = judge(job, rows, logits_CK, trained.temperature)
     return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
 
@@ -185,7 +186,7 @@ def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
     n_genes = job.settings.n_top_genes
     if n_genes is None and not job.settings.network.scale_input:
         return job, np.empty(0)
-    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"))
+    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"), job.processes)
     if n_genes is None:
         return job, variances_G
     chosen = most_variable(variances_G, n_genes)
@@ -215,6 +216,7 @@ def _train_fold(
             task=task,
             after_epoch=after_epoch,
             earlier=earlier,
+            processes=job.processes,
         )
 
 
@@ -230,7 +232,7 @@ def _refit_fold(
     with progress.task(
         f"{title} on its selection cells too", total=n_epochs * stream.plan.n_draws, unit="cells"
     ) as task:
-        refit(network, stream, settings, n_epochs=n_epochs, device=job.device, task=task)
+        refit(network, stream, settings, n_epochs=n_epochs, device=job.device, task=task, processes=job.processes)
 
 
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
@@ -270,7 +272,7 @@ def _after_epoch(
 ) -> None:
     """Write periodic weights, and what an interrupted run goes on from."""
     every = job.settings.training.checkpoint_every
-    if every and course.epoch % every == 0:
+    if job.processes.is_first and every and course.epoch % every == 0:
         save_weights(folder / CHECKPOINT_NAME.format(course.epoch), network)
         drop_old_checkpoints(folder)
     _keep(name, checkpoints, course)
@@ -330,5 +332,6 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
         "data_hash": job.store.content_hash,
         "device": str(job.device),
         "threads": torch.get_num_threads(),
+        "processes": job.processes.count,
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "zarr")},
     }
