@@ -2,10 +2,11 @@
 
 All of them run the same code on the same settings. The first one writes, and decides where rounding could.
 
-P processes, N numbers.
+B cells of a share, N numbers, P processes.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ T = TypeVar("T")
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 LONGEST_WAIT = timedelta(days=2)
 """For what the first process does alone, such as a conversion. Of a process that has died torchrun knows at once."""
-GRACE = timedelta(seconds=30)
-"""How long a process that has failed waits to hear that the first one has too, which then speaks for both."""
+GRACE = timedelta(seconds=20)
+"""How long a process that has failed waits to hear that the first one has too, and then for that one to say why."""
 FAILED = "the first process has failed"
 _TIMES_JOINED = count()
 
@@ -54,6 +55,10 @@ class Processes:
         """Give what a share's mean loss counts: averaged over processes, it is then the mean of the whole batch."""
         return self.count * n_own / n_all
 
+    def own_rows(self, n_all: int) -> slice:
+        """Give which rows of a batch of so many are in this process's share."""
+        return slice(n_all * self.number // self.count, n_all * (self.number + 1) // self.count)
+
     def from_first(self, make: Callable[[], T]) -> T:
         """Give everyone what the first process makes; the others wait for it, and make nothing."""
         if self.count == 1:
@@ -78,11 +83,13 @@ class Processes:
             distributed.all_reduce(lengths_P)
         return lengths_P.tolist()
 
-    def stacked(self, row_N: torch.Tensor) -> torch.Tensor:
-        """Give everyone the rows of all processes, shape (P, N); gradients find their way back."""
-        rows_PN = row_N.new_zeros(self.count, len(row_N))
-        rows_PN[self.number] = row_N
-        summed: Any = _Sum.apply(rows_PN)
+    def whole(self, own_BN: torch.Tensor, n_all: int) -> torch.Tensor:
+        """Give everyone the rows of all shares of a batch, `n_all` in number; gradients find their way back."""
+        if self.count == 1:
+            return own_BN
+        rows_BN = own_BN.new_zeros(n_all, *own_BN.shape[1:])
+        rows_BN[self.own_rows(n_all)] = own_BN
+        summed: Any = _Sum.apply(rows_BN)
         return summed
 
 
@@ -139,6 +146,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         if processes.is_first:
             store.set(FAILED, "")
         elif _is_told(store):
+            time.sleep(GRACE.total_seconds())  # torchrun ends all as soon as one ends, and the first has yet to say why
             raise SystemExit(1) from None
         raise
     finally:

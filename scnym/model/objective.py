@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch
+from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import CellTypeNetwork, Reading
@@ -24,6 +25,7 @@ def batch_loss(
     labels_B: torch.Tensor,
     settings: TrainSettings,
     key: tuple[int, ...],
+    processes: Processes = ALONE,
 ) -> tuple[torch.Tensor, float, torch.Tensor]:
     """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
 
@@ -41,13 +43,16 @@ def batch_loss(
         Mixup, and the weight of the shortcut's own loss.
     key
         Decides who is mixed with whom: seed, epoch, number of the batch.
+    processes
+        Who has the other shares of the batch: gradients of the loss, averaged over all, are those of the whole batch.
     """
     device = labels_B.device
-    mix = draw_mix(settings.mixup_alpha, len(labels_B), key, device)
+    mix = draw_mix(settings.mixup_alpha, batch.whole_size, key, device, processes)
     with mixed(network.reading_layers, mix):
         found = read(moved(batch.x, device), batch.conditions.to(device))
     own_loss = float(mixed_cross_entropy(found[0].detach(), labels_B, mix))
-    return found[0], own_loss, training_loss(*found, labels_B, settings.shortcut_loss, mix)
+    loss = training_loss(*found, labels_B, settings.shortcut_loss, mix)
+    return found[0], own_loss, processes.weight(len(labels_B), batch.whole_size) * loss
 
 
 def training_loss(

@@ -4,7 +4,7 @@ Gradients are averaged by DistributedDataParallel. Batch statistics are those of
 of dropout: every process draws the mask of the whole batch, from the same random numbers, and takes its own part.
 (`torch.nn.SyncBatchNorm` knows CUDA only.)
 
-B cells of a share, H hidden units, P processes.
+B cells of a share, H hidden units, N numbers, P processes.
 """
 
 import warnings
@@ -44,21 +44,20 @@ class SharedBatchNorm(nn.BatchNorm1d):
         self._track(n_cells, mean_H.detach(), variance_H.detach())
         return (input - mean_H) * (variance_H + self.eps).rsqrt() * self.weight + self.bias
 
-    def _moments(self, x_BH: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
+    def _moments(self, x_BH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Give cells, mean and variance of the whole batch from those of the shares (Chan et al. 1979)."""
         own_mean_H = x_BH.mean(dim=0)
         own = (x_BH.new_tensor([len(x_BH)]), own_mean_H, (x_BH - own_mean_H).square().sum(dim=0))
-        sizes_P1, means_PH, squares_PH = self._processes.stacked(torch.cat(own)).split(
-            [1, *[len(own_mean_H)] * 2], dim=1
-        )
+        all_PN = self._processes.whole(torch.cat(own)[None], self._processes.count)
+        sizes_P1, means_PH, squares_PH = all_PN.split([len(part) for part in own], dim=1)
         n_cells = sizes_P1.sum()
         mean_H = (sizes_P1 * means_PH).sum(dim=0) / n_cells
         squares_H = (squares_PH + sizes_P1 * (means_PH - mean_H).square()).sum(dim=0)
-        return int(n_cells), mean_H, squares_H / n_cells
+        return n_cells, mean_H, squares_H / n_cells
 
     @torch.no_grad()
-    def _track(self, n_cells: int, mean_H: torch.Tensor, variance_H: torch.Tensor) -> None:
-        unbiased_H = variance_H * n_cells / max(1, n_cells - 1)
+    def _track(self, n_cells: torch.Tensor, mean_H: torch.Tensor, variance_H: torch.Tensor) -> None:
+        unbiased_H = variance_H * n_cells / (n_cells - 1).clamp(min=1)
         for running_H, now_H in ((self.running_mean, mean_H), (self.running_var, unbiased_H)):
             if running_H is not None and self.momentum is not None:
                 running_H.lerp_(now_H, self.momentum)

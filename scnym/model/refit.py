@@ -63,8 +63,8 @@ def refit(
     for epoch in range(n_epochs):
         for number, batch in enumerate(cells.epoch(epoch, share=processes.share)):
             key = (settings.seed, KEY, epoch, number)
-            _, _, loss = batch_loss(network, read, batch, batch.labels.to(device), settings, key)
-            optimizers.step(processes.weight(len(batch.labels), batch.whole_size) * loss)
+            _, _, loss = batch_loss(network, read, batch, batch.labels.to(device), settings, key, processes)
+            optimizers.step(loss)
             task.advance(batch.whole_size)
     if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):
         network.load_state_dict(before)

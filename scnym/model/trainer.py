@@ -217,8 +217,8 @@ def _one_epoch(
     started = time.perf_counter()
     for number, batch in enumerate(clock):
         labels_B, key = batch.labels.to(device), (settings.seed, epoch, number)
-        logits_BK, own_loss, loss = batch_loss(network, read, batch, labels_B, settings, key)
-        optimizers.step(processes.weight(len(labels_B), batch.whole_size) * loss)
+        logits_BK, own_loss, loss = batch_loss(network, read, batch, labels_B, settings, key, processes)
+        optimizers.step(loss)
         loss_sum += own_loss * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
         n_cells += len(labels_B)
