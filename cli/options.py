@@ -216,11 +216,11 @@ RefitCells = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
-ShortcutLoss = Annotated[
+LogitAdjustment = Annotated[
     float,
     typer.Option(
-        "--shortcut_loss",
-        help="Weight of the loss of the shortcut alone, beside that of the whole network.",
+        "--logit_adjustment",
+        help="0: learn how common each class is among the training cells; 1: label as if all were equally common.",
         rich_help_panel=TRAINING,
     ),
 ]

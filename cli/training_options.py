@@ -56,7 +56,7 @@ class TrainingOptions(RawInput):
     weight_decay: options.WeightDecay = _TRAINING.weight_decay
     mixup_alpha: options.MixupAlpha = _TRAINING.mixup_alpha
     refit_cells: options.RefitCells = _TRAINING.refit_cells
-    shortcut_loss: options.ShortcutLoss = _TRAINING.shortcut_loss
+    logit_adjustment: options.LogitAdjustment = _TRAINING.logit_adjustment
     balance_classes: options.BalanceClasses = None
     class_balance: options.ClassBalance = None
     max_repeat: options.MaxRepeat = _STREAM.max_repeat
@@ -126,7 +126,7 @@ class TrainingOptions(RawInput):
             weight_decay=self.weight_decay,
             mixup_alpha=self.mixup_alpha,
             refit_cells=self.refit_cells,
-            shortcut_loss=self.shortcut_loss,
+            logit_adjustment=self.logit_adjustment,
             checkpoint_every=self.checkpoint_every,
             seed=self.seed,
         )

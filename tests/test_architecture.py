@@ -33,9 +33,9 @@ FROZEN_OPTIONS = {
         ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
         "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --csv_orientation "
         "--cv_group --device --genes_to_use --init_dropout --input_counts --input_genes --json --layer "
-        "--library_size --lower_group --max_memory --max_repeat --min_cells_per_class --mixup_alpha --n_epochs "
-        "--n_folds --n_hidden --n_layers --n_top_genes --normalize_to --optimizer --out_path --overwrite "
-        "--patience --refit_cells --residual --resume --scale_input --seed --shortcut --shortcut_loss "
+        "--library_size --logit_adjustment --lower_group --max_memory --max_repeat --min_cells_per_class "
+        "--mixup_alpha --n_epochs --n_folds --n_hidden --n_layers --n_top_genes --normalize_to --optimizer --out_path "
+        "--overwrite --patience --refit_cells --residual --resume --scale_input --seed --shortcut "
         "--stream_memory --training_metadata --upper_group --weight_decay",
     ),
     "predict_cell_types": (

@@ -26,6 +26,7 @@ from scnym import (
     train,
 )
 from scnym.base.errors import DataError, OutputExistsError, SettingsError
+from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT
 from scnym.feed.stack import csr_tensor
 from scnym.model.network import CellTypeNetwork
@@ -34,7 +35,6 @@ from scnym.model.split_network import SplitNetwork
 from scnym.results.cell_evidence import CellEvidence, LabelledCells, gather_evidence
 from scnym.results.class_optima import ClassOptima, optimise_inputs
 from scnym.results.markers import rank_genes
-from scnym.runs.file_names import safe_name
 from scnym.runs.markers import chosen_classes
 
 QUICK = MarkerSettings(n_restarts=3, n_steps=40)
@@ -312,13 +312,15 @@ def test_class_names_that_are_no_file_names_become_safe_and_unique_and_are_told(
     assert list(table["losses_file"][:4]) == [
         "0_a_b_losses.csv",
         "1_a_b_losses.csv",
-        "2__.._x_losses.csv",
+        "2_.._.._x_losses.csv",
         "3_CON_losses.csv",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "out"]
 
 
-@pytest.mark.parametrize(("name", "safe"), [("B cell", "B cell"), ("a\nb", "a_b"), ("..", "_"), ("", "_"), ("x.", "x")])
+@pytest.mark.parametrize(
+    ("name", "safe"), [("B cell", "B cell"), ("a\nb", "a_b"), ("..", "_"), ("", "_"), ("x.", "x_"), ("CON", "CON_")]
+)
 def test_a_safe_name_keeps_what_every_system_takes(name: str, safe: str):
     assert safe_name(name) == safe
 

@@ -12,6 +12,7 @@ import torch
 from helpers import clustered_adata, write_h5ad
 from safetensors.torch import load, save_file
 from scipy import sparse
+from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
 from scnym import (
@@ -27,6 +28,7 @@ from scnym import (
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.progress import SILENT
 from scnym.feed.stack import csr_tensor
+from scnym.feed.stream import Batch
 from scnym.model.bare_weights import read_weights, save_weights
 from scnym.model.csr_product import csr_product
 from scnym.model.device import choose_device
@@ -34,7 +36,7 @@ from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import TISSUE_SCALE, CellTypeNetwork
-from scnym.model.objective import fit_temperature, probabilities_of, training_loss
+from scnym.model.objective import Objective, fit_temperature, probabilities_of
 from scnym.model.optimizers import Optimizers
 from scnym.model.refit import refit
 from scnym.model.snapshot import Card
@@ -92,12 +94,17 @@ def store(tmp_path: Path) -> Store:
     return Store(convert([write_h5ad(tmp_path / "c.h5ad", clustered_adata())], tmp_path / "c.zarr"))
 
 
+def objective_of(settings: TrainSettings) -> Objective:
+    """For three classes that are drawn equally often."""
+    return Objective(settings, np.ones(3, int), CPU)
+
+
 def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, TrainingResult]:
     codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
     selected = np.arange(0, store.n_cells, 5)
     training_codes = codes.copy()
     training_codes[selected] = -1
-    settings = StreamSettings(batch_size=32, seed=seed)
+    settings, training = StreamSettings(batch_size=32, seed=seed), TrainSettings(**{"n_epochs": 4, **changes})
     torch.manual_seed(seed)
     network, epochs = make_network(seed), []
     with SILENT.task("train", total=None, unit="cells") as task:
@@ -105,7 +112,8 @@ def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, Traini
             network,
             training_stream(store, training_codes, GENES, settings),
             in_order_stream(store, selected, GENES, settings, codes),
-            TrainSettings(**{"n_epochs": 4, **changes}),
+            training,
+            objective=objective_of(training),
             device=CPU,
             task=task,
             after_epoch=lambda course: epochs.append(course.epoch),
@@ -163,7 +171,7 @@ def test_the_shortcut_starts_at_zero_so_that_the_hidden_path_alone_decides():
     with_shortcut, without = make_network(shortcut=True), make_network(shortcut=False)
     x = torch.rand(4, 60)
     without.load_state_dict({k: v for k, v in with_shortcut.state_dict().items() if "shortcut" not in k})
-    torch.testing.assert_close(with_shortcut.eval()(x), without.eval()(x))
+    torch.testing.assert_close(2 * with_shortcut.eval()(x), without.eval()(x))
 
 
 @pytest.mark.parametrize("shortcut", [False, True])
@@ -208,12 +216,14 @@ def test_it_learns_what_scikit_learn_learns(store: Store):
     x = torch.cat([batch.x.to_dense() for batch in cells])
     network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0))
     fit_input_scale(network, gene_variances(cells))
+    settings = TrainSettings(n_epochs=150)
     with SILENT.task("train", total=None, unit="cells") as task:
         train(
             network,
             training_stream(store, codes, GENES, StreamSettings(batch_size=64), layout="csr"),
             cells,
-            TrainSettings(n_epochs=150),
+            settings,
+            objective=objective_of(settings),
             device=CPU,
             task=task,
             after_epoch=lambda _: None,
@@ -333,25 +343,32 @@ def test_patience_ends_training_and_the_number_of_epochs_is_what_was_asked(store
     assert len(patient.log) - patient.best_epoch == 2
 
 
-def test_the_shortcut_also_answers_for_itself_in_the_loss():
-    torch.manual_seed(0)
-    logits, shortcut, labels = torch.randn(8, 3), torch.randn(8, 3), torch.arange(8) % 3
-    alone, own = functional.cross_entropy(logits, labels), functional.cross_entropy(shortcut, labels)
-    assert float(training_loss(logits, shortcut, labels, 0.5)) == pytest.approx(float(alone + 0.5 * own))
-    assert float(training_loss(logits, shortcut, labels, 0.0)) == float(alone)
-    assert float(training_loss(logits, None, labels, 0.5)) == float(alone)
-
-
-def test_the_shortcuts_part_and_the_hidden_paths_make_up_the_logits():
-    network, x = make_network().eval(), torch.rand(5, len(GENES))
+def test_each_path_answers_for_itself_in_the_loss_and_their_mean_is_what_counts():
+    network, objective = make_network().eval(), objective_of(TrainSettings())
     torch.nn.init.normal_(network.get_parameter("shortcut.weight"))
-    logits, part = network.logits_and_shortcut(x)
-    assert torch.equal(logits, network(x))
-    for name in ("classify.weight", "classify.bias"):
-        torch.nn.init.zeros_(network.get_parameter(name))
-    assert part is not None
-    assert torch.allclose(network(x), part)
-    assert make_network(shortcut=False).logits_and_shortcut(x)[1] is None
+    labels = torch.arange(5) % 3
+    batch = Batch(torch.rand(5, len(GENES)), labels, torch.full((5,), -1), np.arange(5), np.zeros(5, int), whole_size=5)
+    hidden, shortcut = network.path_logits(batch.x)
+    torch.testing.assert_close(network(batch.x), (hidden + shortcut) / 2)
+    logits, own_loss, loss = objective.of_batch(network, network.path_logits, batch, labels, (0, 1, 2))
+    torch.testing.assert_close(logits, network(batch.x))
+    assert own_loss == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-5)
+    apart = functional.cross_entropy(hidden, labels) + functional.cross_entropy(shortcut, labels)
+    assert float(loss.detach()) == pytest.approx(float(apart.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_how_common_a_class_is_is_learnt_but_for_the_share_that_is_not_to_be(share: float):
+    draws = np.array([900, 100])
+    objective = Objective(TrainSettings(logit_adjustment=share), draws, CPU)
+    labels = torch.from_numpy(np.repeat([0, 1], draws))
+    odds = minimize_scalar(lambda odds: float(objective.of_logits(torch.tensor([[odds, 0.0]]).expand(1000, 2), labels)))
+    assert odds.x == pytest.approx((1 - share) * np.log(9), abs=0.01)
+
+
+def test_a_class_that_is_not_drawn_makes_no_loss_infinite():
+    objective = Objective(TrainSettings(logit_adjustment=1.0), np.array([3, 0, 5]), CPU)
+    assert torch.isfinite(objective.of_logits(torch.zeros(2, 3), torch.tensor([0, 1])))
 
 
 def test_a_refit_trains_on_from_the_weights_it_is_given_for_a_third_of_the_epochs(store: Store):
@@ -359,7 +376,8 @@ def test_a_refit_trains_on_from_the_weights_it_is_given_for_a_third_of_the_epoch
     codes, before = store.obs["cell_type"].cat.codes.to_numpy().astype(int), network.first.weight.detach().clone()
     stream = training_stream(store, codes, GENES, StreamSettings(batch_size=32))
     count = Count()
-    refit(network, stream, TrainSettings(), n_epochs=2, device=CPU, task=count)
+    settings = TrainSettings()
+    refit(network, stream, settings, objective=objective_of(settings), n_epochs=2, device=CPU, task=count)
     assert count.n_cells == 2 * store.n_cells
     change = float((network.first.weight.detach() - before).norm() / before.norm())
     assert 0 < change < 0.5
@@ -371,7 +389,8 @@ def test_a_second_training_that_loses_its_way_is_undone(store: Store):
     codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
     before = {name: weights.clone() for name, weights in network.state_dict().items()}
     stream = training_stream(store, codes, GENES, StreamSettings(batch_size=32))
-    refit(network, stream, TrainSettings(gene_rate=1e30), n_epochs=2, device=CPU, task=Count())
+    settings = TrainSettings(gene_rate=1e30)
+    refit(network, stream, settings, objective=objective_of(settings), n_epochs=2, device=CPU, task=Count())
     assert all(torch.equal(weights, before[name]) for name, weights in network.state_dict().items())
 
 
@@ -383,9 +402,12 @@ def test_a_tissue_without_training_cells_says_no_more_than_one_that_is_not_known
     assert not torch.equal(network(x, torch.full((4,), 2)), network(x))
 
 
-def test_a_network_without_hidden_units_has_no_second_loss():
-    network = CellTypeNetwork(60, 3, NetworkSettings(n_hidden=0))
-    assert network.logits_and_shortcut(torch.rand(4, 60))[1] is None
+def test_a_network_without_hidden_units_or_without_a_shortcut_has_one_path():
+    x = torch.rand(4, 60)
+    for settings in (NetworkSettings(n_hidden=0), NetworkSettings(n_hidden=8, shortcut=False)):
+        network = CellTypeNetwork(60, 3, settings).eval()
+        (only,) = network.path_logits(x)
+        assert torch.equal(network(x), only)
 
 
 def test_small_data_gets_more_passes_unless_told_otherwise():

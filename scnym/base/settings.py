@@ -195,8 +195,9 @@ class TrainSettings:
     """Step size of SGD for the shortcut."""
     shortcut_l2: float = 1.0
     """L2 penalty of the shortcut, on the scale of a logistic regression's 1/C."""
-    shortcut_loss: float = 1.0
-    """Weight of the loss of the shortcut's logits alone, beside that of all logits; 0 for none."""
+    logit_adjustment: float = 0.5
+    """Share of the log of the classes' frequencies that is not learnt: 0 labels rare classes most cautiously, 1 as if
+    all were equally common."""
     weight_decay: float = 1e-2
     """Weight decay of the optimiser."""
     mixup_alpha: float = 0.0
@@ -221,7 +222,7 @@ class TrainSettings:
         _positive("shortcut_rate", self.shortcut_rate)
         _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
         _require(0 <= self.mixup_alpha < float("inf"), "mixup_alpha", self.mixup_alpha, "0 or more")
-        _require(0 <= self.shortcut_loss < float("inf"), "shortcut_loss", self.shortcut_loss, "0 or more")
+        _require(0 <= self.logit_adjustment <= 1, "logit_adjustment", self.logit_adjustment, "0 to 1")
         _require(self.refit_cells >= 0, "refit_cells", self.refit_cells, "0 or more")
         _positive("refit_rate", self.refit_rate)
         _seed(self.seed)

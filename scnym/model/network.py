@@ -18,8 +18,8 @@ from scnym.model.csr_product import csr_product
 TISSUE_SCALE = 10.0
 """What stands for one in the one-hot of a tissue: about what a strong marker gene is in the scaled input, whose
 variances add up to 1,000. A plain one goes unheard among the genes (`docs/decisions.md`)."""
-Reading = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
-"""What training asks of a network, and one that is shared gives too: `CellTypeNetwork.logits_and_shortcut`."""
+Reading = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
+"""What training asks of a network, and one that is shared gives too: `CellTypeNetwork.path_logits`."""
 
 
 class HiddenBlock(nn.Module):
@@ -105,23 +105,25 @@ def _on_values(layer: Callable[[torch.Tensor], torch.Tensor], x_BG: torch.Tensor
     return csr_tensor(*places, layer(x_BG.values()), (n_rows, n_columns))
 
 
+def pooled(paths: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Give the mean of the logits of some paths, shape (B, K)."""
+    return sum(paths[1:], paths[0]) / len(paths)
+
+
 class NoLogits(nn.Module):
-    """What stands for the last layer of a network without hidden units: it gives zeros."""
+    """What stands for the last layer of a network without hidden units: it is never asked."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_classes, 0))
 
-    def forward(self, hidden_BH: torch.Tensor) -> torch.Tensor:
-        """Map (B, 0) to (B, K)."""
-        return hidden_BH @ self.weight.T
-
 
 class CellTypeNetwork(nn.Module):
-    """Genes to class logits: a hidden path, and beside it a linear shortcut whose logits are added.
+    """Genes to class logits on two paths, through hidden layers and by a linear shortcut; their mean is what counts.
 
-    The shortcut starts at zero. Without hidden units it is all there is: a multinomial logistic regression.
-    `docs/decisions.md` has the measurements that led to it.
+    Each path is a classifier of its own, and learns as one (`scnym.model.objective`): the mean of logits is the
+    logarithmic opinion pool of the two (Heskes 1998). The shortcut starts at zero. Without hidden units it is all there
+    is: a multinomial logistic regression. `docs/decisions.md` has the measurements that led to it.
 
     Parameters
     ----------
@@ -186,21 +188,16 @@ class CellTypeNetwork(nn.Module):
             Number of each cell's tissue, -1 where it is not known; None if none is.
         """
         hidden_BH, shortcut_BK = self._paths(x_BG, tissues_B)
-        logits_BK = self.classify(hidden_BH)
-        return (logits_BK if shortcut_BK is None else logits_BK + shortcut_BK), hidden_BH
+        return pooled(self.classified(hidden_BH, shortcut_BK)), hidden_BH
 
-    def logits_and_shortcut(
-        self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Give logits and the shortcut's part of them, both of shape (B, K); arguments as above.
+    def path_logits(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Give the logits of each path by itself, each of shape (B, K); arguments as above."""
+        return self.classified(*self._paths(x_BG, tissues_B))
 
-        None for the part if there is no shortcut, or nothing else.
-        """
-        hidden_BH, shortcut_BK = self._paths(x_BG, tissues_B)
-        logits_BK = self.classify(hidden_BH)
-        if shortcut_BK is None:
-            return logits_BK, None
-        return logits_BK + shortcut_BK, shortcut_BK if hidden_BH.shape[1] else None
+    def classified(self, hidden_BH: torch.Tensor, shortcut_BK: torch.Tensor | None) -> list[torch.Tensor]:
+        """Give the logits of each path, from the last hidden layer and from what the shortcut gave, if there is one."""
+        by_hidden = [self.classify(hidden_BH)] if hidden_BH.shape[1] else []
+        return by_hidden + ([] if shortcut_BK is None else [shortcut_BK])
 
     @property
     def reading_layers(self) -> list[nn.Module]:

@@ -13,63 +13,71 @@ from scnym.feed.stream import Batch
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
-from scnym.model.network import CellTypeNetwork, Reading
+from scnym.model.network import CellTypeNetwork, Reading, pooled
 
 LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
 
 
-def batch_loss(
-    network: CellTypeNetwork,
-    read: Reading,
-    batch: Batch,
-    labels_B: torch.Tensor,
-    settings: TrainSettings,
-    key: tuple[int, ...],
-    processes: Processes = ALONE,
-) -> tuple[torch.Tensor, float, torch.Tensor]:
-    """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
+class Objective:
+    """What training minimises: the cross-entropy of each path of the network by itself, added up.
+
+    Of their mean alone, the hidden path would soon explain small training sets, and leave the shortcut unfinished; and
+    two classifiers that learn apart err apart.
+
+    To the logits is added, in training only, a share of the log of how often each class is drawn (Menon et al. 2021,
+    "Long-tail learning via logit adjustment", equation 10). So the network need not learn from the frequencies that a
+    rare class is rare: it labels as if it had seen classes drawn in proportion to (their draws) ** (1 - share).
 
     Parameters
     ----------
-    network
-        In training.
-    read
-        What reads a batch with it: `reader_of` it.
-    batch
-        Cells to learn from.
-    labels_B
-        Their classes, on the device on which the network is.
     settings
-        Mixup, and the weight of the shortcut's own loss.
-    key
-        Decides who is mixed with whom: seed, epoch, number of the batch.
+        Mixup, and the share.
+    draws_K
+        Draws of each class in an epoch, shape (K,); one that is not drawn counts as drawn once.
+    device
+        Where the network is.
     processes
-        Who has the other shares of the batch: gradients of the loss, averaged over all, are those of the whole batch.
+        Who has the other shares of a batch: the gradients of the loss, averaged over all, are those of the whole batch.
     """
-    device = labels_B.device
-    mix = draw_mix(settings.mixup_alpha, batch.whole_size, key, device, processes)
-    with mixed(network.reading_layers, mix):
-        found = read(moved(batch.x, device), batch.conditions.to(device))
-    own_loss = float(mixed_cross_entropy(found[0].detach(), labels_B, mix))
-    loss = training_loss(*found, labels_B, settings.shortcut_loss, mix)
-    return found[0], own_loss, processes.weight(len(labels_B), batch.whole_size) * loss
 
+    def __init__(
+        self, settings: TrainSettings, draws_K: np.ndarray, device: torch.device, processes: Processes = ALONE
+    ) -> None:
+        self._settings, self._processes = settings, processes
+        share_K = np.maximum(draws_K, 1) / max(1, draws_K.sum())
+        prior_K = settings.logit_adjustment * np.log(share_K)
+        self._prior_K = torch.tensor(prior_K, dtype=torch.float32, device=device)
 
-def training_loss(
-    logits_BK: torch.Tensor,
-    shortcut_BK: torch.Tensor | None,
-    labels_B: torch.Tensor,
-    shortcut_weight: float,
-    mix: Mix | None = None,
-) -> torch.Tensor:
-    """Give the mean cross-entropy of the logits, and in addition of the shortcut's part of them alone, weighted.
+    def of_batch(
+        self, network: CellTypeNetwork, read: Reading, batch: Batch, labels_B: torch.Tensor, key: tuple[int, ...]
+    ) -> tuple[torch.Tensor, float, torch.Tensor]:
+        """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
 
-    Without the second, the hidden path soon explains small training sets, and leaves the shortcut unfinished.
-    """
-    loss = mixed_cross_entropy(logits_BK, labels_B, mix)
-    if shortcut_BK is None or not shortcut_weight:
-        return loss
-    return loss + shortcut_weight * mixed_cross_entropy(shortcut_BK, labels_B, mix)
+        Parameters
+        ----------
+        network
+            In training.
+        read
+            What reads a batch with it: `scnym.model.parallel.reader_of` it.
+        batch
+            Cells to learn from.
+        labels_B
+            Their classes, on the device on which the network is.
+        key
+            Decides who is mixed with whom: seed, epoch, number of the batch.
+        """
+        device = labels_B.device
+        mix = draw_mix(self._settings.mixup_alpha, batch.whole_size, key, device, self._processes)
+        with mixed(network.reading_layers, mix):
+            paths = read(moved(batch.x, device), batch.conditions.to(device))
+        logits_BK = pooled(paths).detach()
+        losses = [self.of_logits(path_BK, labels_B, mix) for path_BK in paths]
+        loss = self._processes.weight(len(labels_B), batch.whole_size) * sum(losses[1:], losses[0])
+        return logits_BK, float(self.of_logits(logits_BK, labels_B, mix)), loss
+
+    def of_logits(self, logits_BK: torch.Tensor, labels_B: torch.Tensor, mix: Mix | None = None) -> torch.Tensor:
+        """Give the mean cross-entropy of some logits."""
+        return mixed_cross_entropy(logits_BK + self._prior_K, labels_B, mix)
 
 
 def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:

@@ -97,8 +97,8 @@ class _Reader(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x_BG: torch.Tensor, tissues_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.network.logits_and_shortcut(x_BG, tissues_B)
+    def forward(self, x_BG: torch.Tensor, tissues_B: torch.Tensor) -> list[torch.Tensor]:
+        return self.network.path_logits(x_BG, tissues_B)
 
 
 def reader_of(network: CellTypeNetwork, processes: Processes) -> Reading:
@@ -112,8 +112,10 @@ def reader_of(network: CellTypeNetwork, processes: Processes) -> Reading:
         Who trains it together.
     """
     if processes.count == 1:
-        return network.logits_and_shortcut
+        return network.path_logits
     _share_layers(network, processes)
+    for weight in network.parameters():
+        weight.requires_grad_(weight.numel() > 0)  # the gradient of each is waited for; empty ones have none
     with warnings.catch_warnings():
         # Torch has begun to call this option by another name, which older versions do not know.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)

@@ -14,7 +14,7 @@ from scnym.base.settings import TrainSettings
 from scnym.feed.stream import StreamDataset
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.network import CellTypeNetwork
-from scnym.model.objective import batch_loss
+from scnym.model.objective import Objective
 from scnym.model.optimizers import Optimizers
 from scnym.model.parallel import reader_of
 
@@ -27,6 +27,7 @@ def refit(
     cells: StreamDataset,
     settings: TrainSettings,
     *,
+    objective: Objective,
     n_epochs: int,
     device: torch.device,
     task: Task,
@@ -42,6 +43,8 @@ def refit(
         Shuffled batches of training and selection cells.
     settings
         Optimiser, rates.
+    objective
+        What is minimised.
     n_epochs
         Passes over the cells.
     device
@@ -63,7 +66,7 @@ def refit(
     for epoch in range(n_epochs):
         for number, batch in enumerate(cells.epoch(epoch, share=processes.share)):
             key = (settings.seed, KEY, epoch, number)
-            _, _, loss = batch_loss(network, read, batch, batch.labels.to(device), settings, key, processes)
+            _, _, loss = objective.of_batch(network, read, batch, batch.labels.to(device), key)
             optimizers.step(loss)
             task.advance(batch.whole_size)
     if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):

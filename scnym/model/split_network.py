@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from scnym.model.network import transposed
+from scnym.model.network import pooled, transposed
 from scnym.model.snapshot import Snapshot
 
 
@@ -42,10 +42,8 @@ class SplitNetwork:
         """Give calibrated logits, shape (B, K)."""
         network = self._network
         hidden_BD = network.blocks(network.first_finish(units_BD[:, : self._n_hidden]))
-        logits_BK = network.classify(hidden_BD)
-        if network.shortcut is not None:
-            logits_BK = logits_BK + units_BD[:, self._n_hidden :]
-        return logits_BK / self._temperature
+        shortcut_BK = None if network.shortcut is None else units_BD[:, self._n_hidden :]
+        return pooled(network.classified(hidden_BD, shortcut_BK)) / self._temperature
 
     def slope(
         self, units_BD: torch.Tensor, figure_of: Callable[[torch.Tensor], torch.Tensor]

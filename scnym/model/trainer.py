@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from torch.nn import functional
 
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
@@ -22,7 +21,7 @@ from scnym.feed.stream import Batch, StreamDataset
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork, Reading
-from scnym.model.objective import batch_loss, fit_temperature
+from scnym.model.objective import Objective, fit_temperature
 from scnym.model.optimizers import Optimizers
 from scnym.model.parallel import reader_of
 
@@ -36,10 +35,10 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    """Mean cross-entropy per training cell, dropout on, in nats."""
+    """Mean cross-entropy per training cell (`Objective`), dropout on, in nats."""
     train_accuracy: float
     selection_loss: float
-    """Mean cross-entropy per selection cell, dropout off, in nats."""
+    """The same per selection cell, dropout off."""
     selection_accuracy: float
     selection_macro_f1: float
     """Mean F1 over the classes that occur among the selection cells or their predictions."""
@@ -122,6 +121,7 @@ def train(
     selection: StreamDataset,
     settings: TrainSettings,
     *,
+    objective: Objective,
     device: torch.device,
     task: Task,
     after_epoch: Callable[[Course], None],
@@ -140,6 +140,8 @@ def train(
         Other cells, in order; they choose the epoch and the temperature.
     settings
         Epochs, optimiser, rates, patience.
+    objective
+        What is minimised.
     device
         Where to compute.
     task
@@ -168,11 +170,12 @@ def train(
     for epoch in range(course.epoch + 1, n_epochs + 1):
         if settings.patience and course.epoch - course.best_epoch >= settings.patience:
             break
+        key = (settings.seed, epoch)
         walked = _one_epoch(
-            network, read, training, optimizers, settings, epoch, device=device, task=task, processes=processes
+            network, read, training, optimizers, objective, key, device=device, task=task, processes=processes
         )
         _, labels, logits = all_logits(network, selection, device, processes)
-        record = processes.from_first(partial(_record, epoch, walked, labels, logits, optimizers.rate))
+        record = processes.from_first(partial(_record, epoch, walked, objective, labels, logits, optimizers.rate))
         course.take(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         after_epoch(course)
@@ -204,20 +207,21 @@ def _one_epoch(
     read: Reading,
     training: StreamDataset,
     optimizers: Optimizers,
-    settings: TrainSettings,
-    epoch: int,
+    objective: Objective,
+    key: tuple[int, int],
     *,
     device: torch.device,
     task: Task,
     processes: Processes,
 ) -> _Walked:
+    _, epoch = key
     network.train()
     clock = _WaitClock(training.epoch(epoch - 1, share=processes.share))
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
     for number, batch in enumerate(clock):
-        labels_B, key = batch.labels.to(device), (settings.seed, epoch, number)
-        logits_BK, own_loss, loss = batch_loss(network, read, batch, labels_B, settings, key, processes)
+        labels_B = batch.labels.to(device)
+        logits_BK, own_loss, loss = objective.of_batch(network, read, batch, labels_B, (*key, number))
         optimizers.step(loss)
         loss_sum += own_loss * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
@@ -230,14 +234,19 @@ def _one_epoch(
 
 
 def _record(
-    epoch: int, walked: _Walked, labels_B: torch.Tensor, logits_BK: torch.Tensor, learning_rate: float
+    epoch: int,
+    walked: _Walked,
+    objective: Objective,
+    labels_B: torch.Tensor,
+    logits_BK: torch.Tensor,
+    learning_rate: float,
 ) -> EpochRecord:
     predicted_B = logits_BK.argmax(dim=1)
     return EpochRecord(
         epoch=epoch,
         train_loss=walked.loss_sum / walked.n_cells,
         train_accuracy=walked.n_correct / walked.n_cells,
-        selection_loss=float(functional.cross_entropy(logits_BK, labels_B)),
+        selection_loss=float(objective.of_logits(logits_BK, labels_B)),
         selection_accuracy=float((predicted_B == labels_B).double().mean()),
         selection_macro_f1=float(f1_score(labels_B, predicted_B, average="macro")),
         learning_rate=learning_rate,

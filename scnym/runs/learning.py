@@ -18,13 +18,14 @@ import torch
 
 from scnym.base.errors import examples
 from scnym.base.progress import Progress
+from scnym.feed.plan import draws_per_class
 from scnym.feed.stream import Layout, StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.device import layout_on
 from scnym.model.forward import all_logits
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
-from scnym.model.objective import probabilities_of
+from scnym.model.objective import Objective, probabilities_of
 from scnym.model.refit import refit
 from scnym.model.snapshot import Card, Snapshot
 from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
@@ -120,7 +121,7 @@ def _baseline_of(job: Job) -> Job:
     """Give the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
     settings = job.settings
     network = replace(settings.network, n_hidden=0, shortcut=True)
-    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0, shortcut_loss=0.0)
+    training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0, logit_adjustment=0.0)
     return replace(job, settings=replace(settings, network=network, training=training))
 
 
@@ -212,6 +213,7 @@ def _train_fold(
             training,
             _in_order(job, fold.selection),
             settings,
+            objective=_objective(job, fold.train),
             device=job.device,
             task=task,
             after_epoch=after_epoch,
@@ -232,7 +234,25 @@ def _refit_fold(
     with progress.task(
         f"{title} on its selection cells too", total=n_epochs * stream.plan.n_draws, unit="cells"
     ) as task:
-        refit(network, stream, settings, n_epochs=n_epochs, device=job.device, task=task, processes=job.processes)
+        refit(
+            network,
+            stream,
+            settings,
+            objective=_objective(job, rows),
+            n_epochs=n_epochs,
+            device=job.device,
+            task=task,
+            processes=job.processes,
+        )
+
+
+def _objective(job: Job, rows: np.ndarray) -> Objective:
+    """Give what is minimised over some cells, which knows how often their classes are drawn."""
+    stream = job.settings.stream
+    draws_K = np.bincount(job.labels.codes_C[rows], minlength=len(job.labels.classes))
+    is_drawn_K = draws_K > 0
+    draws_K[is_drawn_K] = draws_per_class(draws_K[is_drawn_K], stream.class_balance, stream.max_repeat)
+    return Objective(job.settings.training, draws_K, job.device, job.processes)
 
 
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:

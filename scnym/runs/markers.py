@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, SettingsError, examples
+from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, MarkerSettings, StreamSettings
 from scnym.disk.aside import aside, require_replaceable
@@ -20,7 +21,6 @@ from scnym.results.coverage import gene_coverage
 from scnym.results.deletion import Deletion, delete_genes
 from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
-from scnym.runs.file_names import safe_name
 from scnym.runs.folder import SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
 from scnym.runs.intake import annotated, labels_of, open_input
 
@@ -213,7 +213,7 @@ def _judge(search: _Search, found: ClassOptima, findings: _Findings, progress: P
 
 def _file_names(codes: Sequence[int], classes: Sequence[str]) -> pd.DataFrame:
     """Name the files of every class: its number makes them unique."""
-    stems = [f"{code}_{safe_name(classes[code])}" for code in codes]
+    stems = [safe_name(f"{code}_{classes[code]}") for code in codes]
     return pd.DataFrame(
         {
             "index": codes,
