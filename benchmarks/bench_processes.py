@@ -56,7 +56,8 @@ def main() -> None:
     lines = lines_of(found)
     text = (
         f"# Several processes\n\nTraining on a generated atlas of {N_CELLS:,} cells, default network: one process of\n"
-        f"{CORES} threads, two of {CORES // 2}. Medians of {options.rounds} rounds; of each run the fastest of {N_EPOCHS} epochs.\n"
+        f"{CORES} threads, two of {CORES // 2}. Medians of {options.rounds} rounds; of each run the fastest of\n"
+        f"{N_EPOCHS} epochs.\n"
         f"{machine()}. Written by `make bench-processes`.\n\n{table(lines)}\n"
     )
     write_results("processes", text, lines, found)
