@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-scale atlas wheel clean
+.PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -10,7 +10,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -63,6 +63,9 @@ bench-object-storage: $(INSTALLED) ## Measure reading from object storage beside
 
 bench-scale: $(INSTALLED) ## Measure everything at two sizes (CELLS="100000 1000000", WORK as above)
 	$(VENV)/bin/python benchmarks/bench_scale.py $(if $(filter-out 100000,$(CELLS)),--cells $(CELLS)) $(if $(WORK),--work $(WORK))
+
+bench-processes: $(INSTALLED) ## Measure training in two processes beside one; write benchmarks/results/processes.md (WORK)
+	$(VENV)/bin/python benchmarks/bench_processes.py $(if $(WORK),--work $(WORK))
 
 atlas: $(INSTALLED) ## Write a synthetic atlas, atlas_N.h5ad (N: cells, WORK: folder)
 	$(VENV)/bin/python benchmarks/atlas.py $(or $(WORK),.)/atlas_$(N).h5ad --n_cells $(N)

@@ -55,3 +55,6 @@ for command in (
     *(predict_cell_types, evaluate, find_cell_type_markers),
 ):
     app.command(name=command.__name__)(command)
+
+if __name__ == "__main__":  # torchrun -m scnym.cli.main
+    app()

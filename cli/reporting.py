@@ -1,5 +1,6 @@
 """What the user sees while work is under way: bars on a terminal, one plain line per finished task elsewhere."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from scnym.base.launch import Launch
 from scnym.base.progress import Task
 
 
@@ -115,6 +117,11 @@ class PlainProgress:
     def say(self, line: str) -> None:
         """Print a line."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def speaks() -> bool:
+    """Whether this process talks to the user: of several that train together only the first does."""
+    return Launch.of(os.environ).is_first
 
 
 def make_progress() -> TerminalProgress | PlainProgress:

@@ -15,11 +15,12 @@ def train_tissue_independent(given: TrainingOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress
+    from .reporting import make_progress, speaks
     from .tables import print_run
 
     summary = scnym.train(given.input_counts, given.out_path, given.settings(), progress=make_progress())
-    print_run(summary, as_json=given.json)
+    if speaks():
+        print_run(summary, as_json=given.json)
 
 
 @takes_training_options
@@ -35,11 +36,12 @@ def train_tissue_dependent(given: TrainingOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress
+    from .reporting import make_progress, speaks
     from .tables import print_run
 
     run = scnym.train_tissue_dependent(given.input_counts, given.out_path, given.settings(), progress=make_progress())
-    print_run(run, as_json=given.json)
+    if speaks():
+        print_run(run, as_json=given.json)
 
 
 @takes_training_options
@@ -56,8 +58,9 @@ def train_tissue_specific(given: TrainingOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress
+    from .reporting import make_progress, speaks
     from .tables import print_tissues
 
     models = scnym.train_tissue_specific(given.input_counts, given.out_path, given.settings(), progress=make_progress())
-    print_tissues(models, as_json=given.json)
+    if speaks():
+        print_tissues(models, as_json=given.json)

@@ -1,5 +1,6 @@
 """The options that all training commands share: declared once as fields, turned into settings in one place."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -8,6 +9,8 @@ from typing import Any
 
 import typer
 
+from scnym.base.errors import ScnymError
+from scnym.base.launch import Launch
 from scnym.base.settings import (
     NetworkSettings,
     RunSettings,
@@ -142,14 +145,23 @@ def _text(path: Path | None) -> str | None:
 
 
 def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
-    """Give a command with training options (`takes_options`); Ctrl-C ends it with a word on how to go on."""
+    """Give a command with training options (`takes_options`); Ctrl-C ends it with a word on how to go on.
+
+    Of several processes that train together only the first says what is wrong.
+    """
 
     @wraps(command)
     def interruptible(given: Any) -> None:
+        is_first = Launch.of(os.environ).is_first
         try:
             command(given)
         except KeyboardInterrupt:
-            typer.echo("interrupted; the same command with --resume, and without --overwrite, goes on", err=True)
+            if is_first:
+                typer.echo("interrupted; the same command with --resume, and without --overwrite, goes on", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except ScnymError as fault:
+            if is_first:
+                raise
+            raise typer.Exit(fault.exit_code) from None
 
     return takes_options(interruptible)

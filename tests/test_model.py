@@ -265,7 +265,7 @@ def test_mixing_what_the_first_layers_give_equals_mixing_the_cells(shortcut: boo
     network = make_network(shortcut=shortcut, init_dropout=0.0, hidden_dropout=0.0)
     if network.shortcut is not None:
         torch.nn.init.normal_(network.shortcut.weight)
-    x, mix = torch.poisson(torch.full((8, 60), 0.4)), Mix(0.7, torch.tensor([3, 0, 1, 2, 7, 4, 5, 6]))
+    x, mix = torch.poisson(torch.full((8, 60), 0.4)), Mix(0.7, torch.tensor([3, 0, 1, 2, 7, 4, 5, 6]), lambda own: own)
     layers = [layer for layer in (network.first, network.shortcut) if layer is not None]
     with_mixed_cells = network(0.7 * x + 0.3 * x[mix.partners_B])
     for batch in (x, as_csr(x)):
@@ -286,7 +286,7 @@ def test_a_mix_is_drawn_from_its_key_and_the_loss_counts_both_classes():
     assert sorted(first.partners_B) == list(range(50))
     logits, labels = torch.randn(2, 3), torch.tensor([0, 2])
     soft = torch.tensor([[0.8, 0, 0.2], [0.2, 0, 0.8]])
-    loss = mixed_cross_entropy(logits, labels, Mix(0.8, torch.tensor([1, 0])))
+    loss = mixed_cross_entropy(logits, labels, Mix(0.8, torch.tensor([1, 0]), lambda own: own))
     torch.testing.assert_close(loss, functional.cross_entropy(logits, soft))
 
 
@@ -347,10 +347,10 @@ def test_each_path_answers_for_itself_in_the_loss_and_their_mean_is_what_counts(
     network, objective = make_network().eval(), objective_of(TrainSettings())
     torch.nn.init.normal_(network.get_parameter("shortcut.weight"))
     labels = torch.arange(5) % 3
-    batch = Batch(torch.rand(5, len(GENES)), labels, torch.full((5,), -1), np.arange(5), np.zeros(5, int))
+    batch = Batch(torch.rand(5, len(GENES)), labels, torch.full((5,), -1), np.arange(5), np.zeros(5, int), whole_size=5)
     hidden, shortcut = network.path_logits(batch.x)
     torch.testing.assert_close(network(batch.x), (hidden + shortcut) / 2)
-    logits, own_loss, loss = objective.of_batch(network, batch, labels, (0, 1, 2))
+    logits, own_loss, loss = objective.of_batch(network, network.path_logits, batch, labels, (0, 1, 2))
     torch.testing.assert_close(logits, network(batch.x))
     assert own_loss == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-5)
     apart = functional.cross_entropy(hidden, labels) + functional.cross_entropy(shortcut, labels)

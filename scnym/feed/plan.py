@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import balance_exponent
 from scnym.feed.pieces import Pieces, class_sizes, count_pieces, find_pieces
 
@@ -65,6 +65,27 @@ class BatchPlan(ABC):
     def batch_bounds(self) -> np.ndarray:
         """Draws of an epoch before each batch and after the last, shape (n_batches + 1,); sizes as even as can be."""
         return np.arange(self.n_batches + 1) * self.n_draws // max(1, self.n_batches)
+
+    def shares(self, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give where the share of one of `count` processes begins and ends in each batch, as draws of the epoch.
+
+        The shares of a batch differ by one cell at most, and lie one behind the other.
+
+        Raises
+        ------
+        SettingsError
+            If a batch has fewer cells than there are processes.
+        """
+        bounds = self.batch_bounds()
+        first_N, sizes_N = bounds[:-1], np.diff(bounds)
+        least = int(sizes_N.min(initial=count))
+        if least < count:
+            raise SettingsError(
+                f"a batch of {least:,} cells cannot be shared by {count:,} processes",
+                where="--batch_size",
+                way_out="give a larger one, or start fewer processes",
+            )
+        return first_N + sizes_N * number // count, first_N + sizes_N * (number + 1) // count
 
 
 class InOrderPlan(BatchPlan):

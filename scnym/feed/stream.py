@@ -55,6 +55,8 @@ class Batch:
     """Row numbers in the store, shape (B,)."""
     sources: np.ndarray
     """Source of each cell, a row of `StreamDataset.measured_SG`; int64, shape (B,)."""
+    whole_size: int
+    """Cells of the whole batch, of which these may be the share of one process."""
 
 
 class StreamDataset(IterableDataset[Batch]):
@@ -199,18 +201,39 @@ class StreamDataset(IterableDataset[Batch]):
         first_batch = int(self._resume_at[1]) if epoch == int(self._resume_at[0]) else 0
         return self.epoch(epoch, first_batch=first_batch, worker=number, n_workers=n_workers)
 
-    def epoch(self, epoch: int, *, first_batch: int = 0, worker: int = 0, n_workers: int = 1) -> Iterator[Batch]:
-        """Give the batches of one epoch from `first_batch` on; of several workers, each gives every n-th."""
+    def epoch(
+        self, epoch: int, *, first_batch: int = 0, worker: int = 0, n_workers: int = 1, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """Give the batches of one epoch, or a share of each.
+
+        Parameters
+        ----------
+        epoch
+            Its number.
+        first_batch
+            Those before are left out.
+        worker, n_workers
+            Of several workers, each gives every n-th batch.
+        share
+            Number and count of processes that train together: each gives its share of every batch, and no row that
+            is not in it is read, but decoded where it is in a chunk with one that is.
+
+        Raises
+        ------
+        SettingsError
+            If a batch has fewer cells than there are processes.
+        """
         bounds = self.plan.batch_bounds()
+        first_N, stop_N = self.plan.shares(*share)
         numbers = iter(range(first_batch + worker, self.plan.n_batches, n_workers))
         stack, parts = self._stack(), []
         number = filled = size = 0
-        for stretch in self._reader.stretches(self._wanted(epoch, bounds, first_batch + worker, n_workers)):
+        for stretch in self._reader.stretches(self._wanted(epoch, first_batch + worker, n_workers, share)):
             dealt = 0
             while dealt < len(stretch):
                 if not parts:
                     number = next(numbers)
-                    filled, size = 0, int(bounds[number + 1] - bounds[number])
+                    filled, size = 0, int(stop_N[number] - first_N[number])
                     stack.begin(size)
                 part = stretch.part(dealt, dealt + size - filled)
                 stack.add(part, filled)
@@ -218,7 +241,7 @@ class StreamDataset(IterableDataset[Batch]):
                 dealt, filled = dealt + len(part), filled + len(part)
                 if filled == size:
                     self._given = (epoch, number + 1)
-                    yield self._batch(parts, stack.tensor())
+                    yield self._batch(parts, stack.tensor(), int(bounds[number + 1] - bounds[number]))
                     parts = []
 
     def _stack(self) -> BatchStack:
@@ -226,22 +249,24 @@ class StreamDataset(IterableDataset[Batch]):
             return CsrStack(self.n_genes)
         return DenseStack(self.n_genes, reuse_buffer=self._reuse_buffer)
 
-    def _wanted(self, epoch: int, bounds: np.ndarray, first_batch: int, step: int) -> Iterator[np.ndarray]:
-        """Give the rows of every `step`-th batch of an epoch, in the order in which they are dealt, by windows."""
+    def _wanted(self, epoch: int, first_batch: int, step: int, share: tuple[int, int]) -> Iterator[np.ndarray]:
+        """Give the rows of a share of every `step`-th batch, in the order in which they are dealt, by windows."""
+        bounds, (first_N, stop_N) = self.plan.batch_bounds(), self.plan.shares(*share)
         first_draw = int(bounds[min(first_batch, len(bounds) - 1)])
         for window in self.plan.windows(epoch, first_draw=first_draw):
             draws_W = np.arange(window.first, window.first + len(window.rows_W))
-            past_W = np.searchsorted(bounds, draws_W, side="right") - 1 - first_batch
-            rows_W = window.rows_W[(past_W >= 0) & (past_W % step == 0)]
+            number_W = np.searchsorted(bounds, draws_W, side="right") - 1
+            in_share_W = (draws_W >= first_N[number_W]) & (draws_W < stop_N[number_W])
+            rows_W = window.rows_W[(number_W >= first_batch) & ((number_W - first_batch) % step == 0) & in_share_W]
             if len(rows_W):
                 yield rows_W
 
-    def _batch(self, parts: Sequence[Stretch], x_BG: torch.Tensor) -> Batch:
+    def _batch(self, parts: Sequence[Stretch], x_BG: torch.Tensor, whole_size: int) -> Batch:
         rows, sources = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_W", "sources_W"))
         labels_B, conditions_B = (
             torch.from_numpy(codes_C[rows].astype(np.int64)) for codes_C in (self._labels_C, self._conditions_C)
         )
-        return Batch(x_BG, labels_B, conditions_B, rows, sources)
+        return Batch(x_BG, labels_B, conditions_B, rows, sources, whole_size)
 
 
 def layout_for(store: Store) -> Layout:

@@ -18,6 +18,8 @@ from scnym.model.csr_product import csr_product
 TISSUE_SCALE = 10.0
 """What stands for one in the one-hot of a tissue: about what a strong marker gene is in the scaled input, whose
 variances add up to 1,000. A plain one goes unheard among the genes (`docs/decisions.md`)."""
+Reading = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
+"""What training asks of a network, and one that is shared gives too: `CellTypeNetwork.path_logits`."""
 
 
 class HiddenBlock(nn.Module):

@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch
+from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
-from scnym.model.network import CellTypeNetwork, pooled
+from scnym.model.network import CellTypeNetwork, Reading, pooled
 
 LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
 
@@ -35,16 +36,20 @@ class Objective:
         Draws of each class in an epoch, shape (K,); one that is not drawn counts as drawn once.
     device
         Where the network is.
+    processes
+        Who has the other shares of a batch: the gradients of the loss, averaged over all, are those of the whole batch.
     """
 
-    def __init__(self, settings: TrainSettings, draws_K: np.ndarray, device: torch.device) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: TrainSettings, draws_K: np.ndarray, device: torch.device, processes: Processes = ALONE
+    ) -> None:
+        self._settings, self._processes = settings, processes
         share_K = np.maximum(draws_K, 1) / max(1, draws_K.sum())
         prior_K = settings.logit_adjustment * np.log(share_K)
         self._prior_K = torch.tensor(prior_K, dtype=torch.float32, device=device)
 
     def of_batch(
-        self, network: CellTypeNetwork, batch: Batch, labels_B: torch.Tensor, key: tuple[int, ...]
+        self, network: CellTypeNetwork, read: Reading, batch: Batch, labels_B: torch.Tensor, key: tuple[int, ...]
     ) -> tuple[torch.Tensor, float, torch.Tensor]:
         """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
 
@@ -52,6 +57,8 @@ class Objective:
         ----------
         network
             In training.
+        read
+            What reads a batch with it: `scnym.model.parallel.reader_of` it.
         batch
             Cells to learn from.
         labels_B
@@ -60,12 +67,13 @@ class Objective:
             Decides who is mixed with whom: seed, epoch, number of the batch.
         """
         device = labels_B.device
-        mix = draw_mix(self._settings.mixup_alpha, len(labels_B), key, device)
+        mix = draw_mix(self._settings.mixup_alpha, batch.whole_size, key, device, self._processes)
         with mixed(network.reading_layers, mix):
-            paths = network.path_logits(moved(batch.x, device), batch.conditions.to(device))
+            paths = read(moved(batch.x, device), batch.conditions.to(device))
         logits_BK = pooled(paths).detach()
         losses = [self.of_logits(path_BK, labels_B, mix) for path_BK in paths]
-        return logits_BK, float(self.of_logits(logits_BK, labels_B, mix)), sum(losses[1:], losses[0])
+        loss = self._processes.weight(len(labels_B), batch.whole_size) * sum(losses[1:], losses[0])
+        return logits_BK, float(self.of_logits(logits_BK, labels_B, mix)), loss
 
     def of_logits(self, logits_BK: torch.Tensor, labels_B: torch.Tensor, mix: Mix | None = None) -> torch.Tensor:
         """Give the mean cross-entropy of some logits."""

@@ -12,9 +12,11 @@ import torch
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import StreamDataset
+from scnym.model.collectives import ALONE, Processes
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import Objective
 from scnym.model.optimizers import Optimizers
+from scnym.model.parallel import reader_of
 
 KEY = 1
 """Tells the random numbers of mixup here from those of the first training."""
@@ -29,6 +31,7 @@ def refit(
     n_epochs: int,
     device: torch.device,
     task: Task,
+    processes: Processes = ALONE,
 ) -> None:
     """Train on, in place; the last weights stay, or those from before if these are not finite.
 
@@ -48,6 +51,8 @@ def refit(
         Where to compute.
     task
         Told of every batch.
+    processes
+        Who trains together.
     """
     before = copy.deepcopy(network.state_dict())
     optimizers = Optimizers(
@@ -57,13 +62,13 @@ def refit(
         n_train=cells.plan.n_draws,
         peak=settings.refit_rate,
     )
-    network.train()
+    read = reader_of(network.train(), processes)
     for epoch in range(n_epochs):
-        for number, batch in enumerate(cells.epoch(epoch)):
+        for number, batch in enumerate(cells.epoch(epoch, share=processes.share)):
             key = (settings.seed, KEY, epoch, number)
-            _, _, loss = objective.of_batch(network, batch, batch.labels.to(device), key)
+            _, _, loss = objective.of_batch(network, read, batch, batch.labels.to(device), key)
             optimizers.step(loss)
-            task.advance(len(batch.labels))
+            task.advance(batch.whole_size)
     if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):
         network.load_state_dict(before)
     network.eval()

@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch, StreamDataset
+from scnym.model.collectives import ALONE, Processes
 from scnym.model.forward import all_logits
-from scnym.model.network import CellTypeNetwork
+from scnym.model.network import CellTypeNetwork, Reading
 from scnym.model.objective import Objective, fit_temperature
 from scnym.model.optimizers import Optimizers
+from scnym.model.parallel import reader_of
 
 TOTAL_VARIANCE = 1000.0
 """The input is scaled so that the variances of its genes add up to this: the same rates then fit every data set."""
@@ -123,6 +126,7 @@ def train(
     task: Task,
     after_epoch: Callable[[Course], None],
     earlier: Mapping[str, Any] | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingResult:
     """Train, and leave the weights of the epoch with the least selection loss in the network.
 
@@ -146,6 +150,8 @@ def train(
         Called after each epoch with how far training has come.
     earlier
         State of an earlier course, `Course.state_dict`, to go on from.
+    processes
+        Who trains together, each on its share of every batch; what is found out is the same for all.
 
     Raises
     ------
@@ -160,10 +166,16 @@ def train(
     if earlier is not None:
         course.load_state_dict(earlier)
         task.advance(course.epoch * training.plan.n_draws)
+    read = reader_of(network, processes)
     for epoch in range(course.epoch + 1, n_epochs + 1):
         if settings.patience and course.epoch - course.best_epoch >= settings.patience:
             break
-        record = _one_epoch(network, training, selection, optimizers, objective, (settings.seed, epoch), device, task)
+        key = (settings.seed, epoch)
+        walked = _one_epoch(
+            network, read, training, optimizers, objective, key, device=device, task=task, processes=processes
+        )
+        _, labels, logits = all_logits(network, selection, device, processes)
+        record = processes.from_first(partial(_record, epoch, walked, objective, labels, logits, optimizers.rate))
         course.take(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         after_epoch(course)
@@ -174,46 +186,72 @@ def train(
             way_out="go back to their defaults",
         )
     network.load_state_dict(course.best_weights)
-    _, labels, logits = all_logits(network, selection, device)
-    return TrainingResult(best_epoch=course.best_epoch, temperature=fit_temperature(logits, labels), log=course.log)
+    _, labels, logits = all_logits(network, selection, device, processes)
+    temperature = processes.from_first(partial(fit_temperature, logits, labels))
+    return TrainingResult(best_epoch=course.best_epoch, temperature=temperature, log=course.log)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walked:
+    """What an epoch of training gave, over the cells of all processes."""
+
+    loss_sum: float
+    n_correct: int
+    n_cells: int
+    seconds: float
+    waited_s: float
 
 
 def _one_epoch(
     network: CellTypeNetwork,
+    read: Reading,
     training: StreamDataset,
-    selection: StreamDataset,
     optimizers: Optimizers,
     objective: Objective,
     key: tuple[int, int],
+    *,
     device: torch.device,
     task: Task,
-) -> EpochRecord:
+    processes: Processes,
+) -> _Walked:
     _, epoch = key
     network.train()
-    clock = _WaitClock(training.epoch(epoch - 1))
+    clock = _WaitClock(training.epoch(epoch - 1, share=processes.share))
     loss_sum, n_correct, n_cells = 0.0, 0, 0
     started = time.perf_counter()
     for number, batch in enumerate(clock):
         labels_B = batch.labels.to(device)
-        logits_BK, own_loss, loss = objective.of_batch(network, batch, labels_B, (*key, number))
+        logits_BK, own_loss, loss = objective.of_batch(network, read, batch, labels_B, (*key, number))
         optimizers.step(loss)
         loss_sum += own_loss * len(labels_B)
         n_correct += int((logits_BK.argmax(dim=1) == labels_B).sum())
         n_cells += len(labels_B)
-        task.advance(len(labels_B))
+        task.advance(batch.whole_size)
     seconds = time.perf_counter() - started
-    _, labels, logits = all_logits(network, selection, device)
-    predicted = logits.argmax(dim=1)
+    sums = map(sum, zip(*processes.gathered((loss_sum, n_correct, n_cells)), strict=True))
+    loss_sum, n_correct, n_cells = sums
+    return _Walked(loss_sum=loss_sum, n_correct=n_correct, n_cells=n_cells, seconds=seconds, waited_s=clock.waited)
+
+
+def _record(
+    epoch: int,
+    walked: _Walked,
+    objective: Objective,
+    labels_B: torch.Tensor,
+    logits_BK: torch.Tensor,
+    learning_rate: float,
+) -> EpochRecord:
+    predicted_B = logits_BK.argmax(dim=1)
     return EpochRecord(
         epoch=epoch,
-        train_loss=loss_sum / n_cells,
-        train_accuracy=n_correct / n_cells,
-        selection_loss=float(objective.of_logits(logits, labels)),
-        selection_accuracy=float((predicted == labels).double().mean()),
-        selection_macro_f1=float(f1_score(labels, predicted, average="macro")),
-        learning_rate=optimizers.rate,
-        cells_per_second=n_cells / seconds,
-        wait_share=clock.waited / seconds,
+        train_loss=walked.loss_sum / walked.n_cells,
+        train_accuracy=walked.n_correct / walked.n_cells,
+        selection_loss=float(objective.of_logits(logits_BK, labels_B)),
+        selection_accuracy=float((predicted_B == labels_B).double().mean()),
+        selection_macro_f1=float(f1_score(labels_B, predicted_B, average="macro")),
+        learning_rate=learning_rate,
+        cells_per_second=walked.n_cells / walked.seconds,
+        wait_share=walked.waited_s / walked.seconds,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from scnym.base.errors import FormatError
+from scnym.model.collectives import ALONE, Processes
 
 FINISHED, UNFINISHED = ".finished.pt", ".unfinished.pt"
 SECONDS_BETWEEN = 30.0
@@ -25,29 +26,34 @@ class Checkpoints:
     ----------
     folder
         Where they are kept; made if it is not there.
+    processes
+        Who trains together: the first keeps states, and what it reads is for all. How many they are is in no state.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+    def __init__(self, folder: Path, processes: Processes = ALONE) -> None:
+        if processes.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._processes = folder, processes
         self._last_kept = time.monotonic()
 
     def finished(self, name: str) -> State | None:
         """Give what a finished fold gave; None if it is not finished."""
-        return _read(self._folder / (name + FINISHED))
+        return self._processes.from_first(lambda: _read(self._folder / (name + FINISHED)))
 
     def unfinished(self, name: str) -> State | None:
         """Give the last state that was kept of an unfinished fold; None if there is none."""
-        return _read(self._folder / (name + UNFINISHED))
+        return self._processes.from_first(lambda: _read(self._folder / (name + UNFINISHED)))
 
     def keep(self, name: str, state: Callable[[], State]) -> None:
         """Keep the state of an unfinished fold, unless one was kept a short while ago."""
-        if time.monotonic() - self._last_kept >= SECONDS_BETWEEN:
+        if self._processes.is_first and time.monotonic() - self._last_kept >= SECONDS_BETWEEN:
             _write(self._folder / (name + UNFINISHED), state())
             self._last_kept = time.monotonic()
 
     def finish(self, name: str, result: State) -> None:
         """Keep what a fold gave, all its files being written."""
+        if not self._processes.is_first:
+            return
         _write(self._folder / (name + FINISHED), result)
         (self._folder / (name + UNFINISHED)).unlink(missing_ok=True)
         self._last_kept = time.monotonic()

@@ -14,6 +14,7 @@ import torch
 
 from scnym.base.settings import RunSettings
 from scnym.disk.store import Store
+from scnym.model.collectives import ALONE, Processes
 from scnym.model.objective import probabilities_of
 from scnym.model.trainer import TrainingResult
 from scnym.results.metrics import Metrics
@@ -38,6 +39,8 @@ class Job:
     """Tissues of the cells, where they are known; only the dependent family reads them."""
     tissue: str | None = None
     """The one tissue whose cells have labels here, for the specific family."""
+    processes: Processes = ALONE
+    """Who trains together."""
 
     @property
     def tissues(self) -> tuple[str, ...]:

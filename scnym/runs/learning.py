@@ -68,7 +68,7 @@ def run_fold(
     if finished is not None:
         return _restored(job, fold, finished)
     target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
-    if earlier is None:
+    if earlier is None and job.processes.is_first:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
     job, variances_G = with_top_genes(job, fold)
@@ -77,7 +77,8 @@ def run_fold(
         _say_unseen_tissues(job, fold, progress)
         after_epoch = partial(_after_epoch, job, fold.name, network, target, checkpoints)
         result = _learnt(job, fold, network, f"train {fold.name}", after_epoch, earlier, progress)
-    _write_fold(job, result, network, target)
+    if job.processes.is_first:
+        _write_fold(job, result, network, target)
     checkpoints.finish(fold.name, result.state_dict())
     return result
 
@@ -154,7 +155,7 @@ def _say_unseen_tissues(job: Job, fold: Fold, progress: Progress) -> None:
 
 
 def _judged(job: Job, fold: Fold, judged: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
-    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device)
+    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device, job.processes)
     metrics = judge(job, rows, logits_CK, trained.temperature)
     return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
 
@@ -186,7 +187,7 @@ def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
     n_genes = job.settings.n_top_genes
     if n_genes is None and not job.settings.network.scale_input:
         return job, np.empty(0)
-    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"))
+    variances_G = gene_variances(_in_order(job, fold.train, layout="csr"), job.processes)
     if n_genes is None:
         return job, variances_G
     chosen = most_variable(variances_G, n_genes)
@@ -217,6 +218,7 @@ def _train_fold(
             task=task,
             after_epoch=after_epoch,
             earlier=earlier,
+            processes=job.processes,
         )
 
 
@@ -240,6 +242,7 @@ def _refit_fold(
             n_epochs=n_epochs,
             device=job.device,
             task=task,
+            processes=job.processes,
         )
 
 
@@ -249,7 +252,7 @@ def _objective(job: Job, rows: np.ndarray) -> Objective:
     draws_K = np.bincount(job.labels.codes_C[rows], minlength=len(job.labels.classes))
     is_drawn_K = draws_K > 0
     draws_K[is_drawn_K] = draws_per_class(draws_K[is_drawn_K], stream.class_balance, stream.max_repeat)
-    return Objective(job.settings.training, draws_K, job.device)
+    return Objective(job.settings.training, draws_K, job.device, job.processes)
 
 
 def balanced_stream(job: Job, fold: Fold) -> StreamDataset:
@@ -289,7 +292,7 @@ def _after_epoch(
 ) -> None:
     """Write periodic weights, and what an interrupted run goes on from."""
     every = job.settings.training.checkpoint_every
-    if every and course.epoch % every == 0:
+    if job.processes.is_first and every and course.epoch % every == 0:
         save_weights(folder / CHECKPOINT_NAME.format(course.epoch), network)
         drop_old_checkpoints(folder)
     _keep(name, checkpoints, course)
@@ -349,5 +352,6 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
         "data_hash": job.store.content_hash,
         "device": str(job.device),
         "threads": torch.get_num_threads(),
+        "processes": job.processes.count,
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "zarr")},
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable, work_folder
+from scnym.model.collectives import ALONE, Processes
 from scnym.runs.checkpoints import any_kept
 from scnym.runs.folder import flat, is_run, write_json
 
@@ -16,10 +17,14 @@ STATES = "states"
 """Subfolder with the states of folds."""
 BEGUN_FILE = "begun.json"
 """What was begun: all that decides the result."""
+ROUNDING_ONLY = ("processes", "threads")
+"""What a run that goes on may have other numbers of: both, or neither."""
 
 
 @contextmanager
-def attempt(target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Path]:
+def attempt(
+    target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool, processes: Processes = ALONE
+) -> Iterator[Path]:
     """Give the folder of a run: what is in its subfolder `RESULT` becomes `target`; `STATES` is for checkpoints.
 
     Parameters
@@ -32,6 +37,8 @@ def attempt(target: Path, identity: Mapping[str, Any], *, resume: bool, overwrit
         Go on with what was interrupted, if anything was.
     overwrite
         Start anew, and replace a target that exists.
+    processes
+        Who trains together: the first makes the folder, and gives the result its name; the others write nothing.
 
     Raises
     ------
@@ -39,6 +46,9 @@ def attempt(target: Path, identity: Mapping[str, Any], *, resume: bool, overwrit
         As in `require_startable`; or if what was begun was another run, naming what differs.
     """
     target = target.resolve()
+    if not processes.is_first:
+        yield work_folder(target)
+        return
     require_startable(target, resume=resume, overwrite=overwrite)
     begun = _begun(target) if resume else None
     overwrite = overwrite or _may_overwrite(begun)
@@ -100,6 +110,8 @@ def _empty(folder: Path) -> None:
 
 def _require_same(begun: dict[str, Any], now: Mapping[str, Any], target: Path) -> None:
     theirs, ours = flat(begun), flat(json.loads(json.dumps(now)))
+    if theirs.get("processes") != ours.get("processes"):  # then rounding differs, which is all that threads change
+        theirs, ours = ({**one, **dict.fromkeys(ROUNDING_ONLY)} for one in (theirs, ours))
     different = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
     if different:
         said = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours.get(name)!r}" for name in different)

@@ -110,6 +110,7 @@ def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
     return {
         "settings": {name: value for name, value in settings.items() if name not in TOLD_BY_DIGESTS},
         "device": str(job.device),
+        "processes": job.processes.count,
         "threads": torch.get_num_threads(),
         "counts": store.content_hash,
         "library_sizes": digest(*(dataset.n_counts_C for dataset in store.datasets)),
@@ -141,7 +142,7 @@ def run_all(
     folds
         The last one is the final model's.
     folder
-        Where to write now.
+        Where to write now; made if it is not there.
     target
         Where that will stand when it is finished.
     checkpoints
@@ -149,18 +150,26 @@ def run_all(
     progress
         Where to report cells done.
     """
+    if job.processes.is_first:
+        folder.mkdir(exist_ok=True)
     results, baseline = [], []
     for number, fold in enumerate(folds):
         results.append(run_fold(job, fold, number, folder, checkpoints, progress))
         if job.settings.baseline and len(fold.held_out):
             baseline.append(run_baseline(job, fold, number, checkpoints, progress))
     summary = _summarise(job, results, baseline, target)
+    if job.processes.is_first:
+        _write_run(job, summary, results, folder)
+    return summary
+
+
+def _write_run(job: Job, summary: RunSummary, results: list[FoldResult], folder: Path) -> None:
+    """Write what concerns all folds."""
     if summary.folds:
         write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
     if job.tissues:
         write_table(folder / CATEGORIES_FILE, pd.DataFrame({"code": range(len(job.tissues)), "tissue": job.tissues}))
     _write_summary(folder, summary, results)
-    return summary
 
 
 def held_out_table(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame:
@@ -221,7 +230,7 @@ def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
 
 
 def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult]) -> None:
-    """Write what concerns all folds."""
+    """Write the classes, the figures and the report."""
     classes = summary.labels.classes
     write_table(folder / "celltype_label.csv", pd.DataFrame({"code": range(len(classes)), "cell_type": classes}))
     for file, column, figure in (

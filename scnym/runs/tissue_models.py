@@ -7,6 +7,7 @@ again for the tissues before it.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,19 +144,22 @@ def train_tissues(job: Job, plans: Sequence[TissuePlan], target: Path, progress:
         As in `attempt`.
     """
     settings, to_train = job.settings, [plan for plan in plans if not plan.reason]
-    with attempt(target, _identity(job, to_train), resume=settings.resume, overwrite=settings.overwrite) as folder:
+    how: Any = {"resume": settings.resume, "overwrite": settings.overwrite, "processes": job.processes}
+    with attempt(target, _identity(job, to_train), **how) as folder:
         for number, plan in enumerate(to_train, start=1):
             progress.say(f"{_in_words(plan)}, {number} of {len(to_train)}")
-            own = folder / RESULT / plan.folder
-            own.mkdir(exist_ok=True)
-            run_all(
-                plan.job, plan.folds, own, target / plan.folder, Checkpoints(folder / STATES / plan.folder), progress
-            )
-        table = pd.DataFrame([_row(plan, folder / RESULT / plan.folder) for plan in plans], columns=list(COLUMNS))
-        models = TissueModels(target, table)
-        write_table(folder / RESULT / TISSUES_FILE, table)
-        write_json(folder / RESULT / SUMMARY_FILE, models.to_json())
-        write_index(folder / RESULT / REPORT_FILE, without_nan(table), settings.tissue_column)
+            own, states = folder / RESULT / plan.folder, Checkpoints(folder / STATES / plan.folder, job.processes)
+            run_all(plan.job, plan.folds, own, target / plan.folder, states, progress)
+        return job.processes.from_first(partial(_write_index, plans, folder / RESULT, target, settings.tissue_column))
+
+
+def _write_index(plans: Sequence[TissuePlan], folder: Path, target: Path, tissue_column: str) -> TissueModels:
+    """Write the table of all tissues, and the page that leads to theirs."""
+    table = pd.DataFrame([_row(plan, folder / plan.folder) for plan in plans], columns=list(COLUMNS))
+    models = TissueModels(target, table)
+    write_table(folder / TISSUES_FILE, table)
+    write_json(folder / SUMMARY_FILE, models.to_json())
+    write_index(folder / REPORT_FILE, without_nan(table), tissue_column)
     return models
 
 

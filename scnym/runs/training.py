@@ -1,11 +1,14 @@
 """Training runs, one for each family: cells in, cross-validated and final models out, in one folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from scnym.base.errors import DataError, examples
@@ -17,6 +20,7 @@ from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
 from scnym.feed.stream import StreamDataset
+from scnym.model.collectives import Processes, joined
 from scnym.model.device import choose_device
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import FOLDERS
@@ -69,11 +73,9 @@ def train_tissue_independent(
         If input, labels or settings make no sense, before any training; if the output exists, finished or not, and
         nothing says what to do with it.
     """
-    settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["independent"]
-    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(input_counts, Path(out_path), settings, progress)
-    return _train_into(target, job, split(job, name_of(input_counts), progress), progress)
+    with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
+        return _train_into(target, job, split(job, name_of(input_counts), listener), listener)
 
 
 def train_tissue_dependent(
@@ -97,12 +99,16 @@ def train_tissue_dependent(
     UserError
         As there; and if there are no tissues, or only one.
     """
-    settings = settings or RunSettings()
     target = Path(out_path) / FOLDERS["dependent"]
-    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(input_counts, Path(out_path), settings, progress)
-    context = _of_known_tissue(job, name_of(input_counts), progress)
-    labels = job.labels.within(context.codes_C >= 0, min_cells=settings.split.min_cells_per_class)
+    with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
+        reading = _reading_tissues(job, name_of(input_counts), listener)
+        return _train_into(target, reading, split(reading, name_of(input_counts), listener), listener)
+
+
+def _reading_tissues(job: Job, input_counts: Path, progress: Progress) -> Job:
+    """Give the job of the dependent family: cells of a known tissue only."""
+    context = _of_known_tissue(job, input_counts, progress)
+    labels = job.labels.within(context.codes_C >= 0, min_cells=job.settings.split.min_cells_per_class)
     context = context.within(labels.codes_C >= 0)
     if len(context.levels) < 2:
         raise DataError(
@@ -110,8 +116,7 @@ def train_tissue_dependent(
             where="--upper_group",
             way_out="train without it, with scnym train_tissue_independent, or name another column",
         )
-    job = replace(job, labels=labels, context=context, family="dependent")
-    return _train_into(target, job, split(job, name_of(input_counts), progress), progress)
+    return replace(job, labels=labels, context=context, family="dependent")
 
 
 def train_tissue_specific(
@@ -136,26 +141,47 @@ def train_tissue_specific(
     UserError
         As there; and if there are no tissues, or none that can have a model.
     """
-    settings = settings or RunSettings()
-    target = Path(out_path) / FOLDERS["specific"]
-    require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-    job = _prepare(input_counts, Path(out_path), settings, progress)
-    context = _of_known_tissue(job, name_of(input_counts), progress)
-    if settings.split.group_column is not None:  # what is wrong with the groups is wrong for every tissue
-        of_known = np.where(context.codes_C >= 0, job.labels.codes_C, UNLABELLED)
-        groups_of(job.obs, settings.split.group_column, of_known, name_of(input_counts))
-    plans = plan_tissues(job, context, partial(split, where=name_of(input_counts), progress=progress), progress)
-    return train_tissues(job, plans, target, progress)
+    target, where = Path(out_path) / FOLDERS["specific"], name_of(input_counts)
+    with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
+        context, group_column = _of_known_tissue(job, where, listener), job.settings.split.group_column
+        if group_column is not None:  # what is wrong with the groups is wrong for every tissue
+            groups_of(job.obs, group_column, np.where(context.codes_C >= 0, job.labels.codes_C, UNLABELLED), where)
+        plans = plan_tissues(job, context, partial(split, where=where, progress=listener), listener)
+        return train_tissues(job, plans, target, listener)
 
 
-def _prepare(input_counts: str | Path | AnnData, out_path: Path, settings: RunSettings, progress: Progress) -> Job:
-    """Check everything that can be wrong before work starts."""
+@contextmanager
+def _prepared(
+    input_counts: str | Path | AnnData, target: Path, settings: RunSettings, progress: Progress
+) -> Iterator[tuple[Job, Progress]]:
+    """Give what is to be done, everything being checked that can be wrong before work starts; and whom to tell.
+
+    Of several processes that train together, the first prepares what takes files, and is the only one to be heard.
+    """
     device = choose_device(settings.device)
+    with joined(device) as processes:
+        progress = progress if processes.is_first else SILENT
+        if processes.is_first:
+            require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
+        store = _opened(partial(open_input, input_counts, target.parent, settings.convert, progress), processes)
+        job = _job(store, name_of(input_counts), settings, device, progress)
+        yield replace(job, processes=processes), progress
+
+
+def _opened(open_input: Callable[[], Store], processes: Processes) -> Store:
+    """Open the input, which the first process may have to convert; then the others open what it gave."""
+    if not processes.is_first:
+        return Store(processes.from_first(Path))
+    store = open_input()
+    processes.from_first(lambda: store.path)
+    return store
+
+
+def _job(store: Store, input_counts: Path, settings: RunSettings, device: torch.device, progress: Progress) -> Job:
     metadata = settings.training_metadata and Path(settings.training_metadata)
-    store = open_input(input_counts, out_path, settings.convert, progress)
     obs = annotated(store, metadata or None)
     labels = labels_of(
-        obs, settings.label_column, metadata or name_of(input_counts), min_cells=settings.split.min_cells_per_class
+        obs, settings.label_column, metadata or input_counts, min_cells=settings.split.min_cells_per_class
     )
     genes = _model_genes(store, settings.genes_to_use, progress)
     left_out = {"without a label": labels.n_unlabelled, "of classes that are too small": labels.n_rare}
@@ -180,8 +206,9 @@ def _train_into(target: Path, job: Job, folds: Sequence[Fold], progress: Progres
     """Cross-validate and train the final model of one job; the folder appears when all of it is finished."""
     settings = job.settings
     _say_what_clustering_gains(balanced_stream(job, folds[0]), job.labels, settings.label_column, progress)
-    with attempt(target, identity_of(job, folds), resume=settings.resume, overwrite=settings.overwrite) as folder:
-        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES), progress)
+    how: Any = {"resume": settings.resume, "overwrite": settings.overwrite, "processes": job.processes}
+    with attempt(target, identity_of(job, folds), **how) as folder:
+        return run_all(job, folds, folder / RESULT, target, Checkpoints(folder / STATES, job.processes), progress)
 
 
 def split(job: Job, where: Location, progress: Progress) -> list[Fold]:
