@@ -39,7 +39,7 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
     check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
     check()
     folder = work_folder(target)
-    with _locked(folder, target):
+    with locked(folder, target):
         _empty(folder)
         try:
             yield folder
@@ -81,7 +81,7 @@ def resumable(
     folder = work_folder(target)
     clear_finished(target)
     check()
-    with _locked(folder, target):
+    with locked(folder, target):
         try:
             yield folder
         except UserError:
@@ -102,7 +102,7 @@ def clear_finished(target: Path) -> None:
     """Remove what is left of a run that was killed between the last two steps, its work being finished."""
     folder = work_folder(target)
     if target.exists() and folder.exists() and not (folder / RESULT).exists():
-        with suppress(OutputExistsError), _locked(folder, folder):
+        with suppress(OutputExistsError), locked(folder, folder):
             shutil.rmtree(folder)
 
 
@@ -127,8 +127,14 @@ def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callab
 
 
 @contextmanager
-def _locked(folder: Path, target: Path) -> Iterator[None]:
-    """Make a folder and hold it alone; the folder that was locked must still be the one of that name."""
+def locked(folder: Path, target: Path) -> Iterator[None]:
+    """Make a folder and hold it alone, to write a target; it must still be the one of that name once it is locked.
+
+    Raises
+    ------
+    OutputExistsError
+        If another process holds it.
+    """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
