@@ -277,7 +277,7 @@ def _local_cluster(n_workers: int) -> Iterator[str]:
         "n_workers": n_workers,
         "threads_per_worker": 1,
         "processes": True,
-        "dashboard_address": None,  # no port that somebody else may have
+        "dashboard_address": "127.0.0.1:0",  # any port that is free
         "memory_limit": 0,  # every job keeps to a cap of its own; Dask would kill it on the way there
         "silence_logs": logging.CRITICAL,
     }
