@@ -7,7 +7,7 @@ import typer
 
 from scnym.base.settings import ConvertSettings
 
-from . import options
+from . import cluster, options
 from .raw_input import convert_settings
 
 _DEFAULT = ConvertSettings()
@@ -34,6 +34,9 @@ def convert(
     cluster_by: options.ClusterBy = None,
     profile: options.Profile = _DEFAULT.profile,
     max_memory: options.MaxMemory = "1GB",
+    workers: cluster.Workers = None,
+    scheduler: cluster.Scheduler = None,
+    scheduler_file: cluster.SchedulerFile = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -47,7 +50,7 @@ def convert(
 
         scnym convert donor1.csv.gz donor2.loom sample3/filtered_feature_bc_matrix atlas.zarr --max_memory 500MB
 
-        scnym convert samples.csv atlas.zarr --cluster_by cell_type
+        scnym convert samples.csv atlas.zarr --cluster_by cell_type --workers 4
 
         scnym convert counts.h5ad s3://lab/counts.zarr
     """
@@ -68,5 +71,6 @@ def convert(
         max_memory=max_memory,
         overwrite=overwrite,
     )
-    finished = scnym.convert(inputs, store, settings, progress=make_progress())
+    shared = cluster.ClusterOptions(workers=workers, scheduler=scheduler, scheduler_file=scheduler_file)
+    finished = scnym.convert(inputs, store, settings, cluster=shared.cluster(), progress=make_progress())
     print_store(scnym.open_store(finished), as_json=json)

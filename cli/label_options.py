@@ -11,6 +11,15 @@ from .options import DATA, OUTPUT
 
 PREDICTION = "Prediction"
 
+BySample = Annotated[
+    bool,
+    typer.Option(
+        "--by_sample",
+        help="Label every input by itself, into predictions/SAMPLE/, and write predictions/summary.csv over all. The "
+        "same command again does only what is missing. --workers and --scheduler do so too.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 UpperGroupOfNewCells = Annotated[
     str | None,
     typer.Option(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from scnym.base.settings import PredictSettings
 
 from . import label_options, options
+from .cluster import ClusterOptions
 from .given import takes_options
 from .raw_input import RawInput
 
@@ -12,7 +13,7 @@ _DEFAULT = PredictSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionOptions(RawInput):
+class PredictionOptions(RawInput, ClusterOptions):
     """What the command was given."""
 
     input_counts: options.InputCounts
@@ -32,6 +33,7 @@ class PredictionOptions(RawInput):
     probabilities: label_options.Probabilities = _DEFAULT.probabilities
     embedding: label_options.Embedding = _DEFAULT.embedding
     write_h5ad: label_options.WriteH5ad = _DEFAULT.write_h5ad
+    by_sample: label_options.BySample = False
     overwrite: options.Overwrite = False
     json: options.Json = False
 
@@ -64,12 +66,31 @@ def predict_cell_types(given: PredictionOptions) -> None:
 
         scnym predict_cell_types --input_counts new.h5ad --out_path labelled \\
             --model_path run/tissues --upper_group organ --min_confidence 0.5 --write_h5ad
+
+        scnym predict_cell_types --input_counts samples.csv --out_path labelled \\
+            --model_path run/tissue_independent --workers 4
     """
     import scnym
 
     from .reporting import make_progress
-    from .tables import print_predictions
+    from .tables import print_predictions, print_samples
 
+    cluster = given.cluster()
+    if given.by_sample or cluster is not None:
+        samples = scnym.predict_samples(
+            given.input_counts,
+            given.model_path,
+            given.out_path,
+            given.settings(),
+            training_gene_names=given.training_gene_names,
+            convert_settings=given.convert_settings(given.training_metadata),
+            cluster=cluster,
+            overwrite=given.overwrite,
+            progress=make_progress(),
+        )
+        print_samples(samples, as_json=given.json)
+        samples.require_all()
+        return
     summary = scnym.predict(
         given.input_counts,
         given.model_path,

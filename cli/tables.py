@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MarkerSummary,
         PredictionSummary,
         RunSummary,
+        SamplePredictions,
         Store,
         TissueModels,
         VerifyReport,
@@ -218,6 +219,25 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     for line in summary.warnings:
         _say(line)
     _say(f"predictions: {summary.folder / 'predictions.csv'}")
+
+
+def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
+    """Print what the predictions of many samples gave."""
+    if as_json:
+        _print_json({"folder": str(samples.folder), "samples": samples.rows})
+        return
+    table = _table("sample", "cells", "unknown", "confidence", "genes", "most frequent")
+    for row in samples.rows:
+        if row["status"] == "labelled":
+            figures = (f"{row['n_cells']:,}", f"{row['n_unknown']:,}", f"{row['mean_confidence']:.3f}")
+            table.add_row(Text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", Text(row["most_frequent"]))
+        else:
+            table.add_row(Text(row["sample"]), row["status"])
+    _STDOUT.print(table)
+    for row in samples.rows:
+        if row["reason"]:
+            _say(f"{row['sample']}: {row['reason']}")
+    _say(f"table of all samples: {samples.table}")
 
 
 def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:

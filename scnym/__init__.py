@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         TrainSettings,
         parse_bytes,
     )
+    from scnym.base.workers import ClusterSettings
     from scnym.disk.ingest import convert
     from scnym.disk.store import Store, open_store
     from scnym.disk.verify import VerifyReport, verify
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from scnym.runs.judgement import Evaluation, evaluate
     from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
+    from scnym.runs.samples import SamplePredictions, predict_samples
     from scnym.runs.single_run import RunSummary
     from scnym.runs.tissue_comparison import Comparison, compare
     from scnym.runs.tissue_models import TissueModels
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batch": "scnym.feed.stream:Batch",
+    "ClusterSettings": "scnym.base.workers:ClusterSettings",
     "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
     "EvaluateSettings": "scnym.base.settings:EvaluateSettings",
@@ -48,6 +51,7 @@ _HOMES = {
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
     "RunSettings": "scnym.base.settings:RunSettings",
     "RunSummary": "scnym.runs.single_run:RunSummary",
+    "SamplePredictions": "scnym.runs.samples:SamplePredictions",
     "ScnymError": "scnym.base.errors:ScnymError",
     "Snapshot": "scnym.model.snapshot:Snapshot",
     "SplitSettings": "scnym.base.settings:SplitSettings",
@@ -69,6 +73,7 @@ _HOMES = {
     "open_store": "scnym.disk.store:open_store",
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
+    "predict_samples": "scnym.runs.samples:predict_samples",
     "train": "scnym.runs.training:train_tissue_independent",
     "train_tissue_dependent": "scnym.runs.training:train_tissue_dependent",
     "train_tissue_specific": "scnym.runs.training:train_tissue_specific",
@@ -78,6 +83,7 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "ClusterSettings",
     "Comparison",
     "ConvertSettings",
     "EvaluateSettings",
@@ -90,6 +96,7 @@ __all__ = [
     "PredictionSummary",
     "RunSettings",
     "RunSummary",
+    "SamplePredictions",
     "ScnymError",
     "Snapshot",
     "SplitSettings",
@@ -111,6 +118,7 @@ __all__ = [
     "open_store",
     "parse_bytes",
     "predict",
+    "predict_samples",
     "train",
     "train_tissue_dependent",
     "train_tissue_specific",

@@ -19,7 +19,7 @@ MODULES = sorted(path for path in (ROOT / "scnym").rglob("*.py") if path != ROOT
 FROZEN_OPTIONS = {
     "convert": (
         "--cluster_by --config --csv_orientation --input_genes --json --layer --library_size --max_memory "
-        "--overwrite --profile --training_metadata"
+        "--overwrite --profile --scheduler --scheduler_file --training_metadata --workers"
     ),
     "export": "--json --overwrite",
     "evaluate": (
@@ -39,7 +39,8 @@ FROZEN_OPTIONS = {
         "--stream_memory --training_metadata --upper_group --weight_decay",
     ),
     "predict_cell_types": (
-        "--batch_size --config --csv_orientation --device --embedding --input_counts --input_genes --json --layer "
+        "--batch_size --by_sample --config --csv_orientation --device --embedding --input_counts --input_genes --json "
+        "--layer --scheduler --scheduler_file --workers "
         "--library_size --max_memory --min_confidence --min_gene_coverage --model_path --out_path --overwrite "
         "--probabilities --seed --smooth_k --training_gene_names --training_metadata --unknown_tissue "
         "--upper_group --vote_by --write_h5ad"
@@ -117,7 +118,19 @@ def test_an_unknown_name_is_an_attribute_error():
     "statement", ["import scnym", "from cli.main import app; app(['--help'], standalone_mode=False)"]
 )
 def test_importing_and_asking_for_help_load_nothing_heavy(statement: str):
-    heavy = ("torch", "loompy", "anndata", "zarr", "pandas", "numba", "numpy", "sklearn", "matplotlib")
+    heavy = (
+        "torch",
+        "loompy",
+        "anndata",
+        "zarr",
+        "pandas",
+        "numba",
+        "numpy",
+        "sklearn",
+        "matplotlib",
+        "dask",
+        "distributed",
+    )
     check = f"import sys; {statement}; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

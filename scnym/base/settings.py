@@ -1,7 +1,8 @@
 """One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy."""
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from scnym.base.errors import SettingsError
@@ -77,6 +78,11 @@ class ConvertSettings:
             self.csv_orientation,
             "auto, cells_by_genes or genes_by_cells",
         )
+
+    def located(self) -> "ConvertSettings":
+        """Give the same with absolute paths, for a process that stands in another folder."""
+        paths = {"input_genes": self.input_genes, "training_metadata": self.training_metadata}
+        return replace(self, **{name: str(Path(path).absolute()) for name, path in paths.items() if path is not None})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from scnym.base.schema import index_dtype
 
 ROW_DTYPE, END_DTYPE = np.dtype("<u4"), np.dtype("<i8")
 PREFIX = "slab_"
+REGROUPING_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,14 @@ class _RowsOnDisk:
     def __getitem__(self, k: int) -> int:
         place = self.offset + k * ROW_DTYPE.itemsize
         return int.from_bytes(os.pread(self.file, ROW_DTYPE.itemsize, place), "little")
+
+
+def grouped_order(column: pd.Series) -> np.ndarray:
+    """Give the cells grouped by the column's values, shuffled inside each group; those without a value come last."""
+    codes_C = pd.factorize(column, sort=True)[0].astype(np.int64)
+    codes_C[codes_C < 0] = codes_C.max(initial=-1) + 1
+    shuffled = np.random.default_rng(REGROUPING_SEED).permutation(len(codes_C))
+    return shuffled[np.argsort(codes_C[shuffled], kind="stable")]
 
 
 def _sorted_by_row(

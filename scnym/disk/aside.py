@@ -128,7 +128,13 @@ def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callab
 
 @contextmanager
 def locked(folder: Path, target: Path) -> Iterator[None]:
-    """Make a folder and hold it alone; the folder that was locked must still be the one of that name."""
+    """Make a folder and hold it alone, to write a target; it must still be the one of that name once it is locked.
+
+    Raises
+    ------
+    OutputExistsError
+        If another process holds it.
+    """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)

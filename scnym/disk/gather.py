@@ -46,11 +46,19 @@ class Input:
         state = path_state(self.path) if self.adata is None else adata_hash(self.adata)
         return hashlib.sha256(repr((state, self.sample, self.columns, self.dataset)).encode()).hexdigest()
 
+    def located(self) -> "Input":
+        """Give the same with an absolute path, for a process that stands in another folder."""
+        return replace(self, path=self.path.absolute())
+
     def open(self, settings: ConvertSettings) -> AnySource:
         """Open it as what it is; see `open_source`."""
         if self.adata is not None:
             return InMemorySource(self.adata, self.sample, settings.layer)
         return open_source(self.path, settings, self.dataset)
+
+
+Given = str | Path | AnnData | Input
+"""What may be converted: a path or a pattern, cells in memory, or an input that was gathered before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class Gathered:
     """Files in folders that are of no known format."""
 
 
-def gather(inputs: Sequence[str | Path | AnnData]) -> Gathered:
+def gather(inputs: Sequence[Given]) -> Gathered:
     """Find all inputs behind some paths, patterns, folders and manifests; an AnnData in memory is one itself.
 
     A manifest is a CSV or TSV with a column `path` (relative to the manifest, if not absolute) and, if wanted,
@@ -75,13 +83,13 @@ def gather(inputs: Sequence[str | Path | AnnData]) -> Gathered:
     DataError
         If a manifest is empty, or names a path or a sample twice.
     """
-    found: list[Input] = []
+    found = [one for one in inputs if isinstance(one, Input)]
     left_out: list[Path] = []
     in_memory = [one for one in inputs if isinstance(one, AnnData)]
     for number, adata in enumerate(in_memory):
         name = f"{IN_MEMORY}_{number}" if len(in_memory) > 1 else IN_MEMORY
         found.append(Input(Path(name), name, adata=adata))
-    for path in (match for text in inputs if not isinstance(text, AnnData) for match in _matches(text)):
+    for path in (match for text in inputs if isinstance(text, str | Path) for match in _matches(text)):
         if _is_manifest(path):
             found += _listed(path)
         elif path.is_dir() and not is_readable(path):
@@ -90,7 +98,7 @@ def gather(inputs: Sequence[str | Path | AnnData]) -> Gathered:
             left_out += others
         else:
             found.append(Input(path, ""))
-    on_disk = [one.path.resolve() for one in found if one.adata is None]
+    on_disk = [one.path.resolve() for one in found if one.adata is None and not one.dataset]
     twice = [path for path, times in Counter(on_disk).items() if times > 1]
     if twice:
         raise DataError("the input is named twice", where=twice[0], way_out="name every input once")
@@ -111,7 +119,7 @@ def path_state(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(one.resolve()), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
 
 
-def conversion_key(inputs: Sequence[str | Path | AnnData], settings: ConvertSettings) -> str:
+def conversion_key(inputs: Sequence[Given], settings: ConvertSettings) -> str:
     """Name everything that a conversion of some inputs depends on."""
     settings = replace(settings, overwrite=False)
     lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
@@ -163,7 +171,7 @@ def _of_line(manifest: Path, line: dict) -> Input:
 
 def _datasets(one: Input) -> list[Input]:
     """Give an input for every dataset of a store, under the sample names that it has there."""
-    if one.adata is not None or not is_store(one.path):
+    if one.adata is not None or one.dataset or not is_store(one.path):
         return [one]
     entries = json.loads((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
     several = len(entries) > 1

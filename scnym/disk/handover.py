@@ -13,15 +13,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from anndata import AnnData
-
 from scnym.base.errors import OutputExistsError, SettingsError, UserError
 from scnym.base.progress import Progress
 from scnym.base.schema import STORE_SUFFIX
 from scnym.base.settings import ConvertSettings
 from scnym.disk.aside import locked
 from scnym.disk.bucket import Location, ObjectPath
-from scnym.disk.gather import conversion_key
+from scnym.disk.gather import Given, conversion_key
 
 ROOT = "zarr.json"
 """The root metadata, without which the rest is no store."""
@@ -37,7 +35,7 @@ Listing = dict[str, tuple[int, str]]
 
 def convert_and_send(
     target: ObjectPath,
-    inputs: Sequence[str | Path | AnnData],
+    inputs: Sequence[Given],
     settings: ConvertSettings,
     convert: Callable[..., Path],
     progress: Progress,

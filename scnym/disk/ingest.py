@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
-from anndata import AnnData
 
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.progress import SILENT, Progress
@@ -37,38 +36,41 @@ from scnym.base.schema import (
     value_dtype,
 )
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import join_annotations, read_annotations
-from scnym.disk.arrange import RowArranger
-from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable
+from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
+from scnym.disk.annotations import join_annotations
+from scnym.disk.arrange import RowArranger, grouped_order
+from scnym.disk.aside import RESULT, clear_finished, locked, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical
 from scnym.disk.encode import rust_codecs, write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
-from scnym.disk.formats.sniff import AnySource, is_store
+from scnym.disk.formats.sniff import is_store
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import library_sizes, storable, with_own_columns, write_frames
-from scnym.disk.gather import Input, gather, path_state
+from scnym.disk.gather import Given, Input, gather, path_state
 from scnym.disk.groups import carry_groups
 from scnym.disk.handover import convert_and_send, require_store_name
 from scnym.disk.hashes import write_hashes
+from scnym.disk.headers import check_source, table_of
 
 MAX_BLOCK_ELEMENTS = 2**21
-ENTRY, CELL_HASHES = "entry.json", "cells.npy"
-REGROUPING_SEED = 0
+ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
 
 
 def convert(
-    inputs: Sequence[str | Path | AnnData],
+    inputs: Sequence[Given],
     target: str | os.PathLike[str],
     settings: ConvertSettings | None = None,
     *,
+    cluster: ClusterSettings | None = None,
     progress: Progress = SILENT,
 ) -> Path:
     """Convert raw files into one store; each becomes a dataset with its own genes.
 
-    A run that was killed is completed by the same call, which does only what is missing.
+    A run that was killed is completed by the same call, which does only what is missing. An input that fails does not
+    keep the others from being finished.
 
     Parameters
     ----------
@@ -80,6 +82,9 @@ def convert(
         current folder and sent from there.
     settings
         Memory cap, layer and the like.
+    cluster
+        Processes that inputs are shared out among, each within the memory cap; None for this one alone. The store is
+        the same, byte for byte.
     progress
         Where to report cells done.
 
@@ -98,46 +103,54 @@ def convert(
     settings = settings or ConvertSettings()
     place = location(target)
     if isinstance(place, ObjectPath):
-        return convert_and_send(place, inputs, settings, convert, progress)
+        return convert_and_send(place, inputs, settings, partial(convert, cluster=cluster), progress)
     target = place
     _check_target(target, inputs, settings)
     gathered = _gathered(inputs, target, progress)
-    table = None if settings.training_metadata is None else read_annotations(Path(settings.training_metadata))
-    for one in gathered:
-        source = one.open(settings)
-        _check_source(one, source, settings, table)
-        if source.remark:
-            progress.say(f"{one.sample}: {source.remark}")
-    with resumable(
-        target,
-        overwrite=settings.overwrite,
-        is_replaceable=is_store,
-        worth_keeping=partial(_holds_finished, progress=progress),
-    ) as folder:
+    if cluster is None:
+        for one in gathered:
+            check_source(one, settings, progress)
+    elif any(one.adata is not None for one in gathered):
+        raise SettingsError("cells in memory stay in this process", where="cluster", way_out="leave it out")
+    work = _entry if cluster is None else _checked_entry
+    with (
+        crew(cluster) as workers,
+        resumable(
+            target,
+            overwrite=settings.overwrite,
+            is_replaceable=is_store,
+            worth_keeping=partial(_holds_finished, progress=progress),
+        ) as folder,
+    ):
         root = zarr.open_group(folder / RESULT, mode="a", zarr_format=3, use_consolidated=False)
         jobs = [
-            _DatasetJob(one, root, dataset_name(number), folder, settings, table, progress)
+            _DatasetJob(one.located(), root, dataset_name(number), folder, settings.located())
             for number, one in enumerate(gathered)
         ]
-        entries = [job.entry() for job in jobs]
+        outcomes = dict[int, Outcome[dict[str, Any]]]()
+        for number, outcome in workers.do(work, jobs, name="convert", unit="inputs", progress=progress):
+            outcomes[number] = outcome
+            if outcome.fault is not None and len(jobs) > 1:
+                progress.say(f"failed: {jobs[number].input.sample}: {outcome.fault}")
+        entries = results_of([outcomes[number] for number in range(len(jobs))], "inputs")
         _seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
 
 
-def _check_target(target: Path, inputs: Sequence[str | Path | AnnData], settings: ConvertSettings) -> None:
+def _check_target(target: Path, inputs: Sequence[Given], settings: ConvertSettings) -> None:
     if not inputs:
         raise SettingsError("there is no input", where="--input_counts", way_out="name at least one file")
     require_store_name(target)
     clear_finished(target.resolve())
     require_replaceable(target, overwrite=settings.overwrite, is_replaceable=is_store)
-    for path in (one for one in inputs if not isinstance(one, AnnData)):
+    for path in (one for one in inputs if isinstance(one, str | Path)):
         if target.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
             raise SettingsError(
                 "an input lies inside the store to be written", where=path, way_out="choose another name"
             )
 
 
-def _gathered(inputs: Sequence[str | Path | AnnData], target: Path, progress: Progress) -> tuple[Input, ...]:
+def _gathered(inputs: Sequence[Given], target: Path, progress: Progress) -> tuple[Input, ...]:
     """Find all inputs; the store that is to be replaced is none, though it may lie in a folder of them."""
     gathered = gather(inputs)
     if gathered.left_out:
@@ -148,27 +161,6 @@ def _gathered(inputs: Sequence[str | Path | AnnData], target: Path, progress: Pr
     if not others:
         raise SettingsError("there is no other input", where=target, way_out="choose another name for the store")
     return others
-
-
-def _check_source(one: Input, source: AnySource, settings: ConvertSettings, table: pd.DataFrame | None) -> None:
-    """Find what is wrong with columns before any counts are read."""
-    wanted = settings.cluster_by
-    frames = [frame for frame in (source.obs, table) if frame is not None]
-    known = [*one.columns, *(str(name) for frame in frames for name in frame.columns)]
-    if wanted is not None and wanted not in known:
-        raise DataError(
-            f"there is no column {wanted!r} among the cells' annotations",
-            where=one.path,
-            way_out=f"give --cluster_by one of {examples(known)}" if known else "give --training_metadata",
-        )
-    if source.obs is None:
-        return
-    obs = source.obs.assign(**one.columns)
-    if table is not None:
-        path = Path(settings.training_metadata or "")
-        obs = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
-    if settings.library_size_column is not None:
-        library_sizes(obs, settings.library_size_column, np.zeros(len(obs)), "counts", one.path)
 
 
 def _holds_finished(folder: Path, progress: Progress) -> bool:
@@ -188,22 +180,22 @@ class _DatasetJob:
     name: str
     folder: Path
     settings: ConvertSettings
-    table: pd.DataFrame | None
-    progress: Progress
+    progress: Progress = SILENT
 
     def entry(self) -> dict[str, Any]:
         """Write the dataset, unless an earlier run has; give its line of the store's manifest."""
         key = self._key()
         done = self._work / ENTRY
-        found = json.loads(done.read_text()) if done.exists() else {}
-        if found.get("key") != key:
-            self._begin(key)
-            entry = self._write()
-            np.save(self._work / CELL_HASHES, entry.pop("cell_hashes"), allow_pickle=False)
-            found = {"key": key, "entry": entry}
-            _write_whole(done, json.dumps(found))
-        for leftover in (self._work / "parts", self._work / "turned", self._work / "grouped"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        with locked(self.folder / f"{self.name}.{LOCK}", self.input.path):  # a worker that is lost may still write
+            found = json.loads(done.read_text()) if done.exists() else {}
+            if found.get("key") != key:
+                self._begin(key)
+                entry = self._write()
+                np.save(self._work / CELL_HASHES, entry.pop("cell_hashes"), allow_pickle=False)
+                found = {"key": key, "entry": entry}
+                _write_whole(done, json.dumps(found))
+            for leftover in (self._work / "parts", self._work / "turned", self._work / "grouped"):
+                shutil.rmtree(leftover, ignore_errors=True)
         return found["entry"]
 
     def cell_hashes(self) -> np.ndarray:
@@ -247,7 +239,7 @@ class _DatasetJob:
         row_lengths_C, stretches, order_C = parts.row_lengths(), iter(parts), None
         if self.settings.cluster_by is not None:
             stored_name = {old: new for new, old in renamed.items()}
-            order_C = _grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)])
+            order_C = grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)])
             stretches = self._regrouped(parts, order_C, len(source.var))
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
             row_lengths_C = row_lengths_C[order_C]
@@ -318,9 +310,10 @@ class _DatasetJob:
         """Give the annotations to store: the source's, the manifest's, the table's and our own."""
         obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
         obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
-        if self.table is not None:
+        table = table_of(self.settings.training_metadata)
+        if table is not None:
             path = Path(self.settings.training_metadata or "")
-            obs = join_annotations(obs, self.table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
+            obs = join_annotations(obs, table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
@@ -348,12 +341,14 @@ class _DatasetJob:
             yield Part(counts_CG.data, counts_CG.indices, np.diff(counts_CG.indptr))
 
 
-def _grouped_order(column: pd.Series) -> np.ndarray:
-    """Give the cells grouped by the column's values, shuffled inside each group; those without a value come last."""
-    codes_C = pd.factorize(column, sort=True)[0].astype(np.int64)
-    codes_C[codes_C < 0] = codes_C.max(initial=-1) + 1
-    shuffled = np.random.default_rng(REGROUPING_SEED).permutation(len(codes_C))
-    return shuffled[np.argsort(codes_C[shuffled], kind="stable")]
+def _entry(job: _DatasetJob, progress: Progress) -> dict[str, Any]:
+    return replace(job, progress=progress).entry()
+
+
+def _checked_entry(job: _DatasetJob, progress: Progress) -> dict[str, Any]:
+    """As `_entry`, where nobody has looked at the input before."""
+    check_source(job.input, job.settings, progress)
+    return _entry(job, progress)
 
 
 def _write_whole(path: Path, text: str) -> None:

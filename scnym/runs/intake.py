@@ -17,7 +17,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
-from scnym.disk.gather import IN_MEMORY, conversion_key
+from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
 
@@ -80,12 +80,14 @@ class Context:
         return Context(self.column, codes_C, tuple(self.levels[code] for code in occurring))
 
 
-def name_of(given: str | Path | AnnData) -> Location:
+def name_of(given: Given) -> Location:
     """Give what an input is called in errors: its path or URL, or a name for cells in memory."""
+    if isinstance(given, Input):
+        return given.path
     return location(IN_MEMORY if isinstance(given, AnnData) else given)
 
 
-def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
+def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
     """Open a store, or convert a raw input into the cache below `out_path` and open that.
 
     A raw file that has not changed since, or an AnnData that holds the same, is not converted again.
@@ -98,7 +100,7 @@ def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSet
     path = name_of(given)
     if not isinstance(given, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
-    if not isinstance(given, AnnData) and is_store(path):
+    if not isinstance(given, AnnData) and is_store(path) and _is_whole(given):
         if settings.training_metadata is not None:
             raise SettingsError(
                 "a store keeps the annotations with which it was converted",
@@ -108,10 +110,17 @@ def open_input(given: str | Path | AnnData, out_path: Path, settings: ConvertSet
         return Store(path)
     settings = replace(settings, overwrite=False)
     key = conversion_key([given], settings)
-    cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:8]}.zarr"
+    cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:16]}.zarr"
     if not cached.exists():
         convert([given], cached, settings, progress=progress)
     return Store(cached)
+
+
+def _is_whole(given: Given) -> bool:
+    """Whether it is a path, or an input that is all of its path with no annotations beside it."""
+    return not isinstance(given, Input) or (
+        set(given.columns) <= {SAMPLE_COLUMN} and len(Store(given.path).sources) == 1
+    )
 
 
 def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:

@@ -1,12 +1,12 @@
 """Labels for new cells: counts and a model in; tables, matrices or an annotated AnnData out."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import overload
+from typing import Any, overload
 
 from anndata import AnnData
 
@@ -133,20 +133,51 @@ def predict(
         require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
         store = open_input(input_counts, out, convert_settings or ConvertSettings(), progress)
         job = Pass(store, models, settings, device, progress)
-        checked = job.check()
-        for line in (*checked.remarks, *checked.warnings):
-            progress.say(line)
-        in_memory = isinstance(input_counts, AnnData)
-        embedding = in_memory or settings.embedding or settings.write_h5ad
-        with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
-            with TemporaryDirectory(dir=folder) as scratch:
-                predictions = job.decide(checked, job.label(checked, Path(scratch), embedding=embedding))
-                summary = _summary(target, job, checked, predictions)
-                annotated = _annotated(input_counts, predictions, checked) if in_memory else None
-                if out_path is not None:
-                    _write(folder, job, checked, predictions)
-            write_json(folder / SUMMARY_FILE, {**asdict(summary), "model": str(model_path)})
+        adata = input_counts if isinstance(input_counts, AnnData) else None
+        record, write = {"model": str(model_path)}, out_path is not None
+        summary, annotated = label_store(job, target, record, overwrite=overwrite, adata=adata, write=write)
     return summary if annotated is None else annotated
+
+
+def label_store(
+    job: Pass,
+    target: Path,
+    record: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    adata: AnnData | None = None,
+    write: bool = True,
+) -> tuple[PredictionSummary, AnnData | None]:
+    """Label the cells of a store into a folder; give the summary, and a labelled copy of cells in memory.
+
+    Parameters
+    ----------
+    job
+        Cells, models and settings.
+    target
+        The folder, which is there as a whole or not at all.
+    record
+        What its summary says beside the figures.
+    overwrite
+        Whether a prediction that stands there is replaced.
+    adata
+        The cells, where they are in memory.
+    write
+        Whether the labels are written.
+    """
+    checked = job.check()
+    for line in (*checked.remarks, *checked.warnings):
+        job.progress.say(line)
+    embedding = adata is not None or job.settings.embedding or job.settings.write_h5ad
+    with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
+        with TemporaryDirectory(dir=folder) as scratch:
+            predictions = job.decide(checked, job.label(checked, Path(scratch), embedding=embedding))
+            summary = _summary(target, job, checked, predictions)
+            annotated = None if adata is None else _annotated(adata, predictions, checked)
+            if write:
+                _write(folder, job, checked, predictions)
+        write_json(folder / SUMMARY_FILE, {**asdict(summary), **record})
+    return summary, annotated
 
 
 @contextmanager
@@ -199,5 +230,5 @@ def _annotated(adata: AnnData, predictions: Predictions, checked: Checked) -> An
     labelled = adata.to_memory() if adata.isbacked else adata.copy()
     annotate(labelled, predictions, checked.cards)
     for line in checked.warnings:
-        warnings.warn(line, UserWarning, stacklevel=3)
+        warnings.warn(line, UserWarning, stacklevel=4)
     return labelled

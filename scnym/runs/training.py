@@ -105,7 +105,7 @@ def train_tissue_dependent(
         return _train_into(target, reading, split(reading, name_of(input_counts), listener), listener)
 
 
-def _reading_tissues(job: Job, input_counts: Path, progress: Progress) -> Job:
+def _reading_tissues(job: Job, input_counts: Location, progress: Progress) -> Job:
     """Give the job of the dependent family: cells of a known tissue only."""
     context = _of_known_tissue(job, input_counts, progress)
     labels = job.labels.within(context.codes_C >= 0, min_cells=job.settings.split.min_cells_per_class)
@@ -177,7 +177,7 @@ def _opened(open_input: Callable[[], Store], processes: Processes) -> Store:
     return store
 
 
-def _job(store: Store, input_counts: Path, settings: RunSettings, device: torch.device, progress: Progress) -> Job:
+def _job(store: Store, input_counts: Location, settings: RunSettings, device: torch.device, progress: Progress) -> Job:
     metadata = settings.training_metadata and Path(settings.training_metadata)
     obs = annotated(store, metadata or None)
     labels = labels_of(

@@ -1,0 +1,312 @@
+"""Independent jobs, done here one after the other, or shared out among the processes of a Dask cluster.
+
+A job whose process dies is done again by another. A job that fails is told of, and the others are finished.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from scnym.base.errors import FormatError, MissingInputError, SettingsError, UserError
+from scnym.base.progress import SILENT, Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+ONE_AT_A_TIME = Lock()
+"""A process does one job at a time, whatever number of threads its Dask worker has: what the order of a store's bytes
+depends on is set for the whole process."""
+ALLOWED_DEATHS = 3
+"""Processes that a job may take down with it before it counts as failed."""
+CONNECT_SECONDS = 10
+DASK_CONFIG = {
+    "distributed.worker.multiprocessing-method": "spawn",  # the Rust codecs hang after a fork
+    "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+    "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
+    "distributed.admin.low-level-log-length": 0,
+}
+Job_contra = TypeVar("Job_contra", contravariant=True)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """Which processes independent jobs are shared out among. One of the three is given."""
+
+    workers: int | None = None
+    """Processes to start on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler that runs already, such as ``tcp://10.0.0.1:8786``."""
+    scheduler_file: str | None = None
+    """File that a Dask scheduler has written when it was started."""
+
+    def __post_init__(self) -> None:
+        given = [name for name, value in vars(self).items() if value is not None]
+        if len(given) != 1:
+            raise SettingsError(
+                f"{len(given)} are given", where="--workers, --scheduler, --scheduler_file", way_out="give one of them"
+            )
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"{self.workers} is not possible", where="--workers", way_out="give 1 or more")
+
+    def address(self) -> str:
+        """Give the address of the scheduler that runs already.
+
+        Raises
+        ------
+        MissingInputError, FormatError
+            If its file is not there, or is none.
+        """
+        if self.scheduler_file is None:
+            return str(self.scheduler)
+        path = Path(self.scheduler_file)
+        try:
+            return str(json.loads(path.read_bytes())["address"])
+        except FileNotFoundError as fault:
+            raise MissingInputError(
+                "there is no such file", where=path, way_out=f"start: dask scheduler --scheduler-file {path}"
+            ) from fault
+        except (OSError, ValueError, KeyError, TypeError) as fault:
+            raise FormatError(
+                "not the file of a Dask scheduler", where=path, way_out=f"start: dask scheduler --scheduler-file {path}"
+            ) from fault
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result_co]):
+    """What became of a job."""
+
+    result: Result_co | None = None
+    fault: Exception | None = None
+    """Why there is no result."""
+
+
+class Work(Protocol[Job_contra, Result_co]):
+    """What is done for every job. It is a module's function, and job and result can be pickled."""
+
+    def __call__(self, job: Job_contra, progress: Progress, /) -> Result_co:
+        """Do one job."""
+        ...
+
+
+class Crew(Protocol):
+    """Whoever does the jobs."""
+
+    def do(
+        self, work: Work[Any, Result], jobs: Sequence[Any], *, name: str, unit: str, progress: Progress
+    ) -> Iterator[tuple[int, Outcome[Result]]]:
+        """Do all jobs; give the number of each and what became of it, in the order in which they are done.
+
+        Parameters
+        ----------
+        work, jobs
+            What is done, and with what.
+        name, unit
+            What it is called to the user, and what the jobs are.
+        progress
+            Where to report jobs done.
+        """
+        ...
+
+
+def crew(cluster: ClusterSettings | None) -> AbstractContextManager[Crew]:
+    """Give this process alone, or the processes of a cluster; those that were started for it end with the block.
+
+    Raises
+    ------
+    UserError
+        If there is no scheduler at the address that is given.
+    """
+    return nullcontext(_Alone()) if cluster is None else _dask_crew(cluster)
+
+
+def results_of(outcomes: Sequence[Outcome[Result]], what: str) -> list[Result]:
+    """Give the results of all jobs.
+
+    Parameters
+    ----------
+    outcomes
+        What became of them.
+    what
+        What several jobs are called in an error.
+
+    Raises
+    ------
+    Exception
+        What went wrong with the only job that failed; of several faults one that the user cannot mend, if there is any.
+    UserError
+        If several failed. All others are done then.
+    """
+    faults = [outcome.fault for outcome in outcomes if outcome.fault is not None]
+    ours = [fault for fault in faults if not isinstance(fault, UserError)]
+    if len(faults) == 1 or ours:
+        raise (ours or faults)[0]
+    if faults:
+        raise UserError(f"{len(faults):,} of {len(outcomes):,} {what} failed, the first: {faults[0]}")
+    return [outcome.result for outcome in outcomes if outcome.result is not None]
+
+
+class _Alone:
+    """The process that asks for the jobs."""
+
+    def do(
+        self, work: Work[Any, Result], jobs: Sequence[Any], *, name: str, unit: str, progress: Progress
+    ) -> Iterator[tuple[int, Outcome[Result]]]:
+        shown = progress if len(jobs) > 1 else SILENT
+        with shown.task(name, total=len(jobs), unit=unit) as task:
+            for number, job in enumerate(jobs):
+                try:
+                    outcome = Outcome(work(job, progress))
+                except Exception as fault:  # noqa: BLE001 - whatever it is, the others are done before it is raised
+                    outcome = Outcome(fault=fault)
+                task.advance(1)
+                yield number, outcome
+
+
+@dataclass(frozen=True)
+class _OnDask:
+    """The workers of a cluster."""
+
+    client: "Client"
+
+    def do(
+        self, work: Work[Any, Result], jobs: Sequence[Any], *, name: str, unit: str, progress: Progress
+    ) -> Iterator[tuple[int, Outcome[Result]]]:
+        from distributed import as_completed
+
+        if not self.client.nthreads():
+            progress.say("the cluster has no workers yet; the work begins when there are any")
+        submit, ours = self.client.submit, version("scnym")
+        futures = [submit(partial(_remotely, work, job, ours), pure=False) for job in jobs]
+        number_of = {future.key: number for number, future in enumerate(futures)}
+        waiting = as_completed(futures, loop=self.client.loop)
+        del futures  # a result that has arrived is not held: it would be made again if its worker died
+        with progress.task(name, total=len(jobs), unit=unit) as task:
+            for future in waiting:
+                outcome, lines = _outcome(future)
+                for line in lines:
+                    progress.say(line)
+                task.advance(1)
+                yield number_of[future.key], outcome
+
+
+@dataclass
+class _Lines(SilentProgress):
+    """Keeps what a job has to tell the user until it is done."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """Keep a line."""
+        self.lines.append(line)
+
+
+def _remotely(work: Work[Any, Result], job: Any, wanted: str) -> tuple[Result, list[str]]:
+    """Do a job in a worker's process; give its result and what it has to tell the user."""
+    found = version("scnym")
+    if found != wanted:
+        raise SettingsError(
+            f"the cluster's workers have scnym {found}, here it is {wanted}",
+            where="--scheduler",
+            way_out="install the same version for both",
+        )
+    told = _Lines()
+    with ONE_AT_A_TIME:
+        return work(job, told), told.lines
+
+
+def _outcome(future: "Future") -> tuple[Outcome, Sequence[str]]:
+    """Give what became of a job, and what it has to tell the user.
+
+    Raises
+    ------
+    UserError
+        If the whole cluster has gone.
+    """
+    from distributed import KilledWorker
+
+    try:
+        result, lines = future.result()
+    except KilledWorker:
+        fault = UserError(
+            f"the process that worked on it was killed {ALLOWED_DEATHS + 1} times",
+            way_out="see whether the memory is enough for so many at once; give fewer --workers or less --max_memory",
+        )
+        return Outcome(fault=fault), ()
+    except CancelledError as fault:
+        raise UserError(
+            "the connection to the cluster is lost", where="--scheduler", way_out="the same command goes on"
+        ) from fault
+    except ModuleNotFoundError as fault:
+        lost = SettingsError(f"a worker lacks something: {fault}", where="--scheduler", way_out="install scnym there")
+        return Outcome(fault=lost), ()
+    except Exception as fault:  # noqa: BLE001 - whatever it is, the others are done before it is raised
+        return Outcome(fault=fault), ()
+    return Outcome(result), lines
+
+
+@contextmanager
+def _dask_crew(cluster: ClusterSettings) -> Iterator[_OnDask]:
+    import dask.config
+    import distributed  # noqa: F401 - sets its defaults, which are lost if that happens inside the block below
+
+    with dask.config.set(DASK_CONFIG), _quiet("distributed", "tornado", "asyncio"), ExitStack() as stack:
+        if cluster.workers is not None:
+            address = stack.enter_context(_local_cluster(cluster.workers))
+        else:
+            address = cluster.address()
+        yield _OnDask(stack.enter_context(_connected(address)))
+
+
+@contextmanager
+def _local_cluster(n_workers: int) -> Iterator[str]:
+    """Start processes on this machine; give the address of their scheduler."""
+    from distributed import LocalCluster
+
+    options: dict[str, Any] = {
+        "n_workers": n_workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": "127.0.0.1:0",  # any port that is free
+        "memory_limit": 0,  # every job keeps to a cap of its own; Dask would kill it on the way there
+        "silence_logs": logging.CRITICAL,
+    }
+    with TemporaryDirectory(prefix="scnym-") as scratch, LocalCluster(**options, local_directory=scratch) as local:
+        yield cast("Any", local).scheduler_address
+
+
+def _connected(address: str) -> "Client":
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as fault:
+        raise UserError(
+            f"no Dask scheduler answers within {CONNECT_SECONDS} s",
+            where=address,
+            way_out="check the address; start one with: dask scheduler",
+        ) from fault
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Let libraries log nothing: a worker that dies is no news to the user, as its job is done again."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

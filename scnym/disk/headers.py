@@ -1,0 +1,48 @@
+"""What is wrong with the columns of an input, found before any of its counts are read."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scnym.base.errors import DataError, examples
+from scnym.base.progress import Progress
+from scnym.base.settings import ConvertSettings
+from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.frames import library_sizes
+from scnym.disk.gather import Input, path_state
+
+
+def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> None:
+    """Find what is wrong with columns before any counts are read."""
+    source, table, wanted = one.open(settings), table_of(settings.training_metadata), settings.cluster_by
+    if source.remark:
+        progress.say(f"{one.sample}: {source.remark}")
+    frames = [frame for frame in (source.obs, table) if frame is not None]
+    known = [*one.columns, *(str(name) for frame in frames for name in frame.columns)]
+    if wanted is not None and wanted not in known:
+        raise DataError(
+            f"there is no column {wanted!r} among the cells' annotations",
+            where=one.path,
+            way_out=f"give --cluster_by one of {examples(known)}" if known else "give --training_metadata",
+        )
+    if source.obs is None:
+        return
+    obs = source.obs.assign(**one.columns)
+    if table is not None:
+        path = Path(settings.training_metadata or "")
+        obs = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
+    if settings.library_size_column is not None:
+        library_sizes(obs, settings.library_size_column, np.zeros(len(obs)), "counts", one.path)
+
+
+def table_of(path: str | None) -> pd.DataFrame | None:
+    """Read the table of annotations, if there is one; once, as all inputs of a process share it."""
+    return None if path is None else _table_as_it_is(Path(path), path_state(Path(path)))
+
+
+@lru_cache(maxsize=1)
+def _table_as_it_is(path: Path, state: object) -> pd.DataFrame:
+    del state
+    return read_annotations(path)

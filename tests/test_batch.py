@@ -1,0 +1,236 @@
+"""Many files, shared out among processes: the same bytes, whoever dies; what fails is told of, the others are done."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from dying import KilledOnce
+from helpers import clustered_adata, write_csv, write_h5ad, write_loom
+from typer.testing import CliRunner
+
+from cli.main import app
+from scnym import (
+    ClusterSettings,
+    NetworkSettings,
+    RunSettings,
+    SplitSettings,
+    TrainSettings,
+    convert,
+    predict_samples,
+    train,
+)
+from scnym.base.errors import FormatError, MissingInputError, OutputExistsError, ScnymError, SettingsError, UserError
+from scnym.base.progress import SilentProgress
+from scnym.base.workers import Outcome, results_of
+from scnym.disk.ingest import ENTRY
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of workers that are killed
+
+
+class Told(SilentProgress):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files of three formats."""
+    folder = tmp_path_factory.mktemp("files")
+    write_h5ad(folder / "a.h5ad", clustered_adata(90, seed=1))
+    write_csv(folder / "b.csv.gz", clustered_adata(60, seed=2))
+    write_loom(folder / "c.loom", clustered_adata(70, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    quick = RunSettings(
+        label_column="cell_type",
+        split=SplitSettings(n_folds=0),
+        network=NetworkSettings(n_hidden=16),
+        training=TrainSettings(n_epochs=4),
+    )
+    train(write_h5ad(folder / "cells.h5ad", clustered_adata()), folder, quick)
+    return folder / "tissue_independent"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator:
+    """A cluster that somebody else has started."""
+    import logging
+
+    from distributed import LocalCluster
+
+    options: dict[str, Any] = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": 0,
+    }
+    with LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(running) -> ClusterSettings:
+    return ClusterSettings(scheduler=running.scheduler_address)
+
+
+@pytest.fixture
+def broken(files: Path, tmp_path: Path) -> Path:
+    """A manifest whose second file is none."""
+    (tmp_path / "broken.h5ad").write_bytes(b"no HDF5 at all")
+    manifest = tmp_path / "samples.csv"
+    names = {"first": files / "a.h5ad", "bad": "broken.h5ad", "last": files / "b.csv.gz"}
+    manifest.write_text("sample,path\n" + "".join(f"{name},{path}\n" for name, path in names.items()))
+    return manifest
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, but for the table with times; the folder's own name does not count."""
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    own = str(folder).encode()
+    return {name: path.read_bytes().replace(own, b"HERE") for name, path in found.items() if name != "summary.csv"}
+
+
+def trap(running, module: str, kind: str, function: str, marker: Path) -> None:
+    from distributed import Client
+
+    with Client(running.scheduler_address, set_as_default=False) as client:
+        client.register_plugin(KilledOnce(module, kind, function, marker))
+
+
+def test_a_cluster_converts_to_the_same_bytes_though_a_worker_is_killed(running, cluster, files: Path, tmp_path: Path):
+    alone = convert([files], tmp_path / "alone.zarr")
+    trap(running, "scnym.disk.cut", "Parts", "add", tmp_path / "killed")
+    shared = convert([files], tmp_path / "shared.zarr", cluster=cluster)
+    assert (tmp_path / "killed").exists()
+    assert content(shared) == content(alone)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_cluster_labels_the_same_bytes_though_a_worker_is_killed(
+    running, cluster, files: Path, model: Path, tmp_path: Path
+):
+    alone = predict_samples(files, model, tmp_path / "alone")
+    trap(running, "scnym.results.answers", "Answers", "put", tmp_path / "killed")
+    shared = predict_samples(files, model, tmp_path / "shared", cluster=cluster)
+    assert (tmp_path / "killed").exists()
+    shared.require_all()
+    assert {row["status"] for row in shared.rows} == {"labelled"}
+    assert content(shared.folder).keys() == content(alone.folder).keys()
+    for name, of_shared in content(shared.folder).items():
+        assert of_shared == content(alone.folder)[name], name
+    drop = ["seconds"]
+    pd.testing.assert_frame_equal(
+        pd.read_csv(shared.table).drop(columns=drop), pd.read_csv(alone.table).drop(columns=drop)
+    )
+
+
+def test_a_broken_file_is_told_of_and_the_others_are_converted_once(cluster, broken: Path, tmp_path: Path):
+    told, target = Told(), tmp_path / "atlas.zarr"
+    with pytest.raises(FormatError, match=r"broken\.h5ad"):
+        convert([broken], target, cluster=cluster, progress=told)
+    assert any(line.startswith("failed: bad: ") for line in told.lines)
+    assert any("2 finished inputs are kept" in line for line in told.lines)
+    done = sorted((tmp_path / ".atlas.zarr.partial").glob(f"*/{ENTRY}"))
+    before = [path.stat().st_mtime_ns for path in done]
+    assert len(done) == 2
+    with pytest.raises(FormatError, match=r"broken\.h5ad"):
+        convert([broken], target, cluster=cluster)
+    assert [path.stat().st_mtime_ns for path in done] == before
+    write_h5ad(tmp_path / "broken.h5ad", clustered_adata(50, seed=4))
+    convert([broken], target, cluster=cluster)
+    assert content(target) == content(convert([broken], tmp_path / "alone.zarr"))
+
+
+def test_a_broken_sample_is_a_row_with_its_reason_and_a_rerun_does_only_what_is_missing(
+    running, broken: Path, model: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    (tmp_path / "scheduler.json").write_text(json.dumps({"address": running.scheduler_address}))
+    line = ["predict_cell_types", "--input_counts", broken, "--model_path", model, "--out_path", out]
+    line += ["--scheduler_file", tmp_path / "scheduler.json"]
+    first = CliRunner().invoke(app, [str(part) for part in line])
+    assert first.exit_code == 2, first.output
+    assert "broken.h5ad" in first.stderr
+    table: Any = pd.read_csv(out / "predictions" / "summary.csv", index_col="sample")
+    assert table["status"].to_dict() == {"first": "labelled", "bad": "failed", "last": "labelled"}
+    assert "broken.h5ad" in table.loc["bad", "reason"]
+    assert table.filter(like="n_type").loc["first"].sum() == table.loc["first", "n_cells"] == 90
+    kept = (out / "predictions" / "first" / "predictions.csv").stat().st_mtime_ns
+    write_h5ad(tmp_path / "broken.h5ad", clustered_adata(50, seed=4))
+    assert CliRunner().invoke(app, [str(part) for part in line]).exit_code == 0
+    again: Any = pd.read_csv(out / "predictions" / "summary.csv", index_col="sample")
+    assert set(again["status"]) == {"labelled"}
+    assert again.loc["first", "seconds"] == table.loc["first", "seconds"]
+    assert (out / "predictions" / "first" / "predictions.csv").stat().st_mtime_ns == kept
+
+
+def test_workers_of_its_own_give_the_same_store(files: Path, tmp_path: Path):
+    done = CliRunner().invoke(app, ["convert", str(files), str(tmp_path / "two.zarr"), "--workers", "2"])
+    assert done.exit_code == 0, done.output
+    assert content(tmp_path / "two.zarr") == content(convert([files], tmp_path / "alone.zarr"))
+
+
+def test_a_sample_that_was_labelled_by_another_model_is_not_replaced_unasked(files: Path, model: Path, tmp_path: Path):
+    predict_samples(files / "a.h5ad", model, tmp_path)
+    other = model / "all_data" / "model.safetensors"
+    copy = tmp_path / "other.safetensors"
+    copy.write_bytes(other.read_bytes())
+    with pytest.raises(OutputExistsError, match=r"a\.h5ad"):
+        predict_samples(files / "a.h5ad", copy, tmp_path)
+    assert predict_samples(files / "a.h5ad", copy, tmp_path, overwrite=True).rows[0]["status"] == "labelled"
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "foo://127.0.0.1:1"])
+def test_a_scheduler_that_is_not_there_is_told_of_soon(
+    address: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("scnym.base.workers.CONNECT_SECONDS", 1)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="no Dask scheduler"):
+        convert([files], tmp_path / "x.zarr", cluster=ClusterSettings(scheduler=address))
+    assert time.monotonic() - started < 60
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_file_that_is_none_is_told_of(files: Path, tmp_path: Path):
+    wrong = tmp_path / "wrong.json"
+    with pytest.raises(MissingInputError, match="dask scheduler --scheduler-file"):
+        convert([files], tmp_path / "x.zarr", cluster=ClusterSettings(scheduler_file=str(wrong)))
+    wrong.write_text("{}")
+    with pytest.raises(FormatError, match="not the file of a Dask scheduler"):
+        convert([files], tmp_path / "x.zarr", cluster=ClusterSettings(scheduler_file=str(wrong)))
+
+
+def test_one_way_to_a_cluster_is_given_and_no_more():
+    with pytest.raises(SettingsError, match="give one of them"):
+        ClusterSettings(workers=2, scheduler="tcp://127.0.0.1:8786")
+    with pytest.raises(SettingsError, match="give one of them"):
+        ClusterSettings()
+    with pytest.raises(SettingsError, match="1 or more"):
+        ClusterSettings(workers=0)
+
+
+def test_cells_in_memory_are_not_sent_to_other_processes(tmp_path: Path):
+    with pytest.raises(SettingsError, match="in memory"):
+        convert([clustered_adata(40)], tmp_path / "x.zarr", cluster=ClusterSettings(workers=2))
+
+
+def test_of_several_faults_one_of_ours_is_raised_first():
+    mine, ours = SettingsError("mistake"), ValueError("bug")
+    with pytest.raises(ValueError, match="bug"):
+        results_of([Outcome(fault=mine), Outcome(fault=ours), Outcome(1)], "jobs")
+    with pytest.raises(ScnymError, match="2 of 3 jobs failed"):
+        results_of([Outcome(fault=mine), Outcome(fault=mine), Outcome(1)], "jobs")
