@@ -28,7 +28,7 @@ from scnym import (
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.progress import SILENT
 from scnym.feed.stack import csr_tensor
-from scnym.feed.stream import Batch
+from scnym.feed.stream import Batch, Layout
 from scnym.model.bare_weights import read_weights, save_weights
 from scnym.model.csr_product import csr_product
 from scnym.model.device import choose_device
@@ -94,12 +94,14 @@ def store(tmp_path: Path) -> Store:
     return Store(convert([write_h5ad(tmp_path / "c.h5ad", clustered_adata())], tmp_path / "c.zarr"))
 
 
-def objective_of(settings: TrainSettings) -> Objective:
+def objective_of(settings: TrainSettings, device: torch.device = CPU) -> Objective:
     """For three classes that are drawn equally often."""
-    return Objective(settings, np.ones(3, int), CPU)
+    return Objective(settings, np.ones(3, int), device)
 
 
-def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, TrainingResult]:
+def fit(
+    store: Store, seed: int = 0, *, device: torch.device = CPU, layout: Layout = "dense", **changes
+) -> tuple[CellTypeNetwork, TrainingResult]:
     codes = store.obs["cell_type"].cat.codes.to_numpy().astype(int)
     selected = np.arange(0, store.n_cells, 5)
     training_codes = codes.copy()
@@ -110,11 +112,11 @@ def fit(store: Store, seed: int = 0, **changes) -> tuple[CellTypeNetwork, Traini
     with SILENT.task("train", total=None, unit="cells") as task:
         result = train(
             network,
-            training_stream(store, training_codes, GENES, settings),
-            in_order_stream(store, selected, GENES, settings, codes),
+            training_stream(store, training_codes, GENES, settings, layout=layout),
+            in_order_stream(store, selected, GENES, settings, codes, layout=layout),
             training,
-            objective=objective_of(training),
-            device=CPU,
+            objective=objective_of(training, device),
+            device=device,
             task=task,
             after_epoch=lambda course: epochs.append(course.epoch),
         )
@@ -341,6 +343,20 @@ def test_patience_ends_training_and_the_number_of_epochs_is_what_was_asked(store
     _, patient = fit(store, n_epochs=200, patience=2)
     assert len(patient.log) < 200
     assert len(patient.log) - patient.best_epoch == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_a_gpu_learns_what_a_cpu_learns(store: Store, layout: Layout):
+    (on_cpu, there), (on_gpu, here) = (fit(store, device=torch.device(name), layout=layout) for name in ("cpu", "cuda"))
+    assert [record.train_loss for record in here.log] == pytest.approx(
+        [record.train_loss for record in there.log], rel=0.1
+    )
+    x = torch.poisson(torch.full((8, 60), 0.4))
+    with torch.no_grad():
+        found, expected = on_gpu.eval()(x.to("cuda")).cpu(), on_cpu.eval()(x)
+    assert (found.softmax(1) - expected.softmax(1)).abs().mean() < 0.05
 
 
 def test_each_path_answers_for_itself_in_the_loss_and_their_mean_is_what_counts():

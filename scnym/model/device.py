@@ -1,5 +1,7 @@
 """Where to compute."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from scnym.base.errors import SettingsError
@@ -43,5 +45,17 @@ def moved(x_BG: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Bring a batch to a device. A CSR batch travels as it is, and is made dense there: the way is the bottleneck."""
     if device.type == "cpu":
         return x_BG
-    there_BG = x_BG.to(device)
-    return there_BG.to_dense() if there_BG.layout == torch.sparse_csr else there_BG
+    if x_BG.layout != torch.sparse_csr:
+        return _sent(x_BG, device)
+    parts = (_sent(part, device) for part in (x_BG.crow_indices(), x_BG.col_indices(), x_BG.values()))
+    return torch.sparse_csr_tensor(*parts, size=x_BG.shape, check_invariants=False).to_dense()
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Send a tensor; to CUDA from pinned memory, beside what is computed there meanwhile."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Let products be computed in bfloat16 while the block runs, on CUDA; weights and their gradients stay float32."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

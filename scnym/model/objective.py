@@ -11,7 +11,7 @@ from torch.nn import functional
 from scnym.base.settings import TrainSettings
 from scnym.feed.stream import Batch
 from scnym.model.collectives import ALONE, Processes
-from scnym.model.device import moved
+from scnym.model.device import mixed_precision, moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import CellTypeNetwork, Reading, pooled
 
@@ -68,7 +68,7 @@ class Objective:
         """
         device = labels_B.device
         mix = draw_mix(self._settings.mixup_alpha, batch.whole_size, key, device, self._processes)
-        with mixed(network.reading_layers, mix):
+        with mixed(network.reading_layers, mix), mixed_precision(device):
             paths = read(moved(batch.x, device), batch.conditions.to(device))
         logits_BK = pooled(paths).detach()
         losses = [self.of_logits(path_BK, labels_B, mix) for path_BK in paths]
