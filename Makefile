@@ -1,4 +1,5 @@
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
@@ -67,7 +68,7 @@ bench-scale: $(INSTALLED) ## Measure everything at two sizes (CELLS="100000 1000
 bench-processes: $(INSTALLED) ## Measure training in two processes beside one; write benchmarks/results/processes.md (WORK)
 	$(VENV)/bin/python benchmarks/bench_processes.py $(if $(WORK),--work $(WORK))
 
-bench-all: bench-spine bench-accuracy bench-families bench-markers bench-stream bench-convert bench-predict bench-object-storage bench-processes ## Run every benchmark but bench-scale, one after the other
+bench-all: bench-spine bench-accuracy bench-families bench-markers bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale ## Run every benchmark, one after the other (hours, and 30 GB of disk)
 
 atlas: $(INSTALLED) ## Write a synthetic atlas, atlas_N.h5ad (N: cells, WORK: folder)
 	$(VENV)/bin/python benchmarks/atlas.py $(or $(WORK),.)/atlas_$(N).h5ad --n_cells $(N)
