@@ -30,7 +30,6 @@ from scnym import (
     verify,
 )
 from scnym.base.errors import FormatError, OutputExistsError, ScnymError, SettingsError, UserError
-from scnym.base.schema import HASHES_FILE
 from scnym.disk import bucket, handover, ranges
 from scnym.disk.bucket import ObjectPath, location
 
@@ -243,6 +242,11 @@ def test_what_stands_there_is_replaced_only_when_asked_and_only_if_it_is_a_store
     with pytest.raises(OutputExistsError, match="something else"):
         convert([source], notes, scnym.ConvertSettings(overwrite=True))
     assert list(notes.listed()) == ["mine.txt"]
+    images = far.parent / "images.zarr"
+    (images / "zarr.json").write(b'{"zarr_format": 3, "node_type": "group", "attributes": {"what": "images"}}')
+    with pytest.raises(OutputExistsError, match="something else"):
+        convert([source], images, scnym.ConvertSettings(overwrite=True))
+    assert list(images.listed()) == ["zarr.json"]
 
 
 def test_a_missing_bucket_store_or_server_and_missing_credentials_are_told_at_once(
@@ -343,7 +347,7 @@ def test_a_url_survives_being_a_path_and_a_path_stays_one():
     assert str(location(Path("s3://b/x/cells.zarr"))) == "s3://b/x/cells.zarr"
     for text in ("cells.zarr", "/x/s3/cells.zarr", "C:/cells.zarr", "a:b.zarr"):
         assert location(text) == Path(text)
-    assert HASHES_FILE not in str(location("s3://b/cells.zarr/"))
+    assert location("s3://b/cells.zarr/") == ObjectPath("b", "cells.zarr")
 
 
 def test_commands_take_urls_and_tell_faults_in_one_line(source: Path, stores: tuple[Path, ObjectPath]):

@@ -19,6 +19,7 @@ from scnym.base.schema import STORE_SUFFIX
 from scnym.base.settings import ConvertSettings
 from scnym.disk.aside import locked
 from scnym.disk.bucket import Location, ObjectPath
+from scnym.disk.formats.sniff import is_store
 from scnym.disk.gather import Given, conversion_key
 
 ROOT = "zarr.json"
@@ -72,13 +73,15 @@ def require_deliverable(target: ObjectPath, *, overwrite: bool) -> None:
         If the bucket is not there, or the server refuses or cannot be reached.
     """
     listed = target.listed()
-    if ROOT in listed and MARKER not in listed and not overwrite:
-        raise OutputExistsError(
-            "the output exists already", where=target, way_out="choose another place, or give --overwrite"
-        )
-    if (listed or target.is_file()) and not {ROOT, MARKER} & listed.keys():
+    if MARKER in listed or not (listed or target.is_file()):
+        return
+    if not is_store(target):
         raise OutputExistsError(
             "something else stands there, which is not overwritten", where=target, way_out="choose another place"
+        )
+    if not overwrite:
+        raise OutputExistsError(
+            "the output exists already", where=target, way_out="choose another place, or give --overwrite"
         )
 
 
