@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from scnym.base.errors import OutputExistsError, UserError, examples
+from scnym.base.file_names import distinct_names
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
-from scnym.runs.families import folder_names
 from scnym.runs.folder import SUMMARY_FILE, write_table
 from scnym.runs.intake import open_input
 from scnym.runs.models import find_models
@@ -27,6 +27,8 @@ from scnym.runs.outputs import PREDICTIONS_FILE
 from scnym.runs.prediction import FOLDER, label_store
 
 TABLE_FILE = "summary.csv"
+TAKEN = {TABLE_FILE, SUMMARY_FILE, PREDICTIONS_FILE}
+"""File names that no sample's folder may have."""
 LABELLED, FAILED, NOT_DONE = "labelled", "failed", "not done"
 """What became of a sample: column `status`."""
 
@@ -158,7 +160,7 @@ def _jobs(input_counts: str | Path, out: Path, **given: Any) -> list[_SampleJob]
             "a prediction of all cells together stands there", where=out / FOLDER, way_out="choose another --out_path"
         )
     inputs = [one.located() for one in gather([input_counts]).inputs]
-    folders = folder_names([one.sample for one in inputs])
+    folders = distinct_names([one.sample for one in inputs], TAKEN)
     return [
         _SampleJob(input=one, out=out, target=out / FOLDER / name, **given)
         for one, name in zip(inputs, folders, strict=True)
@@ -252,10 +254,10 @@ def _in_words(fault: Exception) -> str:
 
 
 def _with_types(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Add a column for every type, with the number of its cells in each sample."""
+    """Add a column for every type, with the number of its cells in each sample; no type's name makes it another one."""
     types = sorted({name for row in rows for name in row["cells_by_type"]})
     counts = {
-        f"n_{name}": pd.array(
+        f"n_cells_{name}": pd.array(
             [row["cells_by_type"].get(name, 0) if row["cells_by_type"] else None for row in rows], "Int64"
         )
         for name in types
