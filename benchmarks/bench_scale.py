@@ -89,18 +89,30 @@ def _settings(n_folds: int) -> scnym.RunSettings:
 
 
 class Clock:
-    """Adds up the seconds that some methods take, by name."""
+    """Adds up the seconds that some methods take, by name, while a network is in training.
+
+    The passes that scale the input, select and judge read the same cells by the same methods; they do not count.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._runs = False
+        switch = CellTypeNetwork.train
+
+        def watched_switch(network: CellTypeNetwork, mode: bool = True) -> CellTypeNetwork:
+            self._runs = mode
+            return switch(network, mode)
+
+        CellTypeNetwork.train = watched_switch
 
     def time(self, name: str, owner: type, method: str) -> None:
-        """Time every call of a method from now on."""
+        """Time every call of a method in training from now on."""
         real = getattr(owner, method)
 
         def timed_call(*arguments: Any, **named: Any) -> Any:
             result, seconds = timed(lambda: real(*arguments, **named))
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            if self._runs:
+                self.seconds[name] = self.seconds.get(name, 0.0) + seconds
             return result
 
         setattr(owner, method, timed_call)
