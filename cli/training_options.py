@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from scnym.base.errors import ScnymError
+from scnym.base.errors import SettingsError
 from scnym.base.launch import Launch
 from scnym.base.settings import (
     NetworkSettings,
@@ -147,20 +147,21 @@ def _text(path: Path | None) -> str | None:
 def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
     """Give a command with training options (`takes_options`); Ctrl-C ends it with a word on how to go on.
 
-    Of several processes that train together only the first says what is wrong.
+    Of several processes that train together, the first of each machine says what is wrong with the options. Of all else
+    `scnym.model.collectives.joined` silences what the first process says; what another one alone has met, it says.
     """
 
     @wraps(command)
     def interruptible(given: Any) -> None:
-        is_first = Launch.of(os.environ).is_first
+        launch = Launch.of(os.environ)
         try:
             command(given)
         except KeyboardInterrupt:
-            if is_first:
+            if launch.is_first:
                 typer.echo("interrupted; the same command with --resume, and without --overwrite, goes on", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        except ScnymError as fault:
-            if is_first:
+        except SettingsError as fault:
+            if launch.number_here == 0:
                 raise
             raise typer.Exit(fault.exit_code) from None
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import anndata
 import numpy as np
@@ -15,15 +16,19 @@ import torch
 from helpers import write_h5ad
 from scipy import sparse
 from test_resume import Interrupting, contents
+from typer.testing import CliRunner
 
+import scnym
 import scnym.runs.checkpoints
+from cli.main import app
 from scnym import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings, convert, train
-from scnym.base.errors import SettingsError
+from scnym.base.errors import MissingInputError, ScnymError, SettingsError
 from scnym.base.launch import Launch
 from scnym.base.progress import SilentProgress
 from scnym.disk.store import Store
 from scnym.feed.stream import StreamDataset, training_stream
 from scnym.model.collectives import ALONE, joined
+from scnym.model.parallel import SharedBatchNorm
 from scnym.runs.resumption import BEGUN_FILE
 
 SETTINGS = RunSettings(
@@ -203,6 +208,14 @@ def test_a_process_reads_no_row_of_another_share(stream: StreamDataset):
     assert sum(map(len, read)) == stream.plan.n_draws
 
 
+def test_batch_statistics_of_half_precision_are_those_of_whole_precision():
+    x_BH = torch.randn(301, 4).mul(0.1).add(20).bfloat16()
+    like, wanted = torch.nn.BatchNorm1d(4), torch.nn.BatchNorm1d(4)
+    shared = SharedBatchNorm(like, ALONE)
+    torch.testing.assert_close(shared(x_BH), wanted(x_BH.float()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shared.running_var, wanted.running_var)
+
+
 def test_more_processes_than_cells_in_a_batch_are_refused(stream: StreamDataset):
     with pytest.raises(SettingsError, match=r"--batch_size: a batch of 2\d cells cannot be shared by 100 processes"):
         next(stream.epoch(0, share=(0, 100)))
@@ -224,6 +237,25 @@ def test_a_process_is_alone_unless_torchrun_has_told_it_everything(monkeypatch: 
         joined(torch.device("mps")),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("fault", "here", "said"),
+    [
+        (SettingsError("0 is not possible"), 0, True),
+        (SettingsError("0 is not possible"), 1, False),
+        (MissingInputError("there is no such store"), 1, True),
+    ],
+)
+def test_what_one_process_alone_has_met_is_said_and_a_mistake_in_the_options_once_a_machine(
+    fault: ScnymError, here: int, said: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scnym, "train", Mock(side_effect=fault))
+    told = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": str(here), "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    line = ["train_tissue_independent", "--input_counts", "x.zarr", "--lower_group", "type", "--out_path", "run"]
+    done = CliRunner().invoke(app, line, env=told)
+    assert done.exit_code == 2
+    assert (str(fault) in done.stderr) == said
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from scnym.base.errors import SettingsError
+from scnym.base.errors import SettingsError, UserError
 from scnym.base.launch import Launch
 
 T = TypeVar("T")
@@ -128,7 +128,9 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Raises
     ------
     SettingsError
-        If the device is of a kind that cannot be shared, or there are fewer than processes.
+        If the device is of a kind that cannot be shared.
+    UserError
+        If there are fewer GPUs than processes on this machine.
     """
     launch = Launch.of(os.environ)
     if launch.count == 1:
@@ -160,7 +162,8 @@ def _take_own(device: torch.device, launch: Launch) -> None:
         )
     if device.type == "cuda":
         if launch.number_here >= torch.cuda.device_count():
-            raise SettingsError(
+            # No SettingsError: of those only the first process of a machine tells, which does have a GPU.
+            raise UserError(
                 f"more processes than the {torch.cuda.device_count()} GPUs of this machine",
                 where="--nproc_per_node",
                 way_out="start one for each GPU, or give --device cpu",

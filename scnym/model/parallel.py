@@ -40,9 +40,10 @@ class SharedBatchNorm(nn.BatchNorm1d):
         """Map (B, H) to (B, H)."""
         if not self.training:
             return super().forward(input)
-        n_cells, mean_H, variance_H = self._moments(input)
+        x_BH = input.to(self.weight.dtype)  # in bfloat16, on GPUs, neither moments nor numbers of cells would be exact
+        n_cells, mean_H, variance_H = self._moments(x_BH)
         self._track(n_cells, mean_H.detach(), variance_H.detach())
-        return (input - mean_H) * (variance_H + self.eps).rsqrt() * self.weight + self.bias
+        return (x_BH - mean_H) * (variance_H + self.eps).rsqrt() * self.weight + self.bias
 
     def _moments(self, x_BH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Give cells, mean and variance of the whole batch from those of the shares (Chan et al. 1979)."""
