@@ -91,19 +91,24 @@ def _settings(n_folds: int) -> scnym.RunSettings:
 class Clock:
     """Adds up the seconds that some methods take, by name, while a network is in training.
 
-    The passes that scale the input, select and judge read the same cells by the same methods; they do not count.
+    The passes that scale the input, select and judge read cells by the same methods; they do not count.
+
+    Parameters
+    ----------
+    network
+        Class of the network: its `train` and `eval` say when it is in training.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, network: Any) -> None:
         self.seconds: dict[str, float] = {}
         self._runs = False
-        switch = CellTypeNetwork.train
+        switch = network.train
 
-        def watched_switch(network: CellTypeNetwork, mode: bool = True) -> CellTypeNetwork:
+        def watched_switch(one: Any, mode: bool = True) -> Any:
             self._runs = mode
-            return switch(network, mode)
+            return switch(one, mode)
 
-        CellTypeNetwork.train = watched_switch
+        network.train = watched_switch
 
     def time(self, name: str, owner: type, method: str) -> None:
         """Time every call of a method in training from now on."""
@@ -120,7 +125,7 @@ class Clock:
 
 def take_apart(arguments: Sequence[str]) -> tuple[float, float]:
     """Train an epoch with clocks on its parts, and keep the share of each: STORE, FOLDER, TARGET."""
-    clock = Clock()
+    clock = Clock(CellTypeNetwork)
     clock.time("read and decode (in a thread of its own, beside the others)", Dataset, "read_rows")
     clock.time("align, normalise, put into batches", CsrStack, "add")
     clock.time("align, normalise, put into batches", CsrStack, "tensor")
