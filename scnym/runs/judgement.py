@@ -13,7 +13,7 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
 from scnym.disk.aside import aside
-from scnym.disk.bucket import Location, location, require_local
+from scnym.disk.bucket import Location, location, require_folder, require_local
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.sniff import is_store, open_source
 from scnym.disk.store import Store
@@ -27,8 +27,8 @@ PREDICTED_COLUMNS = (
     *("scnym_cell_type", "majority_voting", "predicted_labels", "predicted_label", "predicted", "prediction"),
     *("predictions", "predicted.id", "pruned.labels", "cell_type", "label", "labels", "celltype"),
 )
-"""Names that scnym, CellTypist, Seurat, SingleR and others give to it. Those that may be the truth's come last: it often
-stands beside the labels given, as in ``held_out_predictions.csv``."""
+"""Names that scnym, CellTypist, Seurat, SingleR and others give to it. Those that may be the truth's come last: it
+often stands beside the labels given, as in ``held_out_predictions.csv``."""
 CONFIDENCE_COLUMNS = (
     *("confidence", "scnym_confidence", "conf_score", "prediction.score.max", "max_prob", "probability", "score"),
 )
@@ -89,12 +89,12 @@ def evaluate(
         If files, columns or cells do not fit.
     """
     settings = settings or EvaluateSettings()
+    target = None if out_path is None else require_folder(out_path) / FOLDER
     compared = _Compared.read(Path(predictions), location(truth), settings)
     for line in compared.remarks():
         progress.say(line)
     table = compared.table
     scores = score(table["truth"], table["given"], table.get("confidence"), settings.unknown)
-    target = None if out_path is None else Path(out_path) / FOLDER
     found = Evaluation(scores=scores, columns=compared.columns, folder=target, **compared.counts)
     if target is not None:
         with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:

@@ -16,6 +16,7 @@ from scnym.base.errors import OutputExistsError, UserError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
+from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
 from scnym.runs.families import folder_names
@@ -124,9 +125,10 @@ def predict_samples(
         If the model is missing or damaged, or something else stands in the way. What goes wrong with single samples
         is told in the result; see `SamplePredictions.require_all`.
     """
+    out = require_folder(out_path).absolute()
     jobs = _jobs(
         input_counts,
-        Path(out_path).absolute(),
+        out,
         model_path=Path(model_path).absolute(),
         training_gene_names=None if training_gene_names is None else Path(training_gene_names).absolute(),
         settings=settings or PredictSettings(),
@@ -135,7 +137,7 @@ def predict_samples(
     missing = _missing(jobs, overwrite=overwrite)
     if len(missing) < len(jobs):
         progress.say(f"{len(jobs) - len(missing):,} of {len(jobs):,} samples are labelled already")
-    folder = Path(out_path).absolute() / FOLDER
+    folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     seconds = _seconds_before(folder / TABLE_FILE)
     outcomes = {number: Outcome(True) for number in range(len(jobs)) if number not in missing}
