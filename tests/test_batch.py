@@ -234,3 +234,12 @@ def test_of_several_faults_one_of_ours_is_raised_first():
         results_of([Outcome(fault=mine), Outcome(fault=ours), Outcome(1)], "jobs")
     with pytest.raises(ScnymError, match="2 of 3 jobs failed"):
         results_of([Outcome(fault=mine), Outcome(fault=mine), Outcome(1)], "jobs")
+
+
+def test_processes_that_do_not_start_are_told_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(**_: Any):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", broken)
+    with pytest.raises(UserError, match="__main__"):
+        convert([files], tmp_path / "x.zarr", cluster=ClusterSettings(workers=2))
