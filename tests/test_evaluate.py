@@ -151,7 +151,8 @@ def test_classes_and_cells_called_na_or_none_keep_their_names(tmp_path: Path):
     adata.obs["cell_type"] = adata.obs["cell_type"].map({"type 0": "NA", "type 1": "None", "type 2": "nan"})
     adata.obs_names = ["NA", "null", *adata.obs_names[2:]]
     given = tmp_path / "given.csv"
-    adata.obs[["cell_type"]].to_csv(given, index_label="cell_id")
+    labels = adata.obs["cell_type"].to_numpy()
+    pd.DataFrame({"cell_id": adata.obs_names, "cell_type": labels}).to_csv(given, index=False)
     found = evaluate(given, write_h5ad(tmp_path / "cells.h5ad", adata), EvaluateSettings(label_column="cell_type"))
     assert (found.scores.n_cells, found.scores.accuracy, found.scores.coverage) == (36, 1.0, 1.0)
 

@@ -444,7 +444,7 @@ def test_dates_intervals_and_other_annotations_do_not_stand_in_the_way(run: Path
     adata.obs["took"] = pd.to_timedelta([1] * 30, unit="h")
     adata.obs["mixed"] = pd.Categorical(["a", 1, 2.5] * 10)
     adata.obs["share"] = pd.array([0.5, None, 1.5] * 10, dtype="Float64")
-    store = open_store(convert(adata, tmp_path / "cells.zarr"))
+    store = open_store(convert([adata], tmp_path / "cells.zarr"))
     assert list(store.column("day").astype(object).fillna("")[:3]) == ["2020-01-01", "", "2020-01-03"]
     assert list(store.column("age")[[0, 29]]) == ["(-1, 9]", "(9, 30]"]
     assert list(store.column("mixed")[:3]) == ["a", "1", "2.5"]

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -64,8 +63,15 @@ def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.D
 
 def _parsed(path: Path, missing: Collection[str]) -> pd.DataFrame:
     """Read a table; R writes lines with one field more than the header, the row's name in front."""
-    how: Any = {"dtype": str, "encoding": "utf-8-sig", "keep_default_na": False, "na_values": sorted(missing)}
-    read = partial(pd.read_csv, path, sep=separator_of(path), **how)
+    read = partial(
+        pd.read_csv,
+        path,
+        sep=separator_of(path),
+        dtype=str,
+        encoding="utf-8-sig",
+        keep_default_na=False,
+        na_values=sorted(missing),
+    )
     if _has_row_names(path):
         return read().rename_axis(ROW_NAMES).reset_index()
     return read(index_col=False)

@@ -176,8 +176,13 @@ def _missing(jobs: Sequence[_SampleJob], *, overwrite: bool) -> list[int]:
         If a sample was labelled from another file, by another model or with other settings.
     """
     found = [job.finished() for job in jobs]
-    missing = [number for number, job in enumerate(jobs) if (found[number] or {}).get("key") != job.key()]
-    changed = [jobs[number].target.name for number in missing if found[number] is not None]
+    is_there = [job.input.path.exists() for job in jobs]  # a file that is not fails by itself, when its turn comes
+    missing = [
+        number
+        for number, (job, before, here) in enumerate(zip(jobs, found, is_there, strict=True))
+        if before is None or not here or before.get("key") != job.key()
+    ]
+    changed = [jobs[number].target.name for number in missing if found[number] is not None and is_there[number]]
     if changed and not overwrite:
         raise OutputExistsError(
             f"the file, the model or the settings have changed since: {examples(changed)}",
