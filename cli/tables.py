@@ -208,10 +208,11 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
         table.add_row(Text(name), f"{count:,}")
     _STDOUT.print(table)
     coverage = summary.coverage
-    _say(
-        f"genes: {coverage.n_found:,} of the model's {coverage.n_genes:,} ({coverage.share:.1%}; "
-        f"{coverage.weighted_share:.1%} by weight)   mean confidence {summary.mean_confidence:.3f}"
-    )
+    if coverage.n_genes:  # of a model that has labelled any cell
+        _say(
+            f"genes: {coverage.n_found:,} of the model's {coverage.n_genes:,} ({coverage.share:.1%}; "
+            f"{coverage.weighted_share:.1%} by weight)   mean confidence {summary.mean_confidence:.3f}"
+        )
     if summary.n_empty_cells:
         _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
     if summary.n_unknown:

@@ -240,3 +240,25 @@ def test_of_several_faults_one_of_ours_is_raised_first():
         results_of([Outcome(fault=mine), Outcome(fault=ours), Outcome(1)], "jobs")
     with pytest.raises(ScnymError, match="2 of 3 jobs failed"):
         results_of([Outcome(fault=mine), Outcome(fault=mine), Outcome(1)], "jobs")
+
+
+def test_processes_that_do_not_start_are_told_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(**_: Any):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", broken)
+    with pytest.raises(UserError, match="__main__"):
+        convert([files], tmp_path / "x.zarr", cluster=ClusterSettings(workers=2))
+
+
+def test_a_sample_whose_file_is_not_there_fails_alone_and_keeps_what_it_had(files: Path, model: Path, tmp_path: Path):
+    copy = tmp_path / "a.h5ad"
+    copy.write_bytes((files / "a.h5ad").read_bytes())
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"path,sample\n{copy},A\n{files / 'b.csv.gz'},B\n{tmp_path / 'gone.h5ad'},C\n")
+    for statuses in (["labelled", "labelled", "failed"], ["failed", "labelled", "failed"]):
+        found = predict_samples(manifest, model, tmp_path / "out")
+        assert [row["status"] for row in found.rows] == statuses
+        assert "no such file" in found.rows[2]["reason"]
+        copy.unlink(missing_ok=True)
+    assert len(pd.read_csv(tmp_path / "out" / "predictions" / "A" / "predictions.csv")) == 90

@@ -439,3 +439,13 @@ def test_labels_may_be_joined_when_converting(tmp_path: Path):
     cells, store = write_csv(tmp_path / "cells.csv"), tmp_path / "cells.zarr"
     scnym("convert", cells, store, "--training_metadata", table, "--cluster_by", "kind", "--max_memory", "200MB")
     assert list(Store(store).obs["kind"]) == ["k0"] * 20 + ["k1"] * 20
+
+
+def test_columns_of_the_stores_own_are_not_offered_as_labels(tmp_path: Path):
+    bare = clustered_adata(40)
+    bare.obs = bare.obs.drop(columns="cell_type")  # type: ignore[union-attr]
+    cells = write_h5ad(tmp_path / "bare.h5ad", bare)
+    arguments = ("--input_counts", cells, "--out_path", tmp_path / "out", *QUICK)
+    printed = scnym("train_tissue_independent", *arguments, expect=2)
+    assert "give --training_metadata" in printed
+    assert "n_counts" not in printed

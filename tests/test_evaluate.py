@@ -138,3 +138,35 @@ def test_the_command_prints_json_and_writes_tables(files, tmp_path: Path):
     assert "accuracy 0.400" in shown.stdout
     assert "labelled 80.0% of the cells" in shown.stdout
     assert "cells of the predictions are not in the truth" in shown.stderr
+
+
+def test_a_true_label_stands_beside_the_one_given_and_is_not_taken_for_it(files, tmp_path: Path):
+    held_out = "cell_id,fold,cell_type,predicted\nc1,fold00,B,T\nc3,fold00,T,T\n"
+    found = evaluate(write_text(tmp_path / "held_out.csv", held_out), files[1])
+    assert (found.columns["predicted"], found.scores.accuracy) == ("predicted", 0.5)
+
+
+def test_classes_and_cells_called_na_or_none_keep_their_names(tmp_path: Path):
+    adata = clustered_adata(36)
+    adata.obs["cell_type"] = adata.obs["cell_type"].map({"type 0": "NA", "type 1": "None", "type 2": "nan"})
+    adata.obs_names = ["NA", "null", *adata.obs_names[2:]]
+    given = tmp_path / "given.csv"
+    labels = adata.obs["cell_type"].to_numpy()
+    pd.DataFrame({"cell_id": adata.obs_names, "cell_type": labels}).to_csv(given, index=False)
+    found = evaluate(given, write_h5ad(tmp_path / "cells.h5ad", adata), EvaluateSettings(label_column="cell_type"))
+    assert (found.scores.n_cells, found.scores.accuracy, found.scores.coverage) == (36, 1.0, 1.0)
+
+
+def test_cells_that_the_truth_calls_unknown_have_no_true_label(files, tmp_path: Path):
+    truth = write_text(tmp_path / "partly.csv", TRUTH.replace("c1,B", "c1,Unknown"))
+    found = evaluate(files[0], truth)
+    assert (found.n_unlabelled, found.scores.n_cells) == (2, 4)
+    assert found.scores.confusion.to_numpy().sum() == 4
+
+
+def test_labels_of_which_none_is_known_to_the_truth_are_told_of(files, tmp_path: Path):
+    given = write_text(tmp_path / "other.csv", "cell_id,cell_type\nc1,1.0\nc3,2.0\n")
+    result = CliRunner().invoke(app, ["evaluate", str(given), str(files[1])])
+    assert result.exit_code == 0
+    assert "no label given, such as '1.0', '2.0', is one of the truth, such as 'B', 'T'" in result.stderr
+    assert "--mapping" in result.stderr

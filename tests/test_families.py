@@ -603,3 +603,14 @@ def test_a_context_reads_numbers_as_they_are_written_and_nothing_as_none():
     some = context.within(np.array([True, True, False, True]))
     assert some == Context("t", some.codes_C, ("2",))
     np.testing.assert_array_equal(some.codes_C, [0, -1, -1, 0])
+
+
+def test_families_without_a_cell_in_common_are_not_compared(tmp_path: Path):
+    folds, tissue = ["f0", "f0", "f1", "f1"], ["t"] * 4
+    held_out_table(tmp_path / "tissue_independent", folds, ["a"] * 4, tissue=tissue)
+    held_out_table(tmp_path / "tissue_dependent", folds, ["a"] * 4, tissue=tissue)
+    other = tmp_path / "tissue_dependent" / "held_out_predictions.csv"
+    other.write_text(other.read_text().replace("cell ", "sample:cell "))
+    with pytest.raises(DataError, match="no cell was held out by all"):
+        compare(tmp_path)
+    assert not (tmp_path / "comparison.csv").exists()

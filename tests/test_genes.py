@@ -219,3 +219,10 @@ def test_it_is_said_why_few_genes_match():
     assert "upper and lower case" in mismatch_advice(["Cd3e"], ["CD3E"])
     assert "version suffix" in mismatch_advice([f"{gene}.7" for gene in IDS], IDS)
     assert "check the species" in mismatch_advice(["sox10"], ["CD3E"])
+
+
+def test_a_panel_of_the_models_genes_is_not_taken_for_another_species():
+    advice = mismatch_advice(SYMBOLS[:1], SYMBOLS)
+    assert "lacks" in advice
+    assert SYMBOLS[1] in advice
+    assert "species" not in advice

@@ -371,3 +371,14 @@ def test_bare_weights_are_enough_with_their_genes(work: Path, tmp_path: Path):
     genes.write_text("\n".join(f"gene {k}" for k in range(300)))
     summary = find_markers(run / "all_data" / "00_best_model_weights.pkl", tmp_path, QUICK, training_gene_names=genes)
     assert len(set(summary.top_genes["type 0"]) & true_markers(0)) >= 18
+
+
+def test_a_folder_of_many_models_and_labels_without_cells_are_told_of(work: Path, tmp_path: Path):
+    printed = scnym("find_cell_type_markers", "--model_path", tmp_path, "--out_path", tmp_path, expect=2)
+    assert "give the folder of one training run" in printed
+    model = work / "model.safetensors"
+    printed = scnym(
+        *("find_cell_type_markers", "--model_path", model, "--out_path", tmp_path / "m", "--n_steps", 2),
+        *("--training_metadata", tmp_path / "labels.csv"),
+    )
+    assert "labels.csv is not read" in printed.replace("\n", "")

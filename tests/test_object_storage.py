@@ -22,10 +22,13 @@ from scnym import (
     SplitSettings,
     TrainSettings,
     convert,
+    evaluate,
     export,
+    find_markers,
     inspect,
     open_store,
     predict,
+    predict_samples,
     train,
     verify,
 )
@@ -368,3 +371,18 @@ def test_commands_take_urls_and_tell_faults_in_one_line(source: Path, stores: tu
     failed = run.invoke(app, ["verify", "s3://nowhere/cells.zarr"])
     assert failed.exit_code == 2
     assert failed.stderr == "error: s3://nowhere: there is no such bucket; check its name, or create it\n"
+
+
+def test_output_that_only_goes_to_disk_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    url = "s3://cells/run"
+    for write in (
+        lambda: train("cells.zarr", url),
+        lambda: predict("cells.zarr", "model.safetensors", url),
+        lambda: predict_samples("cells.zarr", "model.safetensors", url),
+        lambda: find_markers("model.safetensors", url),
+        lambda: evaluate("given.csv", "truth.csv", out_path=Path(url)),
+    ):
+        with pytest.raises(SettingsError, match=r"s3://cells/run: .*a folder on disk"):
+            write()
+    assert not list(tmp_path.iterdir())

@@ -414,3 +414,49 @@ def test_the_first_of_equal_classes_is_best_and_the_next_one_second():
     assert found.best_B.tolist() == [0, 0]
     assert found.second_B.tolist() == [2, 1]
     assert isinstance(found, Ranked)
+
+
+def test_clusters_in_which_no_cell_has_a_model_are_unknown(tissues: Path, tmp_path: Path):
+    adata = with_tissues(20)
+    adata.obs["tissue"] = "skin"
+    settings = PredictSettings(unknown_tissue="zero", vote_by="cell_type")
+    summary = predict(write_h5ad(tmp_path / "new.h5ad", adata), tissues, tmp_path, settings)
+    assert summary.cells_by_type == {"Unknown": 20}
+    assert labelled(tmp_path)["vote_share"].isna().all()
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+def test_cells_backed_by_a_file_get_the_labels_of_those_in_memory(form: Any, run: Path, tmp_path: Path):
+    adata = clustered_adata(30, seed=7)
+    expected = predict(adata, run).obs["scnym_cell_type"]
+    adata.X = form(dense(adata))
+    backed = anndata.read_h5ad(write_h5ad(tmp_path / "cells.h5ad", adata), backed="r")
+    found = predict(backed, run)
+    assert found.obs["scnym_cell_type"].equals(expected)
+    assert not found.isbacked
+    backed.file.close()
+
+
+def test_dates_intervals_and_other_annotations_do_not_stand_in_the_way(run: Path, tmp_path: Path):
+    adata = clustered_adata(30, seed=7)
+    adata.obs["day"] = pd.to_datetime(["2020-01-01", None, "2020-01-03"] * 10)
+    adata.obs["age"] = pd.cut(range(30), [-1, 9, 30])
+    adata.obs["took"] = pd.to_timedelta([1] * 30, unit="h")
+    adata.obs["mixed"] = pd.Categorical(["a", 1, 2.5] * 10)
+    adata.obs["share"] = pd.array([0.5, None, 1.5] * 10, dtype="Float64")
+    store = open_store(convert([adata], tmp_path / "cells.zarr"))
+    assert list(store.column("day").astype(object).fillna("")[:3]) == ["2020-01-01", "", "2020-01-03"]
+    assert list(store.column("age")[[0, 29]]) == ["(-1, 9]", "(9, 30]"]
+    assert list(store.column("mixed")[:3]) == ["a", "1", "2.5"]
+    np.testing.assert_array_equal(store.column("share")[:3], [0.5, np.nan, 1.5])
+    assert predict(adata, run).obs["day"].dtype.kind == "M"
+
+
+def test_ordered_categories_of_several_sources_are_joined(tmp_path: Path):
+    first, second = clustered_adata(24), clustered_adata(24, seed=1)
+    first.obs["stage"] = pd.Categorical(["E8", "E9"] * 12, ordered=True)
+    second.obs["stage"] = pd.Categorical(["P1", "E9"] * 12, categories=["P1", "E9"], ordered=True)
+    first.obs["donor"], second.obs["donor"] = pd.Categorical([1, 2] * 12), pd.Categorical(["1", "x"] * 12)
+    store = open_store(convert([first, second], tmp_path / "both.zarr"))
+    assert list(store.column("stage")[[0, 1, 24, 25]]) == ["E8", "E9", "P1", "E9"]
+    assert [str(name) for name in store.column("donor")[[0, 1, 24, 25]]] == ["1", "2", "1", "x"]

@@ -272,3 +272,16 @@ def test_what_was_begun_can_be_read_by_a_person(cells: Path, tmp_path: Path):
     interrupted(cells, tmp_path, 30)
     begun = json.loads((tmp_path / ".tissue_independent.partial" / "begun.json").read_text())
     assert begun["identity"]["settings"]["training"]["n_epochs"] == 5
+
+
+def test_a_damaged_record_of_what_was_begun_is_told_of_and_overwrite_starts_anew(cells: Path, tmp_path: Path):
+    begun = tmp_path / ".tissue_independent.partial" / "begun.json"
+    (begun.parent / "states").mkdir(parents=True)
+    (begun.parent / "states" / "fold00.finished.pt").write_bytes(b"")
+    begun.write_text("{")
+    for settings in (SETTINGS, RESUMED):
+        with pytest.raises(FormatError, match=r"begun\.json: .*--overwrite"):
+            train(cells, tmp_path, settings)
+    quick = replace(SETTINGS, overwrite=True, split=SplitSettings(n_folds=0), training=TrainSettings(n_epochs=1))
+    assert train(cells, tmp_path, quick).model_path.is_file()
+    assert not begun.parent.exists()

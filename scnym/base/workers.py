@@ -281,8 +281,17 @@ def _local_cluster(n_workers: int) -> Iterator[str]:
         "memory_limit": 0,  # every job keeps to a cap of its own; Dask would kill it on the way there
         "silence_logs": logging.CRITICAL,
     }
-    with TemporaryDirectory(prefix="scnym-") as scratch, LocalCluster(**options, local_directory=scratch) as local:
-        yield cast("Any", local).scheduler_address
+    with TemporaryDirectory(prefix="scnym-") as scratch:
+        try:
+            local = LocalCluster(**options, local_directory=scratch)
+        except RuntimeError as fault:
+            raise UserError(
+                "the processes did not start",
+                where="--workers",
+                way_out="in a script of your own, call scnym below: if __name__ == '__main__'",
+            ) from fault
+        with local:
+            yield cast("Any", local).scheduler_address
 
 
 def _connected(address: str) -> "Client":

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import zlib
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from scnym.base.errors import DataError, FormatError, MissingInputError, example
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
 """Name of the column in which R writes the names of rows without naming it."""
+MISSING = frozenset(
+    (
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+        *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    )
+)
+"""What stands for a missing value in tables: all that pandas takes for one."""
 
 
 def separator_of(path: Path) -> str:
@@ -26,8 +34,17 @@ def read_annotations(path: Path) -> pd.DataFrame:
     return read_table(path, "check --training_metadata")
 
 
-def read_table(path: Path, way_out: str) -> pd.DataFrame:
+def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.DataFrame:
     """Read a table of text; missing values are NaN.
+
+    Parameters
+    ----------
+    path
+        CSV or TSV, plain or gzipped.
+    way_out
+        What an error advises if it is not there.
+    words
+        Names such as ``NA`` that mean themselves here, and not that a value is missing.
 
     Raises
     ------
@@ -37,16 +54,24 @@ def read_table(path: Path, way_out: str) -> pd.DataFrame:
     if not path.is_file():
         raise MissingInputError("there is no such file", where=path, way_out=way_out)
     try:
-        return _parsed(path)
+        return _parsed(path, MISSING - set(words))
     except (ValueError, OSError, EOFError, zlib.error, csv.Error) as fault:
         if isinstance(fault, FormatError):
             raise
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
-def _parsed(path: Path) -> pd.DataFrame:
+def _parsed(path: Path, missing: Collection[str]) -> pd.DataFrame:
     """Read a table; R writes lines with one field more than the header, the row's name in front."""
-    read = partial(pd.read_csv, path, sep=separator_of(path), dtype=str, encoding="utf-8-sig")
+    read = partial(
+        pd.read_csv,
+        path,
+        sep=separator_of(path),
+        dtype=str,
+        encoding="utf-8-sig",
+        keep_default_na=False,
+        na_values=sorted(missing),
+    )
     if _has_row_names(path):
         return read().rename_axis(ROW_NAMES).reset_index()
     return read(index_col=False)

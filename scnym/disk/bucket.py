@@ -170,8 +170,15 @@ def location(given: str | os.PathLike[str]) -> Location:
     return ObjectPath(bucket, "/".join(names))
 
 
-def require_local(given: str | os.PathLike[str]) -> Path:
+def require_local(given: str | os.PathLike[str], way_out: str = "download it first, or name a store") -> Path:
     """Read the path of something that is only read or written on disk.
+
+    Parameters
+    ----------
+    given
+        A path or a URL.
+    way_out
+        What an error advises.
 
     Raises
     ------
@@ -184,8 +191,19 @@ def require_local(given: str | os.PathLike[str]) -> Path:
     raise SettingsError(
         "no finished store, and other files are not read from or written to object storage",
         where=place,
-        way_out="download it first, or name a store",
+        way_out=way_out,
     )
+
+
+def require_folder(out_path: str | os.PathLike[str]) -> Path:
+    """Read the path of a folder for output, which is on disk.
+
+    Raises
+    ------
+    SettingsError
+        If it is in object storage.
+    """
+    return require_local(out_path, "name a folder on disk with --out_path, and upload it afterwards")
 
 
 def zarr_store(place: Location) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import write_elem
+from pandas.api.types import infer_dtype
 from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.columns import free_name, safe_names
@@ -21,6 +22,9 @@ from scnym.disk.bucket import Location
 
 ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
+NUMBER_KINDS = "biuf"
+NUMBER_ARRAYS = (pd.arrays.NumpyExtensionArray, pd.arrays.IntegerArray, pd.arrays.BooleanArray)
+"""What numbers may stand in for AnnData to write them."""
 EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
 
 
@@ -116,6 +120,8 @@ def as_anndata_writes() -> Iterator[None]:
 def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart.
 
+    What AnnData cannot write, such as dates and intervals, becomes text.
+
     Columns whose names cannot be stored, or stand twice, get others (`safe_names`); the new names are told, with the
     old ones.
     """
@@ -124,9 +130,19 @@ def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     frame = frame.set_axis(names, axis="columns").copy()
     for name in frame.columns:
         column = frame[name]
-        if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
-            present = column.notna()
-            frame[name] = column.astype(object).where(~present, column.astype(str)).astype("category")
+        stored = _storable_column(column)
+        if stored is not column:
+            frame[name] = stored
     frame.index = frame.index.astype(str)
     frame.index.name = None
     return frame, renamed
+
+
+def _storable_column(column: pd.Series) -> pd.Series:
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column.cat.categories if is_category else column
+    if values.dtype.kind in NUMBER_KINDS:
+        return column if is_category or isinstance(column.array, NUMBER_ARRAYS) else column.astype(np.float64)
+    if is_category and infer_dtype(values) in {"string", "empty"}:
+        return column
+    return column.astype(object).where(column.isna(), column.astype(str)).astype("category")

@@ -289,8 +289,9 @@ class Store:
             If a source has no such column.
         """
         columns = [pd.Series(dataset.column(name)) for dataset in self.datasets]
-        if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
-            return pd.Series(union_categoricals(columns, sort_categories=len(columns) > 1))
+        kinds = {c.cat.categories.dtype if isinstance(c.dtype, pd.CategoricalDtype) else None for c in columns}
+        if len(kinds) == 1 and None not in kinds:
+            return pd.Series(union_categoricals(columns, sort_categories=len(columns) > 1, ignore_order=True))
         return pd.concat(columns, ignore_index=True)
 
     @property

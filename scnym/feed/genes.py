@@ -5,7 +5,7 @@ S genes of a source, G genes of a model.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -259,12 +259,19 @@ def mismatch_advice(source_genes: Sequence[str], model_genes: Sequence[str]) -> 
     theirs, ours = (_id_type(genes) for genes in (source_genes, model_genes))
     if theirs != ours:
         return f"the data names genes by {theirs}, the model by {ours}; rename them, or give them a column of {ours}s"
-    if len({gene.upper() for gene in source_genes} & {gene.upper() for gene in model_genes}) > 0:
+    n_shared = _n_shared(source_genes, model_genes, str)
+    if _n_shared(source_genes, model_genes, str.upper) > n_shared:
         return "names differ in upper and lower case, as between human and mouse; check the species"
-    unversioned = {gene.partition(".")[0] for gene in source_genes}
-    if unversioned & {gene.partition(".")[0] for gene in model_genes}:
+    if _n_shared(source_genes, model_genes, lambda gene: gene.partition(".")[0]) > n_shared:
         return "names differ in their version suffix (.1, .2); remove it from the data's genes"
+    if n_shared:
+        lacking = sorted({*model_genes} - {*source_genes})
+        return f"the data lacks {examples(lacking)}; give all genes that were measured"
     return f"the data has {examples(source_genes[:3])}, the model {examples(model_genes[:3])}; check the species"
+
+
+def _n_shared(source_genes: Sequence[str], model_genes: Sequence[str], spelling: Callable[[str], str]) -> int:
+    return len({spelling(gene) for gene in source_genes} & {spelling(gene) for gene in model_genes})
 
 
 def _id_type(genes: Sequence[str]) -> str:

@@ -352,6 +352,6 @@ def _window_size(store: Store, n_genes: int, settings: StreamSettings, layout: L
         raise SettingsError(
             f"batches of {settings.batch_size:,} cells x {n_genes:,} genes do not fit into "
             f"{settings.memory_bytes / 1e6:,.0f} MB",
-            way_out="take smaller batches (--batch_size), or allow more memory (--stream_memory)",
+            way_out="take smaller batches (--batch_size); in training, --stream_memory allows more",
         )
     return stretch_bytes, min(max(settings.window_rows, settings.batch_size), rows)

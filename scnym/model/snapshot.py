@@ -106,6 +106,12 @@ class Snapshot:
             classes.
         """
         path = Path(path)
+        if path.is_dir():
+            raise MissingInputError(
+                "no model of its own is in this folder",
+                where=path,
+                way_out="give the folder of one training run, or its model.safetensors",
+            )
         if not path.is_file():
             raise MissingInputError("there is no such model", where=path, way_out="check --model_path")
         if path.suffix == ".pkl":

@@ -71,6 +71,8 @@ def vote_in_groups(answers: Answers, probabilities: RowMatrix, groups_C: np.ndar
     votes, best_C = Votes.of_own(answers.own), answers.own.best_B
     n_groups, n_classes = int(groups_C.max(initial=-1)) + 1, len(answers.classes)
     votes_C = (groups_C != NO_GROUP) & (best_C != NO_CLASS)
+    if not votes_C.any():
+        return votes
     counts_QK = np.zeros((n_groups, n_classes))
     np.add.at(counts_QK, (groups_C[votes_C], best_C[votes_C]), 1.0)
     summed_QK = np.zeros((n_groups, n_classes))

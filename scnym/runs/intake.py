@@ -211,7 +211,7 @@ def require_context(context: Context | None, obs: pd.DataFrame, column: str, whe
 
 def _require_column(obs: pd.DataFrame, column: str, where: Location | str, option: str) -> None:
     if column not in obs:
-        listed = ", ".join(repr(str(name)) for name in obs.columns)
+        listed = ", ".join(repr(str(name)) for name in obs.columns if name not in OWN_OBS_COLUMNS)
         raise DataError(
             f"there is no column {column!r} among the cells' annotations",
             where=where,

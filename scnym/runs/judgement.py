@@ -13,7 +13,7 @@ from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
 from scnym.disk.aside import aside
-from scnym.disk.bucket import Location, location, require_local
+from scnym.disk.bucket import Location, location, require_folder, require_local
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.sniff import is_store, open_source
 from scnym.disk.store import Store
@@ -24,10 +24,11 @@ from scnym.runs.intake import label_text
 FOLDER = "evaluation"
 LABEL_COLUMNS = ("cell_type", "cell_ontology_class", "celltype", "label", "labels", "annotation")
 PREDICTED_COLUMNS = (
-    *("cell_type", "scnym_cell_type", "majority_voting", "predicted_labels", "predicted_label", "predicted"),
-    *("prediction", "predictions", "predicted.id", "pruned.labels", "label", "labels", "celltype"),
+    *("scnym_cell_type", "majority_voting", "predicted_labels", "predicted_label", "predicted", "prediction"),
+    *("predictions", "predicted.id", "pruned.labels", "cell_type", "label", "labels", "celltype"),
 )
-"""Names that scnym, CellTypist, Seurat, SingleR and others give to it."""
+"""Names that scnym, CellTypist, Seurat, SingleR and others give to it. Those that may be the truth's come last: it
+often stands beside the labels given, as in ``held_out_predictions.csv``."""
 CONFIDENCE_COLUMNS = (
     *("confidence", "scnym_confidence", "conf_score", "prediction.score.max", "max_prob", "probability", "score"),
 )
@@ -88,12 +89,12 @@ def evaluate(
         If files, columns or cells do not fit.
     """
     settings = settings or EvaluateSettings()
+    target = None if out_path is None else require_folder(out_path) / FOLDER
     compared = _Compared.read(Path(predictions), location(truth), settings)
     for line in compared.remarks():
         progress.say(line)
     table = compared.table
     scores = score(table["truth"], table["given"], table.get("confidence"), settings.unknown)
-    target = None if out_path is None else Path(out_path) / FOLDER
     found = Evaluation(scores=scores, columns=compared.columns, folder=target, **compared.counts)
     if target is not None:
         with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
@@ -116,10 +117,11 @@ class _Compared:
     def read(cls, predictions: Path, truth: Location, settings: EvaluateSettings) -> "_Compared":
         mapping = _read_mapping(settings.mapping)
         true_C, label_column = _truth_of(truth, settings)
-        table = read_table(predictions, "check PREDICTIONS")
+        table = read_table(predictions, "check PREDICTIONS", words={*true_C.dropna(), *true_C.index})
         cells = _cells_of(table, predictions, settings.cell_column, true_C.index)
         table = _one_row_per_cell(table, cells, predictions)
         true_C = renamed(true_C, mapping)
+        true_C = true_C.where(true_C != settings.unknown, None)
         given_column = _predicted_column(table, predictions, settings, set(true_C.dropna()))
         given_C = renamed(table[given_column].map(label_text), mapping).fillna(settings.unknown)
         shared = table.index[table.index.isin(true_C.index)]
@@ -154,6 +156,17 @@ class _Compared:
         return [
             f"columns compared: {named}",
             *(f"{self.counts[key]:,} {said}" for key, said in words.items() if self.counts[key]),
+            *self._stranger_labels(),
+        ]
+
+    def _stranger_labels(self) -> list[str]:
+        """Say so if the two sides call nothing by the same name; then every figure is 0 and means nothing."""
+        true, given = (sorted(set(self.table[side])) for side in ("truth", "given"))
+        if set(true) & set(given):
+            return []
+        return [
+            f"no label given, such as {examples(given)}, is one of the truth, such as {examples(true)}: name other "
+            "columns, or rename labels with --mapping"
         ]
 
 

@@ -13,7 +13,7 @@ from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, MarkerSettings, StreamSettings
 from scnym.disk.aside import aside, require_replaceable
-from scnym.disk.bucket import location
+from scnym.disk.bucket import location, require_folder
 from scnym.model.snapshot import Snapshot
 from scnym.model.split_network import SplitNetwork
 from scnym.results.cell_evidence import LabelledCells, gather_evidence
@@ -104,11 +104,14 @@ def find_markers(
         If something is missing, damaged or does not fit, before the search begins.
     """
     settings = settings or MarkerSettings()
-    out_path, target = Path(out_path), Path(out_path) / FOLDER
+    out_path = require_folder(out_path)
+    target = out_path / FOLDER
     require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
     snapshot = Snapshot.load(final_model(Path(model_path)), training_gene_names)
     codes = chosen_classes(settings.classes, snapshot.card.classes)
     network, cells = SplitNetwork(snapshot), None
+    if input_counts is None and training_metadata is not None:
+        progress.say(f"{training_metadata} is not read: labels count only for cells that --input_counts gives")
     if input_counts is not None:
         metadata = None if training_metadata is None else Path(training_metadata)
         source = Path(input_counts), out_path, convert_settings or ConvertSettings()

@@ -14,6 +14,7 @@ from scnym.base.errors import SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.disk.aside import aside, require_replaceable
+from scnym.disk.bucket import require_folder
 from scnym.model.device import choose_device
 from scnym.results.coverage import GeneCoverage
 from scnym.results.predictions import Predictions
@@ -184,7 +185,7 @@ def label_store(
 def _workplace(input_counts: str | Path | AnnData, out_path: str | Path | None) -> Iterator[Path]:
     """Give the output folder; for cells in memory one that goes away afterwards, if none was named."""
     if out_path is not None:
-        yield Path(out_path)
+        yield require_folder(out_path)
         return
     if not isinstance(input_counts, AnnData):
         raise SettingsError("there is nowhere to write", where="--out_path", way_out="name a folder")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scnym.base.errors import OutputExistsError, SettingsError
+from scnym.base.errors import FormatError, OutputExistsError, SettingsError
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable, work_folder
 from scnym.model.collectives import ALONE, Processes
 from scnym.runs.checkpoints import any_kept
@@ -74,8 +74,8 @@ def require_startable(target: Path, *, resume: bool, overwrite: bool) -> None:
     """
     target = target.resolve()
     clear_finished(target)
-    begun = _begun(target)
-    if begun is not None and not (resume or overwrite):
+    begun = None if overwrite else _begun(target)
+    if begun is not None and not resume:
         raise OutputExistsError(
             "an unfinished run is in the way",
             where=target,
@@ -89,10 +89,23 @@ def require_startable(target: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def _begun(target: Path) -> dict[str, Any] | None:
-    """Read what was begun; None if nothing was, or nothing of it was kept that is worth going on with."""
+    """Read what was begun; None if nothing was, or nothing of it was kept that is worth going on with.
+
+    Raises
+    ------
+    FormatError
+        If the record of it is damaged.
+    """
     folder = work_folder(target)
     file = folder / BEGUN_FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() and _is_worth_keeping(folder) else None
+    if not file.is_file() or not _is_worth_keeping(folder):
+        return None
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as fault:
+        raise FormatError(
+            "a damaged record of an unfinished run", where=file, way_out="give --overwrite to start anew"
+        ) from fault
 
 
 def _may_overwrite(begun: Mapping[str, Any] | None) -> bool:

@@ -17,6 +17,7 @@ from scnym.base.file_names import distinct_names
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
+from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
 from scnym.runs.folder import SUMMARY_FILE, write_table
@@ -126,9 +127,10 @@ def predict_samples(
         If the model is missing or damaged, or something else stands in the way. What goes wrong with single samples
         is told in the result; see `SamplePredictions.require_all`.
     """
+    out = require_folder(out_path).absolute()
     jobs = _jobs(
         input_counts,
-        Path(out_path).absolute(),
+        out,
         model_path=Path(model_path).absolute(),
         training_gene_names=None if training_gene_names is None else Path(training_gene_names).absolute(),
         settings=settings or PredictSettings(),
@@ -137,7 +139,7 @@ def predict_samples(
     missing = _missing(jobs, overwrite=overwrite)
     if len(missing) < len(jobs):
         progress.say(f"{len(jobs) - len(missing):,} of {len(jobs):,} samples are labelled already")
-    folder = Path(out_path).absolute() / FOLDER
+    folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     seconds = _seconds_before(folder / TABLE_FILE)
     outcomes = {number: Outcome(True) for number in range(len(jobs)) if number not in missing}
@@ -176,8 +178,13 @@ def _missing(jobs: Sequence[_SampleJob], *, overwrite: bool) -> list[int]:
         If a sample was labelled from another file, by another model or with other settings.
     """
     found = [job.finished() for job in jobs]
-    missing = [number for number, job in enumerate(jobs) if (found[number] or {}).get("key") != job.key()]
-    changed = [jobs[number].target.name for number in missing if found[number] is not None]
+    is_there = [job.input.path.exists() for job in jobs]  # a file that is not fails by itself, when its turn comes
+    missing = [
+        number
+        for number, (job, before, here) in enumerate(zip(jobs, found, is_there, strict=True))
+        if before is None or not here or before.get("key") != job.key()
+    ]
+    changed = [jobs[number].target.name for number in missing if found[number] is not None and is_there[number]]
     if changed and not overwrite:
         raise OutputExistsError(
             f"the file, the model or the settings have changed since: {examples(changed)}",

@@ -80,13 +80,19 @@ def compare(run: str | Path) -> Comparison:
     MissingInputError
         If there are no two families.
     DataError
-        If they disagree about what the cells are.
+        If they disagree about what the cells are, or have none in common.
     """
     run = Path(run)
     found = {family: _read(run / FOLDERS[family], family) for family in FAMILIES if (run / FOLDERS[family]).is_dir()}
     _require_two(run, found)
     tables = _with_tissues({family: one.held_out for family, one in found.items()}, run)
     table = pd.DataFrame([*_by_tissue(tables), *_overall(tables)], columns=list(COLUMNS))
+    if not len(table):
+        raise DataError(
+            "no cell was held out by all families",
+            where=run,
+            way_out="train them on the same data, with the same columns",
+        )
     _replace_own(run / COMPARISON_FILE, table)
     return Comparison(run / COMPARISON_FILE, table, tuple(_remarks(found, tables)))
 

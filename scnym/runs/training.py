@@ -15,7 +15,7 @@ from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
 from scnym.disk.aside import RESULT
-from scnym.disk.bucket import Location
+from scnym.disk.bucket import Location, require_folder
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
 from scnym.feed.genes import gene_list, mismatch_advice
@@ -73,7 +73,7 @@ def train_tissue_independent(
         If input, labels or settings make no sense, before any training; if the output exists, finished or not, and
         nothing says what to do with it.
     """
-    target = Path(out_path) / FOLDERS["independent"]
+    target = require_folder(out_path) / FOLDERS["independent"]
     with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
         return _train_into(target, job, split(job, name_of(input_counts), listener), listener)
 
@@ -99,7 +99,7 @@ def train_tissue_dependent(
     UserError
         As there; and if there are no tissues, or only one.
     """
-    target = Path(out_path) / FOLDERS["dependent"]
+    target = require_folder(out_path) / FOLDERS["dependent"]
     with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
         reading = _reading_tissues(job, name_of(input_counts), listener)
         return _train_into(target, reading, split(reading, name_of(input_counts), listener), listener)
@@ -141,7 +141,7 @@ def train_tissue_specific(
     UserError
         As there; and if there are no tissues, or none that can have a model.
     """
-    target, where = Path(out_path) / FOLDERS["specific"], name_of(input_counts)
+    target, where = require_folder(out_path) / FOLDERS["specific"], name_of(input_counts)
     with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
         context, group_column = _of_known_tissue(job, where, listener), job.settings.split.group_column
         if group_column is not None:  # what is wrong with the groups is wrong for every tissue

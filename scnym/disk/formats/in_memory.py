@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -85,6 +86,7 @@ def adata_hash(adata: AnnData) -> str:
 
 def _arrays_of(element: Any) -> Iterator[np.ndarray]:
     """Take a matrix or a table apart into arrays of plain numbers."""
+    element = _loaded(element)
     if isinstance(element, pd.DataFrame):
         yield np.frombuffer(
             repr([(str(name), str(dtype)) for name, dtype in element.dtypes.items()]).encode(), np.uint8
@@ -135,8 +137,7 @@ def _row_by_row(counts_CG: Any, path: Path) -> Any:
     FormatError
         If they are neither sparse nor dense, or their row pointers are damaged.
     """
-    if hasattr(counts_CG, "to_memory") and not isinstance(counts_CG, np.ndarray):
-        counts_CG = counts_CG.to_memory()  # of an AnnData that is backed by a file
+    counts_CG = _loaded(counts_CG)
     if _is_sparse(counts_CG):
         counts_CG = sparse.csr_matrix(counts_CG)
         n_values = [len(counts_CG.data), len(counts_CG.indices)]
@@ -149,6 +150,13 @@ def _row_by_row(counts_CG: Any, path: Path) -> Any:
         where=path,
         way_out="make them a scipy CSR matrix or a numpy array",
     )
+
+
+def _loaded(matrix: Any) -> Any:
+    """Give a matrix in memory, of an AnnData that is backed by a file as well."""
+    if isinstance(matrix, h5py.Dataset):
+        return matrix[()]
+    return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
 
 
 def _is_sparse(counts: Any) -> bool:
