@@ -220,7 +220,7 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
             patch.setattr(
                 scnym.runs.learning,
                 "gene_variances",
-                lambda stream: rows.update(*(batch.rows.tolist() for batch in stream)) or np.ones(stream.n_genes),
+                lambda stream, _: rows.update(*(batch.rows.tolist() for batch in stream)) or np.ones(stream.n_genes),
             )
             result = original(job, fold, number, folder, checkpoints, progress)
         drawn[fold.name] = rows

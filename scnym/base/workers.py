@@ -5,6 +5,7 @@ A job whose process dies is done again by another. A job that fails is told of, 
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -269,6 +270,17 @@ def _dask_crew(cluster: ClusterSettings) -> Iterator[_OnDask]:
 
 
 @contextmanager
+def _own_environment() -> Iterator[None]:
+    """Give this process back its environment: Dask sets variables for its workers there, such as OMP_NUM_THREADS."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def _local_cluster(n_workers: int) -> Iterator[str]:
     """Start processes on this machine; give the address of their scheduler."""
     from distributed import LocalCluster
@@ -281,7 +293,7 @@ def _local_cluster(n_workers: int) -> Iterator[str]:
         "memory_limit": 0,  # every job keeps to a cap of its own; Dask would kill it on the way there
         "silence_logs": logging.CRITICAL,
     }
-    with TemporaryDirectory(prefix="scnym-") as scratch:
+    with TemporaryDirectory(prefix="scnym-") as scratch, _own_environment():
         try:
             local = LocalCluster(**options, local_directory=scratch)
         except RuntimeError as fault:
