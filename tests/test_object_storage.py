@@ -60,7 +60,7 @@ def server() -> Iterator[str]:
     try:
         for _ in range(600):
             try:
-                urlopen(f"{url}/moto-api/").close()  # noqa: S310 - our own
+                urlopen(f"{url}/moto-api/").close()  # noqa: S310 - the server that was started above
                 break
             except URLError:
                 time.sleep(0.05)

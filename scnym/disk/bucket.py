@@ -301,16 +301,17 @@ def _objects(bucket: str, prefix: str | None = None) -> Any:
     region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"  # boto3 does not know the first
     client: Any = session.client("s3", region_name=region)
     endpoint = client.meta.endpoint_url
-    named: dict[str, Any] = (
-        {} if _is_amazon(endpoint) else {"endpoint": endpoint, "virtual_hosted_style_request": False}
-    )
+    named: dict[str, Any] = {
+        "client_options": {**CLIENT, "allow_http": endpoint.startswith("http://")},
+        "retry_config": RETRIES,
+    }
+    if not _is_amazon(endpoint):
+        named |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     return S3Store(
         bucket,
         prefix=prefix,
         region=client.meta.region_name,
         credential_provider=credentials,
-        client_options={**CLIENT, "allow_http": endpoint.startswith("http://")},  # type: ignore[typeddict-item]
-        retry_config=RETRIES,  # type: ignore[arg-type]
         **named,
     )
 
