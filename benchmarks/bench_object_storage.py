@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -77,7 +78,8 @@ def server() -> Iterator[None]:
                 break
             except URLError:
                 time.sleep(0.1)
-        boto3.client("s3").create_bucket(Bucket=BUCKET)  # type: ignore[attr-defined]
+        client: Any = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
         yield
     finally:
         process.kill()

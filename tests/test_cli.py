@@ -442,9 +442,7 @@ def test_labels_may_be_joined_when_converting(tmp_path: Path):
 
 
 def test_columns_of_the_stores_own_are_not_offered_as_labels(tmp_path: Path):
-    bare = clustered_adata(40)
-    del bare.obs["cell_type"]
-    cells = write_h5ad(tmp_path / "bare.h5ad", bare)
+    cells = write_h5ad(tmp_path / "bare.h5ad", anndata.AnnData(clustered_adata(40).X))
     arguments = ("--input_counts", cells, "--out_path", tmp_path / "out", *QUICK)
     printed = scnym("train_tissue_independent", *arguments, expect=2)
     assert "give --training_metadata" in printed
