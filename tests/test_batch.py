@@ -1,9 +1,11 @@
 """Many files, shared out among processes: the same bytes, whoever dies; what fails is told of, the others are done."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -24,7 +26,7 @@ from scnym import (
 )
 from scnym.base.errors import FormatError, MissingInputError, OutputExistsError, ScnymError, SettingsError, UserError
 from scnym.base.progress import SilentProgress
-from scnym.base.workers import Outcome, results_of
+from scnym.base.workers import Outcome, crew, results_of
 from scnym.disk.ingest import ENTRY
 from scnym.runs.samples import _with_types
 
@@ -77,7 +79,8 @@ def running() -> Iterator:
         "dashboard_address": "127.0.0.1:0",
         "memory_limit": 0,
     }
-    with LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster:
+    # Dask sets OMP_NUM_THREADS for its workers, in this process too.
+    with patch.dict(os.environ), LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster:
         yield cluster
 
 
@@ -240,6 +243,14 @@ def test_of_several_faults_one_of_ours_is_raised_first():
         results_of([Outcome(fault=mine), Outcome(fault=ours), Outcome(1)], "jobs")
     with pytest.raises(ScnymError, match="2 of 3 jobs failed"):
         results_of([Outcome(fault=mine), Outcome(fault=mine), Outcome(1)], "jobs")
+
+
+def test_workers_leave_the_environment_of_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with crew(ClusterSettings(workers=1)):
+        pass
+    assert dict(os.environ) == before
 
 
 def test_processes_that_do_not_start_are_told_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
