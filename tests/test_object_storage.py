@@ -351,6 +351,7 @@ def test_a_url_survives_being_a_path_and_a_path_stays_one():
     for text in ("cells.zarr", "/x/s3/cells.zarr", "C:/cells.zarr", "a:b.zarr"):
         assert location(text) == Path(text)
     assert location("s3://b/cells.zarr/") == ObjectPath("b", "cells.zarr")
+    assert ObjectPath("b", "cells").parent / "cells.zarr" == ObjectPath("b", "cells.zarr")
 
 
 def test_commands_take_urls_and_tell_faults_in_one_line(source: Path, stores: tuple[Path, ObjectPath]):

@@ -49,7 +49,7 @@ class ObjectPath(os.PathLike[str]):
         return str(self)
 
     def __truediv__(self, name: str) -> "ObjectPath":
-        return ObjectPath(self.bucket, f"{self.key}/{name}")
+        return ObjectPath(self.bucket, f"{self.key}/{name}" if self.key else name)
 
     @property
     def name(self) -> str:
