@@ -15,6 +15,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scnym.base.errors import DataError, MissingInputError, examples
+from scnym.base.schema import FORMAT_VERSION
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table, separator_of
 from scnym.disk.bucket import require_local
@@ -120,11 +121,11 @@ def path_state(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def conversion_key(inputs: Sequence[Given], settings: ConvertSettings) -> str:
-    """Name everything that a conversion of some inputs depends on."""
+    """Name everything that a conversion of some inputs depends on, the format of the store among it."""
     settings = replace(settings, overwrite=False)
     lists = [path_state(Path(name)) for name in (settings.input_genes, settings.training_metadata) if name]
     state = [(one.path, one.fingerprint()) for one in gather(inputs).inputs]
-    return hashlib.sha256(repr((state, lists, settings)).encode()).hexdigest()
+    return hashlib.sha256(repr((FORMAT_VERSION, state, lists, settings)).encode()).hexdigest()
 
 
 def _matches(text: str | Path) -> list[Path]:
