@@ -1,6 +1,7 @@
 """``scnym predict_cell_types``."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from scnym.base.settings import PredictSettings
 
@@ -75,30 +76,17 @@ def predict_cell_types(given: PredictionOptions) -> None:
     from .reporting import make_progress
     from .tables import print_predictions, print_samples
 
+    what = (given.input_counts, given.model_path, given.out_path, given.settings())
+    how: dict[str, Any] = {
+        "training_gene_names": given.training_gene_names,
+        "convert_settings": given.convert_settings(given.training_metadata),
+        "overwrite": given.overwrite,
+        "progress": make_progress(),
+    }
     cluster = given.cluster()
-    if given.by_sample or cluster is not None:
-        samples = scnym.predict_samples(
-            given.input_counts,
-            given.model_path,
-            given.out_path,
-            given.settings(),
-            training_gene_names=given.training_gene_names,
-            convert_settings=given.convert_settings(given.training_metadata),
-            cluster=cluster,
-            overwrite=given.overwrite,
-            progress=make_progress(),
-        )
-        print_samples(samples, as_json=given.json)
-        samples.require_all()
+    if not given.by_sample and cluster is None:
+        print_predictions(scnym.predict(*what, **how), as_json=given.json)
         return
-    summary = scnym.predict(
-        given.input_counts,
-        given.model_path,
-        given.out_path,
-        given.settings(),
-        training_gene_names=given.training_gene_names,
-        convert_settings=given.convert_settings(given.training_metadata),
-        overwrite=given.overwrite,
-        progress=make_progress(),
-    )
-    print_predictions(summary, as_json=given.json)
+    samples = scnym.predict_samples(*what, cluster=cluster, **how)
+    print_samples(samples, as_json=given.json)
+    samples.require_all()
