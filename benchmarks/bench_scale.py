@@ -197,7 +197,7 @@ def draw(figures: Mapping[str, Rounds], sizes: Sequence[int], path: Path) -> Non
         axes.set(xscale="log", xlabel="cells", ylabel=label)
         axes.set_ylim(bottom=0)
     memory_axes.axhline(MOST_BYTES / 1e9, color="grey", linestyle=":")
-    time_axes.legend(frameon=False)
+    plot.legend(*time_axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(STAGES), frameon=False)
     plot.savefig(path, dpi=150)
 
 
@@ -216,9 +216,9 @@ def main() -> None:
     text = (
         "# Scale\n\n"
         f"A generated atlas of 20,000 genes with 1,900 values a cell, 50 types, 5 tissues: {small:,} and {large:,}\n"
-        f"cells. Medians of {options.rounds} rounds, each figure a process of its own; all but start-up counts:\n"
-        "reading, writing, selection, judgement. Epochs draw all types equally often. Peak memory is that of the\n"
-        f"whole process, libraries included.\n{machine()}. Written by `make bench-scale`.\n\n{table(lines)}\n\n"
+        f"cells. Rounds, of which medians are given: {options.rounds}. Each figure is a process of its own.\n"
+        "All but start-up counts: reading, writing, selection, judgement. Epochs draw all types equally often. Peak\n"
+        f"memory is that of the whole process, libraries included.\n{machine()}. Written by `make bench-scale`.\n\n{table(lines)}\n\n"
         "![time per cell and memory](scale.png)\n\n"
         f"## A training epoch, taken apart\n\n{small:,} cells, {parts['cells_per_second']:,.0f} cells/s.\n\n"
         f"{step_table(parts)}\n"
