@@ -79,7 +79,7 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
     if settings.optimizer == "adadelta":
         yield Adadelta(network.parameters(), lr=rate or 1.0, weight_decay=decay)
     elif settings.optimizer == "adamw":
-        yield AdamW(network.parameters(), lr=rate or 1e-3, weight_decay=decay)
+        yield AdamW(network.parameters(), lr=rate or 1e-3, weight_decay=decay, fused=True)
     else:
         gene_weights: list[dict[str, object]] = [{"params": [network.first.weight], "lr": settings.gene_rate}]
         if network.shortcut is not None:
@@ -93,7 +93,7 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
                 {"params": [network.shortcut.bias], **own},
             ]
         yield SGD(gene_weights, momentum=0.9, nesterov=True, fused=True)
-        yield AdamW(_others(network), lr=rate or 1e-3, weight_decay=decay)
+        yield AdamW(_others(network), lr=rate or 1e-3, weight_decay=decay, fused=True)
 
 
 def _others(network: CellTypeNetwork) -> list[nn.Parameter]:
