@@ -14,6 +14,8 @@ from scnym.base.errors import DataError, FormatError, MissingInputError, example
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
 """Name of the column in which R writes the names of rows without naming it."""
+SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
+"""What tables are to look like, as a way out."""
 MISSING = frozenset(
     (
         *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
@@ -27,6 +29,22 @@ def separator_of(path: Path) -> str:
     """Give what stands between the fields of a text table, by its name: a tab in .tsv and .txt, else a comma."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     return "\t" if suffixes and suffixes[-1] in {".tsv", ".txt"} else ","
+
+
+def require_usual_separator(header: str, path: Path) -> None:
+    """Refuse a table whose fields are parted by what no table of ours is.
+
+    Raises
+    ------
+    FormatError
+        If its first line has neither commas nor tabs, but semicolons, as spreadsheets write them in much of Europe.
+    """
+    if ";" in header and not {",", "\t"} & set(header):
+        raise FormatError(
+            "its fields are parted by semicolons",
+            where=f"{path}, line 1",
+            way_out=f"{SEPARATORS}, and write decimal numbers with a point",
+        )
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
@@ -83,13 +101,15 @@ def _has_row_names(path: Path) -> bool:
     Raises
     ------
     FormatError
-        If lines differ in their number of fields; names the first.
+        If lines differ in their number of fields, names the first; if fields are parted by semicolons.
     """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     first_lines: dict[int, int] = {}
     with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, delimiter=separator_of(path))
-        width = len(next(reader, []))
+        header = next(reader, [])
+        require_usual_separator(separator_of(path).join(header), path)
+        width = len(header)
         for fields in filter(None, reader):
             first_lines.setdefault(len(fields), reader.line_num)
     if set(first_lines) == {width + 1}:
