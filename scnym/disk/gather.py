@@ -20,7 +20,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table, separator_of
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
-from scnym.disk.formats.sniff import TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
 IN_MEMORY = "AnnData"
@@ -95,6 +95,12 @@ def gather(inputs: Sequence[Given]) -> Gathered:
             found += _listed(path)
         elif path.is_dir() and not is_readable(path):
             readable, others = _members(path)
+            if not readable:
+                raise MissingInputError(
+                    "no file in this folder is of a known format",
+                    where=path,
+                    way_out=f"it holds {examples(one.name for one in others) if others else 'nothing'}; give {KNOWN}",
+                )
             found += [Input(member, "") for member in readable]
             left_out += others
         else:

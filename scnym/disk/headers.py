@@ -39,7 +39,10 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
 
 def table_of(path: str | None) -> pd.DataFrame | None:
     """Read the table of annotations, if there is one; once, as all inputs of a process share it."""
-    return None if path is None else _table_as_it_is(Path(path), path_state(Path(path)))
+    if path is None:
+        return None
+    table = Path(path)
+    return _table_as_it_is(table, path_state(table) if table.exists() else None)
 
 
 @lru_cache(maxsize=1)

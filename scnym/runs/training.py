@@ -261,7 +261,7 @@ def _model_genes(store: Store, genes_to_use: str | None, progress: Progress) -> 
     path = Path(genes_to_use)
     wanted = set(read_genes(path, "--genes_to_use"))
     if not wanted & shared:
-        advice = mismatch_advice(sorted(wanted), in_order)
+        advice = mismatch_advice(sorted(wanted), in_order, source="the list", model="the data")
         raise DataError("none of these genes is in the counts", where=path, way_out=advice)
     if wanted - shared:
         progress.say(f"{len(wanted - shared):,} of the {len(wanted):,} genes to use are not in the counts")
