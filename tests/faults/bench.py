@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from unittest import mock
 
 from faults.fault import Fault
@@ -15,15 +16,22 @@ from typer.testing import CliRunner
 
 from cli.main import app
 
-QUICK = "--n_folds 0 --n_epochs 1 --n_hidden 4 --batch_size 64 --lower_group cell_type"
+QUICK = "--n_folds 2 --n_epochs 1 --n_hidden 4 --batch_size 64 --lower_group cell_type"
+TRAIN = f"train_tissue_independent --input_counts cells.zarr --out_path run {QUICK}"
+MODEL = "run/tissue_independent"
 READY = {
     "cells.zarr": "convert cells.h5ad cells.zarr",
-    "run": f"train_tissue_independent --input_counts cells.zarr --out_path run --checkpoint_every 1 {QUICK}",
-    "tissues": f"train_tissue_dependent --input_counts cells.zarr --out_path tissues {QUICK}",
-    "specific": f"train_tissue_specific --input_counts cells.zarr --out_path specific {QUICK}",
-    "labelled": "predict_cell_types --input_counts cells.zarr --out_path labelled --model_path run/tissue_independent",
+    "run/tissue_independent": TRAIN,
+    "run/tissue_dependent": TRAIN.replace("independent", "dependent"),
+    "run/tissues": TRAIN.replace("independent", "specific"),
+    "run/predictions": f"predict_cell_types --input_counts cells.zarr --out_path run --model_path {MODEL}",
+    "run/cache": f"{TRAIN} --overwrite".replace("cells.zarr", "cells.h5ad"),
+    "run/tissue_ind_class_optimums": f"find_cell_type_markers --model_path {MODEL} --out_path run "
+    "--n_steps 5 --n_restarts 1",
+    "run/evaluation": "evaluate run/predictions/predictions.csv cells.zarr --out_path run",
 }
-"""What is at hand in a bench, and the commands that make it, in this order."""
+"""What is at hand in a bench, beside ``cells.h5ad``, and the commands that make it; and ``unfinished``, a run that was
+interrupted when all of its folds were finished."""
 
 Tree = dict[str, bytes | None]
 
@@ -68,8 +76,7 @@ class Bench:
         return self._outcomes[fault.name]
 
     def _made(self, fault: Fault) -> Outcome:
-        folder = self._folder / f"{len(self._outcomes):03d}"
-        folder.mkdir()
+        folder = Path(mkdtemp(dir=self._folder))
         for name in fault.needs:
             _copy(self._at_hand() / name, folder / name)
         fault.make(folder)
@@ -99,7 +106,7 @@ def _make_ready() -> None:
     for line in READY.values():
         _run(line)
     with mock.patch("scnym.runs.single_run._write_summary", side_effect=KeyboardInterrupt):
-        _run(READY["run"].replace("--out_path run", "--out_path unfinished"), expect=130)
+        _run(TRAIN.replace("--out_path run", "--out_path unfinished"), expect=130)
 
 
 def _run(line: str, expect: int = 0) -> None:
@@ -118,6 +125,7 @@ def _tree(folder: Path) -> Tree:
 
 
 def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True)
     else:

@@ -23,11 +23,11 @@ COUNTS_CG = ((5, 0, 1), (2, 3, 0), (0, 1, 4), (7, 2, 2))
 class Counts:
     """Counts with names; a value may be anything that a file can hold."""
 
-    counts_CG: Sequence[Sequence[float]] = COUNTS_CG
+    counts_CG: Sequence[Sequence[float | str]] = COUNTS_CG
     cells: Sequence[str] = CELLS
     genes: Sequence[str] = GENES
 
-    def with_value(self, value: float) -> "Counts":
+    def with_value(self, value: float | str) -> "Counts":
         """Give the same with another value for gene Cd3e of cell c2."""
         rows = [list(row) for row in self.counts_CG]
         rows[1][1] = value
@@ -142,8 +142,8 @@ def write_dense_h5ad(path: Path, counts: Counts) -> None:
 
 def write_zarr(path: Path, counts: Counts) -> None:
     """Write an AnnData as Zarr."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its version and of strings
+    with warnings.catch_warnings(), anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+        warnings.simplefilter("ignore")  # of strings, which have no final specification
         _adata(counts, sparse.csr_matrix(counts.array_CG)).write_zarr(path)
 
 

@@ -1,9 +1,13 @@
 """The whole table, theme by theme."""
 
+from faults import files, labels, names, tables, values
 from faults.fault import Fault
-from faults.values import VALUES
 
 THEMES: dict[str, tuple[Fault, ...]] = {
-    "Values": VALUES,
+    "Files": files.FAULTS,
+    "Names": names.FAULTS,
+    "Values": values.FAULTS,
+    "Tables": tables.FAULTS,
+    "Labels": labels.FAULTS,
 }
 FAULTS = tuple(fault for faults in THEMES.values() for fault in faults)
