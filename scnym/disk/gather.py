@@ -181,12 +181,16 @@ def _datasets(one: Input) -> list[Input]:
     if one.adata is not None or one.dataset or not is_store(one.path):
         return [one]
     entries = json.loads((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        return [replace(one, dataset="dataset_0")]  # whoever opens it says what is wrong
     several = len(entries) > 1
     return [
         replace(
             one,
-            dataset=str(entry["dataset"]),
-            sample=f"{one.sample}/{entry['sample']}" if one.sample and several else one.sample or str(entry["sample"]),
+            dataset=str(entry.get("dataset")),
+            sample=f"{one.sample}/{entry.get('sample', '')}"
+            if one.sample and several
+            else one.sample or str(entry.get("sample", "")),
         )
         for entry in entries
     ]
