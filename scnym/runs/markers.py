@@ -110,8 +110,8 @@ def find_markers(
     snapshot = Snapshot.load(final_model(Path(model_path)), training_gene_names)
     codes = chosen_classes(settings.classes, snapshot.card.classes)
     network, cells = SplitNetwork(snapshot), None
-    if input_counts is None and training_metadata is not None:
-        progress.say(f"{training_metadata} is not read: labels count only for cells that --input_counts gives")
+    if input_counts is None:
+        _say_what_is_not_used(training_metadata, settings, convert_settings or ConvertSettings(), progress)
     if input_counts is not None:
         metadata = None if training_metadata is None else Path(training_metadata)
         source = Path(input_counts), out_path, convert_settings or ConvertSettings()
@@ -152,6 +152,22 @@ def chosen_classes(names: str | None, known: Sequence[str]) -> list[int]:
         codes.append(code_of[",".join(parts[: ends[0]]).strip()])
         parts = parts[ends[0] :]
     return sorted(set(codes))
+
+
+def _say_what_is_not_used(
+    training_metadata: str | Path | None, settings: MarkerSettings, convert: ConvertSettings, progress: Progress
+) -> None:
+    """Say which options have no effect without cells; they may stand in a config that is meant for training."""
+    given = {
+        "training_metadata": training_metadata,
+        "lower_group": settings.label_column,
+        "layer": convert.layer,
+        "library_size": convert.library_size_column,
+        "input_genes": convert.input_genes,
+    }
+    said = [f"--{option} {value}" for option, value in given.items() if value is not None]
+    if said:
+        progress.say(f"not used, since no cells are given with --input_counts: {', '.join(said)}")
 
 
 def _labelled_cells(
