@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.errors import DataError, MissingInputError, SettingsError, examples
+from scnym.base.errors import DataError, FormatError, MissingInputError, SettingsError, examples
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
@@ -113,7 +113,12 @@ def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:16]}.zarr"
     if not cached.exists():
         convert([given], cached, settings, progress=progress)
-    return Store(cached)
+    try:
+        return Store(cached)
+    except FormatError as fault:
+        raise FormatError(
+            fault.what, where=cached, way_out=f"delete this folder, {path} is then converted anew"
+        ) from fault
 
 
 def _is_whole(given: Given) -> bool:
