@@ -25,7 +25,6 @@ READY = {
     "run/tissue_dependent": TRAIN.replace("independent", "dependent"),
     "run/tissues": TRAIN.replace("independent", "specific"),
     "run/predictions": f"predict_cell_types --input_counts cells.zarr --out_path run --model_path {MODEL}",
-    "run/cache": f"{TRAIN} --overwrite".replace("cells.zarr", "cells.h5ad"),
     "run/tissue_ind_class_optimums": f"find_cell_type_markers --model_path {MODEL} --out_path run "
     "--n_steps 5 --n_restarts 1",
     "run/evaluation": "evaluate run/predictions/predictions.csv cells.zarr --out_path run",

@@ -1,6 +1,6 @@
 """The whole table, theme by theme."""
 
-from faults import files, labels, names, tables, values
+from faults import answers, files, labels, models, names, options, outputs, stores, tables, values
 from faults.fault import Fault
 
 THEMES: dict[str, tuple[Fault, ...]] = {
@@ -9,5 +9,10 @@ THEMES: dict[str, tuple[Fault, ...]] = {
     "Values": values.FAULTS,
     "Tables": tables.FAULTS,
     "Labels": labels.FAULTS,
+    "Stores": stores.FAULTS,
+    "Models": models.FAULTS,
+    "Output": outputs.FAULTS,
+    "Options": options.FAULTS,
+    "Evaluation": answers.FAULTS,
 }
 FAULTS = tuple(fault for faults in THEMES.values() for fault in faults)
