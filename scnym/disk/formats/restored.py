@@ -32,11 +32,12 @@ class RestoredDataset(CellByCell):
     """
 
     def __init__(self, path: Location, name: str) -> None:
-        self.has_cell_ids = _has_cell_ids(path, name)
+        has_cell_ids = _has_cell_ids(path, name)
         if isinstance(path, Path):  # of one in object storage, whoever opened it has counted the objects
             require_chunks(zarr.open_group(zarr_store(path), mode="r"), path)
         file = AnnDataFile(path, group=name)
         super().__init__(file)
+        self.has_cell_ids = has_cell_ids
         with file.opened() as group:
             attributes = dict(group.attrs)
         self.n_counts_C = self.obs[N_COUNTS].to_numpy(dtype=np.float64)
