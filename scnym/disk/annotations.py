@@ -3,13 +3,13 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from scnym.base.errors import DataError, FormatError, MissingInputError, examples
+from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
 
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
@@ -22,7 +22,7 @@ MISSING = frozenset(
         *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     )
 )
-"""What stands for a missing value in tables: all that pandas takes for one."""
+"""What stands for a missing value in tables: all that pandas takes for one. R writes NA where nothing is known."""
 
 
 def separator_of(path: Path) -> str:
@@ -47,9 +47,28 @@ def require_usual_separator(header: str, path: Path) -> None:
         )
 
 
-def read_annotations(path: Path) -> pd.DataFrame:
-    """Read a table with one row per cell; see `read_table`."""
-    return read_table(path, "check --training_metadata")
+def read_annotations(path: Path, say: Callable[[str], None]) -> pd.DataFrame:
+    """Read a table with one row per cell; see `read_table`.
+
+    Parameters
+    ----------
+    path
+        The table.
+    say
+        Is told which words were taken for missing values, if any: a cell type may be called so.
+    """
+    table = read_table(path, "check --training_metadata", words=MISSING)
+    is_missing = table.isin(MISSING)
+    is_word = is_missing & (table != "")
+    said = [
+        f"{examples(table[name][is_word[name]].unique())} in column {name}" for name in table if is_word[name].any()
+    ]
+    if said:
+        say(
+            f"{path.name}: taken for missing values: {'; '.join(said[:MAX_EXAMPLES])}. A cell type of this name needs "
+            "another one, or must come in an h5ad, where names mean themselves"
+        )
+    return table.mask(is_missing)
 
 
 def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.DataFrame:

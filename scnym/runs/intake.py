@@ -128,11 +128,11 @@ def _is_whole(given: Given) -> bool:
     )
 
 
-def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:
+def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.DataFrame:
     """Give the store's obs, with the columns of a metadata table joined by cell id."""
     if metadata is None:
         return store.obs
-    table = read_annotations(metadata)
+    table = read_annotations(metadata, progress.say)
     joined = [
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)

@@ -182,7 +182,7 @@ def _labelled_cells(
     card, (path, *_) = snapshot.card, source
     store = open_input(*source, progress)
     column = settings.label_column or card.label_column
-    labels = labels_of(annotated(store, metadata), column, metadata or path)
+    labels = labels_of(annotated(store, metadata, progress), column, metadata or path)
     gene_maps = prediction_stream(store, snapshot, StreamSettings()).gene_maps
     gene_coverage(store, gene_maps, snapshot, settings.min_gene_coverage)
     position = {name: code for code, name in enumerate(card.classes)}

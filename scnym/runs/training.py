@@ -179,7 +179,7 @@ def _opened(open_input: Callable[[], Store], processes: Processes) -> Store:
 
 def _job(store: Store, input_counts: Location, settings: RunSettings, device: torch.device, progress: Progress) -> Job:
     metadata = settings.training_metadata and Path(settings.training_metadata)
-    obs = annotated(store, metadata or None)
+    obs = annotated(store, metadata or None, progress)
     labels = labels_of(
         obs, settings.label_column, metadata or input_counts, min_cells=settings.split.min_cells_per_class
     )
