@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from unittest import mock
 
+import anndata
 from faults.fault import Fault
 from helpers import clustered_adata, write_h5ad
 from typer.testing import CliRunner
@@ -97,11 +98,16 @@ class Bench:
         return self._ready
 
 
-def _make_ready() -> None:
+def cells() -> anndata.AnnData:
+    """Give cells of three types, two tissues and three donors."""
     adata = clustered_adata(72, n_genes=12)
     adata.obs["tissue"] = [("lung", "liver")[row % 2] for row in range(72)]
     adata.obs["donor"] = [f"donor {row % 3}" for row in range(72)]
-    write_h5ad(Path("cells.h5ad"), adata)
+    return adata
+
+
+def _make_ready() -> None:
+    write_h5ad(Path("cells.h5ad"), cells())
     for line in READY.values():
         _run(line)
     with mock.patch("scnym.runs.single_run._write_summary", side_effect=KeyboardInterrupt):

@@ -1,10 +1,12 @@
 """Files that are not there, not what their name says, cut off or damaged."""
 
 import gzip
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import anndata
 import h5py
 import numpy as np
 from faults.fault import Fault
@@ -24,6 +26,7 @@ from faults.forms import (
     Form,
 )
 from helpers import write_text
+from scipy import sparse
 
 AGAIN = "copy or write it again"
 HDF5 = (H5AD, H5AD_BY_GENES, DENSE_H5AD, LOOM, FILE_10X)
@@ -350,6 +353,15 @@ def _hdf5() -> Iterator[Fault]:
         says="X has shape (5, 3), but obs and var name (4, 3)",
         way_out="write the file again",
     )
+    yield Fault(
+        what="more than the memory cap in one chunk",
+        form=DENSE_H5AD.name,
+        line="convert large.h5ad new.zarr --max_memory 100MB",
+        make=_in_one_chunk,
+        where="large.h5ad: ",
+        says="its counts are stored in compressed chunks of 120 MB, which can be read only whole",
+        way_out="give --max_memory 480MB, or write the file in smaller chunks",
+    )
     for form in (H5AD, LOOM):
         yield Fault(
             what="a layer that is not there",
@@ -389,6 +401,18 @@ def _hdf5() -> Iterator[Fault]:
         way_out=AGAIN,
         quotes=True,
     )
+
+
+def _in_one_chunk(folder: Path) -> None:
+    """Write a dense h5ad whose counts are one compressed piece of 120 MB; none of it is there, which nobody finds out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adata = anndata.AnnData(sparse.csr_matrix((6000, 5000), dtype=np.float32))
+    adata.write_h5ad(folder / "large.h5ad")
+    with h5py.File(folder / "large.h5ad", "r+") as file:
+        del file["X"]
+        counts = file.create_dataset("X", (6000, 5000), np.float32, chunks=(6000, 5000), compression="gzip")
+        counts.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
 
 def _cell_ranger() -> Iterator[Fault]:

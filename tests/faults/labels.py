@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-from faults.bench import QUICK
+from faults.bench import QUICK, cells
 from faults.fault import Fault
 from faults.tables import write_text_at
-from helpers import clustered_adata, write_h5ad
+from helpers import write_h5ad
+
+import scnym
 
 TRAIN = f"--input_counts cells.h5ad --out_path out {QUICK}"
 CACHED = ("out", "out/cache", "out/cache/cells-*.zarr", "out/cache/cells-*.zarr/*")
@@ -17,9 +19,7 @@ CACHED = ("out", "out/cache", "out/cache/cells-*.zarr", "out/cache/cells-*.zarr/
 
 
 def _labelled(change: Callable[[anndata.AnnData], object], folder: Path) -> None:
-    adata = clustered_adata(72, n_genes=12)
-    adata.obs["tissue"] = [("lung", "liver")[row % 2] for row in range(72)]
-    adata.obs["donor"] = [f"donor {row % 3}" for row in range(72)]
+    adata = cells()
     change(adata)
     write_h5ad(folder / "cells.h5ad", adata)
 
@@ -199,4 +199,22 @@ def _genes() -> Iterator[Fault]:
         )
 
 
-FAULTS = (*_classes(), *_groups(), *_tissues(), *_genes())
+def _sources() -> Iterator[Fault]:
+    yield Fault(
+        what="sources that share no gene",
+        form="store",
+        line=f"train_tissue_independent --input_counts both.zarr --out_path out {QUICK}",
+        make=_without_common_genes,
+        where="both.zarr: ",
+        says="the sources share no gene",
+        way_out="convert them apart",
+    )
+
+
+def _without_common_genes(folder: Path) -> None:
+    one, other = cells(), cells()
+    other.var_names = [f"other {k}" for k in range(12)]
+    scnym.convert([one, other], folder / "both.zarr")
+
+
+FAULTS = (*_sources(), *_classes(), *_groups(), *_tissues(), *_genes())

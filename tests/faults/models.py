@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from faults.bench import MODEL
+from faults.bench import MODEL, cells
 from faults.fault import Fault, as_it_is
 from faults.files import cut
 from faults.tables import write_text_at
-from helpers import clustered_adata, write_h5ad
+from helpers import write_h5ad
 from safetensors.torch import load_file, save_file
 
 FILE = f"{MODEL}/all_data/model.safetensors"
@@ -301,7 +301,7 @@ def _bare_weights() -> Iterator[Fault]:
 
 def _strangers(genes: str, folder: Path) -> None:
     """Write cells of other genes, of which a stretch may be the model's."""
-    adata = clustered_adata(72, n_genes=12)
+    adata = cells()
     adata.var_names = genes.split()
     write_h5ad(folder / "new.h5ad", adata)
 
@@ -370,6 +370,18 @@ def _cells() -> Iterator[Fault]:
         "there is no column 'leiden' among the cells' annotations",
         "give --vote_by one of cell_type, tissue, donor",
     )
+    yield Fault(
+        what="one sample of two that cannot be read",
+        form="manifest of files",
+        line=f"predict_cell_types --input_counts files.csv --out_path out --model_path {MODEL} --by_sample",
+        needs=(MODEL, "cells.h5ad"),
+        make=_one_of_two,
+        where="bad.h5ad: ",
+        says="the file is damaged: it is not HDF5",
+        way_out="copy or write it again",
+        leaves=("out", "out/*"),
+        prints=True,
+    )
     yield _fault(
         "a class that the model does not know",
         "option",
@@ -388,8 +400,13 @@ def _cells() -> Iterator[Fault]:
     )
 
 
+def _one_of_two(folder: Path) -> None:
+    write_text_at("files.csv", "path\ncells.h5ad\nbad.h5ad\n", folder)
+    write_text_at("bad.h5ad", "text", folder)
+
+
 def _of_tissue(tissue: str, folder: Path) -> None:
-    adata = clustered_adata(72, n_genes=12)
+    adata = cells()
     adata.obs["tissue"] = tissue
     write_h5ad(folder / "new.h5ad", adata)
 

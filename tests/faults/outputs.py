@@ -128,6 +128,15 @@ def _not_to_be_written() -> Iterator[Fault]:
             way_out=way_out,
         )
     yield Fault(
+        what="a place where nothing can be written",
+        form=OUTPUT,
+        line="convert counts.csv /dev/null/new.zarr",
+        make=CSV.write_into,
+        where="/dev/null/",
+        says="Not a directory",
+        way_out="check the path, its rights and the free space",
+    )
+    yield Fault(
         what="an input inside the store that is to be written",
         form=OUTPUT,
         line="convert new.zarr/counts.csv new.zarr --overwrite",

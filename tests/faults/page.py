@@ -16,8 +16,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 HEAD = """# What can go wrong, and what to do
 
 Every mistake below is made by the tests, with the command that is shown; what scnym says stands beside it, word for
-word, but that `(…)` stands for the words of another library. The exit code is 2. What was finished before is untouched,
-and nothing half written is left. This page is generated from the table in `tests/faults/` by `make faults`.
+word, but for `…`, which stands for words of another library or a hash. The exit code is 2. What was finished before is
+untouched, and nothing half written is left. This page is made from the table in `tests/faults/` by `make faults`.
 """
 
 
@@ -43,8 +43,9 @@ def _row(fault: Fault, message: str) -> str:
     said, way_out = message[:at], message[at + 2 :]
     if fault.quotes:
         said = re.sub(r"\(.*\)", "(…)", said)
-    mistake = f"{fault.what}, in {fault.form}" if fault.form != "option" else fault.what
-    return f"| {_cell(mistake)}: `scnym {fault.line}` | {_cell(said)} | {_cell(way_out)} |"
+    said = re.sub(r"\b[0-9a-f]{16,}\b", "…", said)
+    mistake = fault.what if fault.form == "option" else f"{fault.form}: {fault.what}"
+    return f"| {_cell(mistake)}<br>`scnym {fault.line}` | {_cell(said)} | {_cell(way_out)} |"
 
 
 def _cell(text: str) -> str:

@@ -1,12 +1,18 @@
 """Every mistake of the table is explained, and loses nothing."""
 
+import shlex
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
-from faults.bench import Bench
+from faults.bench import QUICK, Bench, cells
 from faults.fault import Fault
 from faults.page import PAGE, page_of
 from faults.table import FAULTS
+from helpers import write_h5ad
+from typer.testing import CliRunner
+
+from cli.main import app
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +50,18 @@ def test_the_page_of_mistakes_is_what_scnym_says_now(bench: Bench):
 def test_no_mistake_stands_twice():
     names = [fault.name for fault in FAULTS]
     assert len(names) == len(set(names))
+
+
+def test_tissues_and_classes_that_are_no_file_names_are_learnt_inside_the_output(tmp_path: Path):
+    adata = cells()
+    adata.obs["tissue"] = adata.obs["tissue"].map({"lung": "../../x", "liver": "/a/b"})
+    adata.obs["cell_type"] = adata.obs["cell_type"].map({"type 0": "../y", "type 1": "CON", "type 2": "a/b"})
+    folder = tmp_path / "deep" / "down"
+    folder.mkdir(parents=True)
+    counts = write_h5ad(folder / "cells.h5ad", adata)
+    line = f"train_tissue_specific --input_counts {counts} --out_path {folder / 'out'} {QUICK}"
+    result = CliRunner().invoke(app, shlex.split(line))
+    assert result.exit_code == 0, result.output
+    assert len(list((folder / "out" / "tissues").glob("*/all_data/model.safetensors"))) == 2
+    beside = {path for path in tmp_path.rglob("*") if folder / "out" not in (path, *path.parents)}
+    assert beside == {folder.parent, folder, counts}
