@@ -1,12 +1,10 @@
 """Files that are not there, not what their name says, cut off or damaged."""
 
 import gzip
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import anndata
 import h5py
 import numpy as np
 from faults.fault import Fault
@@ -15,18 +13,15 @@ from faults.forms import (
     CSV,
     DENSE_H5AD,
     FILE_10X,
-    FOLDER_10X,
     GZIPPED,
     H5AD,
     H5AD_BY_GENES,
     LOOM,
     NUMBERS,
     TURNED,
-    ZARR,
     Form,
 )
 from helpers import write_text
-from scipy import sparse
 
 AGAIN = "copy or write it again"
 HDF5 = (H5AD, H5AD_BY_GENES, DENSE_H5AD, LOOM, FILE_10X)
@@ -46,31 +41,10 @@ def _written(name: str, content: bytes, folder: Path) -> None:
     (folder / name).write_bytes(content)
 
 
-def _with_hdf5(form: Form, change: Callable[[h5py.File], object], folder: Path) -> None:
+def with_hdf5(form: Form, change: Callable[[h5py.File], object], folder: Path) -> None:
     """Write a form of HDF5, and change something in it."""
     with h5py.File(form.write_into(folder), "r+") as file:
         change(file)
-
-
-def _replaced(key: str, values: object, file: h5py.File) -> None:
-    """Put other values in the place of a data set, which keeps its attributes."""
-    attributes = dict(file[key].attrs)
-    del file[key]
-    file[key] = values
-    file[key].attrs.update(attributes)
-
-
-def _removed(key: str, file: h5py.File) -> None:
-    del file[key]
-
-
-def _at(form: Form, name: str, text: str, folder: Path) -> None:
-    """Write a folder of 10x with another file in it."""
-    write_text(form.write_into(folder) / name, text)
-
-
-def _without(form: Form, name: str, folder: Path) -> None:
-    (form.write_into(folder) / name).unlink()
 
 
 def _missing() -> Iterator[Fault]:
@@ -165,7 +139,7 @@ def _other_kinds() -> Iterator[Fault]:
         what="HDF5 of another program",
         form="h5",
         line="convert other.h5 new.zarr",
-        make=partial(_with_hdf5, Form("", "other.h5", lambda path, _: h5py.File(path, "w").close()), _other_hdf5),
+        make=partial(with_hdf5, Form("", "other.h5", lambda path, _: h5py.File(path, "w").close()), _other_hdf5),
         where="other.h5: ",
         says="an HDF5 file, but none of h5ad, loom or 10x: it holds table",
         way_out="convert it to h5ad first",
@@ -174,7 +148,7 @@ def _other_kinds() -> Iterator[Fault]:
         what="a matrix X without gene names",
         form="h5",
         line="convert other.h5 new.zarr",
-        make=partial(_with_hdf5, Form("", "other.h5", lambda path, _: h5py.File(path, "w").close()), _x_and_y),
+        make=partial(with_hdf5, Form("", "other.h5", lambda path, _: h5py.File(path, "w").close()), _x_and_y),
         where="other.h5: ",
         says="its matrix X carries no gene names",
         way_out="write it as an h5ad with the gene names",
@@ -299,169 +273,4 @@ def _ragged(form: Form, line: int, folder: Path) -> None:
     write_text(path, "\n".join([*lines, ""]))
 
 
-def _hdf5() -> Iterator[Fault]:
-    for form, key in ((H5AD, "X"), (H5AD_BY_GENES, "X"), (FILE_10X, "matrix")):
-        yield Fault(
-            what="positions outside the matrix",
-            form=form.name,
-            line=form.line(),
-            make=partial(_with_hdf5, form, partial(_replaced, f"{key}/indices", np.full(9, 77))),
-            where=form.file if form is FILE_10X else f"{form.file}, at ",
-            says="outside 0 to",
-            way_out=AGAIN if form is FILE_10X else "write the file again",
-        )
-        yield Fault(
-            what="row pointers that do not fit",
-            form=form.name,
-            line=form.line(),
-            make=partial(_with_hdf5, form, partial(_replaced, f"{key}/indptr", np.array([0, 5, 2, 2, 9])[:5])),
-            where=form.file,
-            says="indptr does not match",
-            way_out="write it again" if form is FILE_10X else "write the file again",
-        )
-    for form, key, says, way_out in (
-        (H5AD, "obs", "an h5ad with no obs", AGAIN),
-        (H5AD, "X/data", "it is damaged or no AnnData", AGAIN),
-        (DENSE_H5AD, "var", "an h5ad with no var", AGAIN),
-        (LOOM, "row_attrs/Gene", "no row attribute names the genes, but there are none", "name one of them Gene or"),
-    ):
-        yield Fault(
-            what=f"{key} is not in it",
-            form=form.name,
-            line=form.line(),
-            make=partial(_with_hdf5, form, partial(_removed, key)),
-            where=f"{form.file}: ",
-            says=says,
-            way_out=way_out,
-            quotes=True,
-        )
-    yield Fault(
-        what="counts stored as text",
-        form=DENSE_H5AD.name,
-        line=DENSE_H5AD.line(),
-        make=partial(_with_hdf5, DENSE_H5AD, partial(_replaced, "X", np.full((4, 3), b"x"))),
-        where=DENSE_H5AD.file,
-        says="not as numbers",
-        way_out="store counts",
-    )
-    yield Fault(
-        what="fewer cells than rows",
-        form=DENSE_H5AD.name,
-        line=DENSE_H5AD.line(),
-        make=partial(_with_hdf5, DENSE_H5AD, partial(_replaced, "X", np.ones((5, 3)))),
-        where=f"{DENSE_H5AD.file}: ",
-        says="X has shape (5, 3), but obs and var name (4, 3)",
-        way_out="write the file again",
-    )
-    yield Fault(
-        what="more than the memory cap in one chunk",
-        form=DENSE_H5AD.name,
-        line="convert large.h5ad new.zarr --max_memory 100MB",
-        make=_in_one_chunk,
-        where="large.h5ad: ",
-        says="its counts are stored in compressed chunks of 120 MB, which can be read only whole",
-        way_out="give --max_memory 480MB, or write the file in smaller chunks",
-    )
-    for form in (H5AD, LOOM):
-        yield Fault(
-            what="a layer that is not there",
-            form=form.name,
-            line=form.line("--layer spliced"),
-            make=form.write_into,
-            where=f"{form.file}: ",
-            says="spliced",
-            way_out="store the counts in X" if form is H5AD else "leave out --layer",
-        )
-    yield Fault(
-        what="a chunk that is not there",
-        form=ZARR.name,
-        line=ZARR.line(),
-        make=lambda folder: next((ZARR.write_into(folder) / "X" / "data" / "c").glob("*")).unlink(),
-        where="adata.zarr: ",
-        says="1 of 1 chunks of X/data are missing",
-        way_out=AGAIN,
-    )
-    yield Fault(
-        what="a chunk cut off",
-        form=ZARR.name,
-        line=ZARR.line(),
-        make=lambda folder: cut(next((ZARR.write_into(folder) / "X" / "data" / "c").glob("*"))),
-        where="adata.zarr: ",
-        says="it is damaged or no AnnData",
-        way_out=AGAIN,
-        quotes=True,
-    )
-    yield Fault(
-        what="a description that is no JSON",
-        form=ZARR.name,
-        line=ZARR.line(),
-        make=lambda folder: (ZARR.write_into(folder) / "zarr.json").write_text("{"),
-        where="adata.zarr: ",
-        says="it is damaged or no AnnData",
-        way_out=AGAIN,
-        quotes=True,
-    )
-
-
-def _in_one_chunk(folder: Path) -> None:
-    """Write a dense h5ad whose counts are one compressed piece of 120 MB; none of it is there, which nobody finds out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        adata = anndata.AnnData(sparse.csr_matrix((6000, 5000), dtype=np.float32))
-    adata.write_h5ad(folder / "large.h5ad")
-    with h5py.File(folder / "large.h5ad", "r+") as file:
-        del file["X"]
-        counts = file.create_dataset("X", (6000, 5000), np.float32, chunks=(6000, 5000), compression="gzip")
-        counts.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-
-
-def _cell_ranger() -> Iterator[Fault]:
-    for name in ("barcodes.tsv", "features.tsv"):
-        yield Fault(
-            what=f"no {name}",
-            form=FOLDER_10X.name,
-            line=FOLDER_10X.line(),
-            make=partial(_without, FOLDER_10X, name),
-            where="filtered: ",
-            says=f"{name}",
-            way_out="put it there",
-        )
-    banner = "%%MatrixMarket matrix coordinate integer general\n"
-    for what, text, where, says, way_out in (
-        (
-            "a matrix of other cells",
-            f"{banner}3 5 1\n1 1 4\n",
-            "",
-            "the matrix has 3 features and 5 cells, but",
-            "give",
-        ),
-        ("a matrix that lies on its side", f"{banner}4 3 1\n1 1 4\n", "", "it lies cells x features", "give the files"),
-        ("a matrix of complex values", banner.replace("integer", "complex"), "", "complex values", "write it as"),
-        ("no sparse matrix", "cell,Actb\n", "", "the first line is not that of a sparse Matrix", "write it as"),
-        ("no size", f"{banner}3 x 1\n1 1 4\n", "", "'3 x 1' is no size", "write it as coordinate integer general"),
-        ("a feature that is not there", f"{banner}3 4 1\n9 1 4\n", ", entry 1", "there is no feature 9, but", AGAIN),
-        ("a cell that is not there", f"{banner}3 4 2\n1 1 4\n1 0 4\n", ", entry 2", "there is no cell 0, but", AGAIN),
-        ("an entry that is none", f"{banner}3 4 1\n1 1\n", ", entry 1", "'1 1' is no entry", AGAIN),
-        ("fewer entries than promised", f"{banner}3 4 9\n1 1 4\n", "", "it holds 1 entries, but its header", AGAIN),
-    ):
-        yield Fault(
-            what=what,
-            form=FOLDER_10X.name,
-            line=FOLDER_10X.line(),
-            make=partial(_at, FOLDER_10X, "matrix.mtx", text),
-            where=f"filtered/matrix.mtx{where}: ",
-            says=says,
-            way_out=way_out,
-        )
-    yield Fault(
-        what="no feature is a gene",
-        form=FOLDER_10X.name,
-        line=FOLDER_10X.line(),
-        make=partial(_at, FOLDER_10X, "features.tsv", "a\ta\tAntibody Capture\n" * 3),
-        where="filtered/features.tsv: ",
-        says="none of its features is of the type Gene Expression",
-        way_out="give the output of a gene expression library",
-    )
-
-
-FAULTS = (*_missing(), *_other_kinds(), *_cut(), *_text_tables(), *_hdf5(), *_cell_ranger())
+FAULTS = (*_missing(), *_other_kinds(), *_cut(), *_text_tables())

@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from faults.bench import MODEL, cells
+from faults.bench import MODEL
 from faults.fault import Fault, as_it_is
 from faults.files import cut
 from faults.tables import write_text_at
-from helpers import write_h5ad
 from safetensors.torch import load_file, save_file
 
 FILE = f"{MODEL}/all_data/model.safetensors"
@@ -23,7 +22,7 @@ MODEL_FILE, BARE = "model file", "bare weights"
 GENES = "".join(f"gene {k}\n" for k in range(12))
 
 
-def _fault(
+def fault_of(
     what: str,
     form: str,
     line: str,
@@ -81,7 +80,7 @@ def _not_finite(weights: dict[str, torch.Tensor]) -> None:
 
 def _files() -> Iterator[Fault]:
     for command in (PREDICT, MARKERS):
-        yield _fault(
+        yield fault_of(
             "not there",
             MODEL_FILE,
             f"{command} model.safetensors",
@@ -89,7 +88,7 @@ def _files() -> Iterator[Fault]:
             "there is no such model",
             "check --model_path",
         )
-        yield _fault(
+        yield fault_of(
             "cut off half way",
             MODEL_FILE,
             f"{command} {FILE}",
@@ -99,7 +98,7 @@ def _files() -> Iterator[Fault]:
             make=lambda folder: cut(folder / FILE),
             quotes=True,
         )
-        yield _fault(
+        yield fault_of(
             "of a newer format",
             MODEL_FILE,
             f"{command} {FILE}",
@@ -108,7 +107,7 @@ def _files() -> Iterator[Fault]:
             "update scnym",
             make=partial(_with_card, lambda card: card.update(format_version=99)),
         )
-    yield _fault(
+    yield fault_of(
         "of a newer format",
         MODEL_FILE,
         f"inspect {FILE}",
@@ -117,7 +116,7 @@ def _files() -> Iterator[Fault]:
         "update scnym",
         make=partial(_with_card, lambda card: card.update(format_version=99)),
     )
-    yield _fault(
+    yield fault_of(
         "counts in its place",
         MODEL_FILE,
         f"{PREDICT} cells.h5ad",
@@ -127,7 +126,7 @@ def _files() -> Iterator[Fault]:
         needs=("cells.h5ad", "cells.zarr"),
         quotes=True,
     )
-    yield _fault(
+    yield fault_of(
         "of another program",
         MODEL_FILE,
         f"{PREDICT} {FILE}",
@@ -136,7 +135,7 @@ def _files() -> Iterator[Fault]:
         "give one from a scnym run",
         make=_of_another_program,
     )
-    yield _fault(
+    yield fault_of(
         "a description that lacks its classes",
         MODEL_FILE,
         f"{PREDICT} {FILE}",
@@ -145,7 +144,7 @@ def _files() -> Iterator[Fault]:
         "update scnym, or train the model again",
         make=partial(_with_card, lambda card: card.pop("classes")),
     )
-    yield _fault(
+    yield fault_of(
         "a gene too few for its weights",
         MODEL_FILE,
         f"{PREDICT} {FILE}",
@@ -154,7 +153,7 @@ def _files() -> Iterator[Fault]:
         "give weights with their own genes and classes",
         make=partial(_with_card, lambda card: card["genes"].pop()),
     )
-    yield _fault(
+    yield fault_of(
         "weights that are not finite",
         MODEL_FILE,
         f"{PREDICT} {FILE}",
@@ -163,7 +162,7 @@ def _files() -> Iterator[Fault]:
         "train the model again",
         make=partial(_with_weights, _not_finite),
     )
-    yield _fault(
+    yield fault_of(
         "a layer that is not in it",
         MODEL_FILE,
         f"{PREDICT} {FILE}",
@@ -175,7 +174,7 @@ def _files() -> Iterator[Fault]:
 
 
 def _folders() -> Iterator[Fault]:
-    yield _fault(
+    yield fault_of(
         "a folder of several runs",
         "folder of a run",
         f"{PREDICT} run",
@@ -184,7 +183,7 @@ def _folders() -> Iterator[Fault]:
         "give one of the folders in it: tissue_dependent, tissue_independent",
         needs=(MODEL, DEPENDENT, "cells.zarr"),
     )
-    yield _fault(
+    yield fault_of(
         "a folder of other things",
         "folder of a run",
         f"{PREDICT} cells.zarr",
@@ -192,7 +191,7 @@ def _folders() -> Iterator[Fault]:
         "there is no model in this folder",
         "give the folder of a training run",
     )
-    yield _fault(
+    yield fault_of(
         "a folder of several runs",
         "folder of a run",
         f"{MARKERS} run",
@@ -200,7 +199,7 @@ def _folders() -> Iterator[Fault]:
         "no model of its own is in this folder",
         "give the folder of one training run",
     )
-    yield _fault(
+    yield fault_of(
         "a summary of tissues that is another table",
         "folder of tissue-specific runs",
         f"{PREDICT} run/tissues",
@@ -210,7 +209,7 @@ def _folders() -> Iterator[Fault]:
         needs=("run/tissues", "cells.zarr"),
         make=partial(write_text_at, "run/tissues/summary.csv", "a,b\n1,2\n"),
     )
-    yield _fault(
+    yield fault_of(
         "tissues without models",
         "folder of tissue-specific runs",
         f"{PREDICT} run/tissues",
@@ -224,7 +223,7 @@ def _folders() -> Iterator[Fault]:
 
 def _bare_weights() -> Iterator[Fault]:
     line = f"{PREDICT} {WEIGHTS} --training_gene_names genes.txt"
-    yield _fault(
+    yield fault_of(
         "no list of genes",
         BARE,
         f"{PREDICT} weights.pkl",
@@ -233,7 +232,7 @@ def _bare_weights() -> Iterator[Fault]:
         "give --training_gene_names, or the model.safetensors",
         make=lambda folder: (folder / WEIGHTS).rename(folder / "weights.pkl"),
     )
-    yield _fault(
+    yield fault_of(
         "a list of genes that is not there",
         BARE,
         line,
@@ -241,7 +240,7 @@ def _bare_weights() -> Iterator[Fault]:
         "there is no such genes file",
         "check --training_gene_names",
     )
-    yield _fault(
+    yield fault_of(
         "a gene too few",
         BARE,
         line,
@@ -250,7 +249,7 @@ def _bare_weights() -> Iterator[Fault]:
         "give weights with their own genes and classes",
         make=partial(write_text_at, "genes.txt", GENES.removesuffix("gene 11\n")),
     )
-    yield _fault(
+    yield fault_of(
         "no table of classes beside them",
         BARE,
         f"{PREDICT} weights.pkl --training_gene_names genes.txt",
@@ -262,7 +261,7 @@ def _bare_weights() -> Iterator[Fault]:
             (folder / WEIGHTS).rename(folder / "weights.pkl"),
         ),
     )
-    yield _fault(
+    yield fault_of(
         "a table of classes without their names",
         BARE,
         line,
@@ -275,7 +274,7 @@ def _bare_weights() -> Iterator[Fault]:
         ),
     )
     for what, content in (("text", b"hello"), ("empty", b""), ("a pickle of a function", pickle.dumps(print))):
-        yield _fault(
+        yield fault_of(
             what,
             BARE,
             f"{PREDICT} weights.pkl --training_gene_names genes.txt",
@@ -284,7 +283,7 @@ def _bare_weights() -> Iterator[Fault]:
             "give a model.safetensors, or a .pkl written by scnym",
             make=lambda folder, content=content: (folder / "weights.pkl").write_bytes(content),
         )
-    yield _fault(
+    yield fault_of(
         "of another kind of network",
         BARE,
         f"{PREDICT} weights.pkl --training_gene_names genes.txt",
@@ -299,116 +298,4 @@ def _bare_weights() -> Iterator[Fault]:
     )
 
 
-def _strangers(genes: str, folder: Path) -> None:
-    """Write cells of other genes, of which a stretch may be the model's."""
-    adata = cells()
-    adata.var_names = genes.split()
-    write_h5ad(folder / "new.h5ad", adata)
-
-
-def _cells() -> Iterator[Fault]:
-    cached = ("out", "out/cache", "out/cache/new-*.zarr", "out/cache/new-*.zarr/*")
-    new = PREDICT.replace("cells.zarr", "new.h5ad")
-    other = " ".join(f"OTHER{k}" for k in range(12))
-    for command in (new, f"{MARKERS.replace('--model_path', '--input_counts new.h5ad --model_path')}"):
-        yield _fault(
-            "no gene of the model",
-            "h5ad",
-            f"{command} {MODEL}",
-            "new.h5ad: ",
-            "has 0 of the model's 12 genes",
-            "the data has 'OTHER0', 'OTHER1', 'OTHER2', the model 'gene 0'",
-            make=partial(_strangers, other),
-            leaves=cached,
-        )
-    yield _fault(
-        "Ensembl ids, where the model has symbols",
-        "h5ad",
-        f"{new} {MODEL}",
-        "new.h5ad: ",
-        "has 0 of the model's 12 genes",
-        "the data names genes by Ensembl id, the model by symbol",
-        make=partial(_strangers, " ".join(f"ENSG000001234{k:02d}" for k in range(12))),
-        leaves=cached,
-    )
-    yield _fault(
-        "a tissue that the model does not know",
-        "h5ad",
-        f"{new} {DEPENDENT}",
-        "new.h5ad, column tissue: ",
-        "tissues that the model does not know: ",
-        "it knows liver, lung",
-        make=partial(_of_tissue, "kidney"),
-        needs=(DEPENDENT,),
-        leaves=cached,
-    )
-    yield _fault(
-        "a tissue that has no model",
-        "h5ad",
-        f"{new} run/tissues",
-        "new.h5ad, column tissue: ",
-        "tissues that the model does not know: ",
-        "it knows liver, lung",
-        make=partial(_of_tissue, "kidney"),
-        needs=("run/tissues",),
-        leaves=cached,
-    )
-    yield _fault(
-        "a column of tissues that is not there",
-        "store",
-        f"{PREDICT} {DEPENDENT} --upper_group organ",
-        "cells.h5ad: ",
-        "there is no column 'organ' among the cells' annotations",
-        "give --upper_group one of cell_type, tissue, donor",
-        needs=(DEPENDENT, "cells.zarr"),
-    )
-    yield _fault(
-        "a column of clusters that is not there",
-        "store",
-        f"{PREDICT} {MODEL} --vote_by leiden",
-        "cells.h5ad: ",
-        "there is no column 'leiden' among the cells' annotations",
-        "give --vote_by one of cell_type, tissue, donor",
-    )
-    yield Fault(
-        what="one sample of two that cannot be read",
-        form="manifest of files",
-        line=f"predict_cell_types --input_counts files.csv --out_path out --model_path {MODEL} --by_sample",
-        needs=(MODEL, "cells.h5ad"),
-        make=_one_of_two,
-        where="bad.h5ad: ",
-        says="the file is damaged: it is not HDF5",
-        way_out="copy or write it again",
-        leaves=("out", "out/*"),
-        prints=True,
-    )
-    yield _fault(
-        "a class that the model does not know",
-        "option",
-        f"{MARKERS} {MODEL} --classes 'type 0,NK'",
-        "--classes: ",
-        "the model has no class 'NK'",
-        "its 3 classes are 'type 0', 'type 1', 'type 2'",
-    )
-    yield _fault(
-        "labels of which the model knows none",
-        "store",
-        f"{MARKERS} {MODEL} --input_counts cells.zarr --lower_group donor",
-        "cells.zarr: ",
-        "column 'donor' has none of the model's classes: it has 'donor 0', 'donor 1', 'donor 2'",
-        "name another --lower_group; the model knows 'type 0', 'type 1', 'type 2'",
-    )
-
-
-def _one_of_two(folder: Path) -> None:
-    write_text_at("files.csv", "path\ncells.h5ad\nbad.h5ad\n", folder)
-    write_text_at("bad.h5ad", "text", folder)
-
-
-def _of_tissue(tissue: str, folder: Path) -> None:
-    adata = cells()
-    adata.obs["tissue"] = tissue
-    write_h5ad(folder / "new.h5ad", adata)
-
-
-FAULTS = (*_files(), *_folders(), *_bare_weights(), *_cells())
+FAULTS = (*_files(), *_folders(), *_bare_weights())

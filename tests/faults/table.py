@@ -1,16 +1,18 @@
 """The whole table, theme by theme."""
 
-from faults import answers, files, labels, models, names, options, outputs, stores, tables, values
+from faults import answers, files, labels, matrices, models, names, options, outputs, stores, strangers, tables, values
 from faults.fault import Fault
 
 THEMES: dict[str, tuple[Fault, ...]] = {
     "Files": files.FAULTS,
+    "Matrices": matrices.FAULTS,
     "Names": names.FAULTS,
     "Values": values.FAULTS,
     "Tables": tables.FAULTS,
     "Labels": labels.FAULTS,
     "Stores": stores.FAULTS,
     "Models": models.FAULTS,
+    "New cells": strangers.FAULTS,
     "Output": outputs.FAULTS,
     "Options": options.FAULTS,
     "Evaluation": answers.FAULTS,
