@@ -36,7 +36,7 @@ from scnym.feed.stream import in_order_stream, layout_for
 from scnym.model.forward import all_logits
 from scnym.results.tissues import figures_by_tissue
 from scnym.runs.families import folder_names
-from scnym.runs.intake import CellLabels, Context, context_of
+from scnym.runs.intake import CellLabels, Context, annotated, context_of
 
 NAMED = {"north": {"0": "day", "1": "night"}, "south": {"0": "dusk", "1": "night"}}
 """What each kind of cell is called in each tissue: its genes alone do not tell."""
@@ -132,7 +132,7 @@ def test_the_model_file_knows_its_tissues_and_says_other_things_of_the_same_cell
             store, np.arange(40), snapshot.card.genes, StreamSettings(), conditions_C=np.full(store.n_cells, tissue),
             normalize_to=snapshot.card.network.normalize_to, layout=layout_for(store),
         )  # fmt: skip
-        said.append(all_logits(snapshot.network, stream, scnym.runs.learning.torch.device("cpu"))[2].argmax(1))
+        said.append(all_logits(snapshot.network, stream, scnym.runs.learning.torch.device("cpu"))[1].argmax(1))
     kinds = clustered_adata(240, n_genes=20, n_classes=2).obs["cell_type"].to_numpy()[:40]
     classes = np.array(snapshot.card.classes)
     for tissue, name in enumerate(snapshot.card.tissues):
@@ -334,7 +334,7 @@ def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Pat
         rows = {int(row) for batch in stream for row in batch.rows}
         assert rows <= set(fold.train.tolist())
         assert not rows & {*fold.held_out.tolist(), *fold.selection.tolist()}
-        assert {job.obs["tissue"].iloc[row] for row in rows} == {job.tissue}
+        assert {annotated(job.store, None, Listener())["tissue"].iloc[row] for row in rows} == {job.tissue}
         drawn.append((job.tissue, fold.name))
         return original(job, fold, *arguments)
 
@@ -599,7 +599,7 @@ def test_a_context_reads_numbers_as_they_are_written_and_nothing_as_none():
     context = context_of(pd.DataFrame({"t": [2.0, np.nan, 10.0, 2.0]}), "t")
     assert context is not None
     assert context.levels == ("10", "2")
-    assert list(context.names_of(np.arange(4))) == ["2", None, "10", "2"]
+    assert context.names_of(np.arange(4)).astype(object).fillna("-").tolist() == ["2", "-", "10", "2"]
     some = context.within(np.array([True, True, False, True]))
     assert some == Context("t", some.codes_C, ("2",))
     np.testing.assert_array_equal(some.codes_C, [0, -1, -1, 0])

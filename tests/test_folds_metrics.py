@@ -1,5 +1,7 @@
 """Splits that leak nothing, and figures that agree with scikit-learn."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -9,6 +11,8 @@ from sklearn import metrics
 import scnym.runs.folds
 from scnym import SplitSettings
 from scnym.base.errors import DataError, UserError
+from scnym.results.answers import ranked
+from scnym.results.judged import Judged
 from scnym.results.labels import label_table
 from scnym.results.metrics import expected_calibration_error, measure, spread_over
 from scnym.runs.folds import classes_of_one_group, make_folds
@@ -139,7 +143,8 @@ def test_metrics_agree_with_scikit_learn(seed, n_classes):
     random = np.random.default_rng(seed)
     truth = random.integers(0, n_classes, 40)
     probabilities = random.dirichlet(np.ones(n_classes), 40)
-    found = measure(truth, probabilities, [str(k) for k in range(n_classes)])
+    judged = Judged.of(truth, probabilities, probabilities**2)
+    found = measure(truth, judged, [str(k) for k in range(n_classes)])
     predicted = probabilities.argmax(axis=1)
     assert found.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted))
     assert found.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
@@ -147,18 +152,30 @@ def test_metrics_agree_with_scikit_learn(seed, n_classes):
     assert found.balanced_accuracy == pytest.approx(macro_recall)
     assert found.mean_loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(n_classes)))
     assert found.confusion_KK.sum() == 40
+    sure_B = (probabilities**2).max(axis=1)
+    assert found.calibration_error_uncalibrated == expected_calibration_error(sure_B, predicted == truth)
+
+
+@given(seed=st.integers(0, 1000))
+def test_cells_that_are_summed_up_apart_and_joined_are_those_summed_up_together(seed):
+    random = np.random.default_rng(seed)
+    truth, probabilities = random.integers(0, 4, 30), random.dirichlet(np.ones(4), 30)
+    whole = Judged.of(truth, probabilities, probabilities)
+    parts = [Judged.of(truth[some], probabilities[some], probabilities[some]) for some in (slice(13), slice(13, 30))]
+    for one in fields(Judged):
+        np.testing.assert_array_equal(getattr(Judged.joined(parts), one.name), getattr(whole, one.name))
 
 
 def test_the_spread_over_folds_leaves_out_folds_without_cells_of_a_class():
     sure, names = np.eye(3), ["a", "b", "c"]
-    folds = [measure(np.array(truth), sure[predicted], names) for truth, predicted in (
+    folds = [measure(np.array(truth), Judged.of(np.array(truth), sure[predicted], sure[predicted]), names)
+             for truth, predicted in (
         ([0, 0, 1, 2], [0, 1, 1, 2]), ([0, 0, 1, 1], [0, 0, 1, 0])
     )]  # fmt: skip
     spread = spread_over(folds)
     assert spread["accuracy"] == {"mean": 0.75, "sd": 0.0}
     assert spread["per_class"]["a"]["recall"] == {"mean": 0.75, "sd": pytest.approx(0.5**1.5)}
     assert spread["per_class"]["c"]["f1"] == {"mean": 1.0, "sd": None}
-    assert "calibration_error_uncalibrated" not in spread
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
@@ -168,7 +185,7 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
 
 
 def test_the_label_table_names_best_and_second():
-    table = label_table(np.array(["x", "y"]), np.array([[0.2, 0.7, 0.1], [0.4, 0.2, 0.4]]), ["a", "b", "c"])
+    table = label_table(np.array(["x", "y"]), ranked(np.array([[0.2, 0.7, 0.1], [0.4, 0.2, 0.4]])), ["a", "b", "c"])
     assert table.to_dict(orient="records") == [
         {"cell_id": "x", "cell_type": "b", "confidence": 0.7, "margin": pytest.approx(0.5), "second": "a",
          "second_confidence": 0.2},

@@ -49,7 +49,7 @@ def counts(form: type = sparse.csr_matrix) -> Any:
 
 def write_anndata(path: Path, form: Any) -> Path:
     adata = anndata.AnnData(form)
-    adata.obs["cell_type"] = np.arange(N_CELLS) % 7
+    adata.obs["cell_type"] = np.arange(adata.n_obs) % 7
     adata.write_zarr(path) if path.suffix == ".zarr" else adata.write_h5ad(path)
     return path
 
@@ -169,4 +169,47 @@ def test_streaming_stays_below_the_cap(layout: str, tmp_path: Path):
     assert done.returncode == 0, done.stderr[-2000:]
     n_rows, grown_bytes = map(int, done.stdout.split())
     assert n_rows == N_CELLS
+    assert grown_bytes <= cap_bytes
+
+
+TRAINED = """
+import resource, sys
+from pathlib import Path
+import scnym
+few, many, out, cap, room = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+settings = scnym.RunSettings(
+    label_column="cell_type",
+    split=scnym.SplitSettings(n_folds=2),
+    stream=scnym.StreamSettings(memory_bytes=cap, batch_size=64),
+    network=scnym.NetworkSettings(n_hidden=16),
+    training=scnym.TrainSettings(n_epochs=1, refit_cells=0),
+)
+def everything(store, name):
+    run = scnym.train(store, out / name, settings)
+    labelled = scnym.predict(store, run.model_path, out / name, scnym.PredictSettings(batch_size=64))
+    return run.held_out.n_cells, labelled.n_cells
+everything(few, "few")  # loads and compiles everything
+status = open("/proc/self/statm").read().split()
+limit = int(status[0]) * resource.getpagesize() + cap + room
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+n_cells = everything(many, "many")
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(*n_cells, int(peak.split()[1]) * 1024 - int(status[1]) * resource.getpagesize())
+"""
+
+
+@pytest.mark.slow
+def test_training_and_labelling_stay_below_the_cap(tmp_path: Path):
+    from scnym import convert
+
+    X_CG = counts()
+    many = convert([write_anndata(tmp_path / "many.h5ad", X_CG)], tmp_path / "many.zarr")
+    few = convert([write_anndata(tmp_path / "few.h5ad", X_CG[:1000])], tmp_path / "few.zarr")
+    script, cap_bytes = write_text(tmp_path / "run.py", TRAINED), 50 * 10**6
+    run = [sys.executable, str(script), str(few), str(many), str(tmp_path), str(cap_bytes), str(VIRTUAL_ROOM_BYTES)]
+    few_arenas = {**os.environ, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(run, env=few_arenas, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    n_judged, n_labelled, grown_bytes = map(int, done.stdout.split())
+    assert n_judged == n_labelled == N_CELLS
     assert grown_bytes <= cap_bytes

@@ -19,12 +19,15 @@ from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 from scnym.disk.bucket import Location
+from scnym.disk.formats.block import as_text
 
 ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
 NUMBER_KINDS = "biuf"
 NUMBER_ARRAYS = (pd.arrays.NumpyExtensionArray, pd.arrays.IntegerArray, pd.arrays.BooleanArray)
 """What numbers may stand in for AnnData to write them."""
+INDEX = "_index"
+NAMES_IN_CHUNK = 2**16
 EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
 
 
@@ -101,6 +104,36 @@ def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> Non
     with as_anndata_writes():
         write_elem(group, "obs", obs)
         write_elem(group, "var", var)
+    write_empty_groups(group)
+
+
+def write_names(group: zarr.Group, frame: str, names_C: np.ndarray) -> None:
+    """Write a table without columns, as AnnData does, in bounded memory.
+
+    Parameters
+    ----------
+    group
+        The AnnData.
+    frame
+        ``obs`` or ``var``.
+    names_C
+        Names of the rows, as NumPy's strings, shape (C,).
+    """
+    attributes = {"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": INDEX, "column-order": []}
+    with as_anndata_writes():
+        array = group.create_group(frame, attributes=attributes).create_array(
+            INDEX,
+            shape=names_C.shape,
+            dtype=names_C.dtype,
+            chunks=(min(max(1, len(names_C)), NAMES_IN_CHUNK),),
+            attributes={"encoding-type": "string-array", "encoding-version": "0.2.0"},
+        )
+        for start in range(0, len(names_C), NAMES_IN_CHUNK):
+            array[start : start + NAMES_IN_CHUNK] = names_C[start : start + NAMES_IN_CHUNK]
+
+
+def write_empty_groups(group: zarr.Group) -> None:
+    """Write the groups of an AnnData that hold nothing here."""
     for name in EMPTY_GROUPS:
         group.create_group(name, attributes=DICT_ATTRIBUTES, overwrite=True)
 
@@ -133,7 +166,7 @@ def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         stored = _storable_column(column)
         if stored is not column:
             frame[name] = stored
-    frame.index = frame.index.astype(str)
+    frame.index = as_text(frame.index)
     frame.index.name = None
     return frame, renamed
 

@@ -24,6 +24,8 @@ from scnym.disk.formats.block import READING_FAULTS
 from scnym.disk.hashes import read_hashes
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
+STRINGS = np.dtypes.StringDType()
+
 
 class SourceEntry(BaseModel):
     """What a store says of one of its sources."""
@@ -80,17 +82,16 @@ class Dataset:
         """Gene names, in the order of the columns."""
         return tuple(self.var.index)
 
-    @cached_property
+    @property
     def obs(self) -> pd.DataFrame:
-        """Annotations; the index holds the cell ids."""
+        """Annotations; the index holds the cell ids. Read anew each time, as it may be large."""
         return cast("pd.DataFrame", self._element("obs"))
 
     @property
-    def cell_ids(self) -> list[str]:
-        """Ids of the cells, as their source has them."""
+    def cell_ids(self) -> np.ndarray:
+        """Ids of the cells, as their source has them: NumPy's strings, shape (C,). Read anew each time."""
         frame = cast("zarr.Group", self._group["obs"])
-        ids: Any = self._element(f"obs/{frame.attrs['_index']}")
-        return [str(cell) for cell in ids]
+        return self._element(f"obs/{frame.attrs['_index']}", _strings)
 
     @property
     def columns(self) -> list[str]:
@@ -271,18 +272,23 @@ class Store:
             ) from fault
         self.datasets = [Dataset(self.path, source.dataset) for source in self.sources]
 
-    @cached_property
+    @property
     def obs(self) -> pd.DataFrame:
-        """Annotations of all cells, datasets one after the other; the index names every cell once."""
-        return pd.concat([dataset.obs for dataset in self.datasets]).set_axis(self.cell_ids)
+        """Annotations of all cells, datasets one after the other; the index names every cell. Read anew each time."""
+        obs = pd.concat([dataset.obs for dataset in self.datasets])
+        return obs if self.cell_names == "id" else obs.set_axis(pd.Index(self.cell_ids.astype(object)))
 
-    @cached_property
-    def cell_ids(self) -> pd.Index:
-        """Name of every cell, each once: its id, with the sample's name before it where samples share ids."""
-        named = zip(self.datasets, self.sources, strict=True)
-        if self.cell_names == "id":
-            return pd.Index([cell for dataset, _ in named for cell in dataset.cell_ids], dtype=object)
-        return pd.Index([f"{source.sample}:{cell}" for dataset, source in named for cell in dataset.cell_ids])
+    @property
+    def cell_ids(self) -> np.ndarray:
+        """Name of every cell, each once: its id, with the sample's name before it where samples share ids.
+
+        NumPy's strings, which take half the memory of Python's; shape (C,). Read anew each time.
+        """
+        names = [dataset.cell_ids for dataset in self.datasets]
+        if self.cell_names != "id":
+            named = zip(self.sources, names, strict=True)
+            names = [np.strings.add(np.array(f"{source.sample}:", STRINGS), ids) for source, ids in named]
+        return np.concatenate(names)
 
     def column(self, name: str) -> pd.Series:
         """Read one column of the annotations of all cells, without their ids, which take most of the memory.
@@ -312,6 +318,10 @@ class Store:
 def open_store(path: str | os.PathLike[str]) -> Store:
     """Open a finished store; see `Store`."""
     return Store(path)
+
+
+def _strings(array: zarr.Array) -> np.ndarray:
+    return np.asarray(array[:]).astype(STRINGS, copy=False)
 
 
 def _require_listed(path: ObjectPath) -> None:

@@ -1,4 +1,4 @@
-"""CSR x dense on the CPU, for labelling: no gradient, all threads, and the weights in the cache.
+"""CSR x dense on the CPU: all threads, and the weights in the cache.
 
 A cell has values in some 2,000 genes, and each brings a row of weights of its own into play: 2 MB a cell, of 20 MB in
 all. Taken by cells, they come from far memory for each of them. So all cells of a batch take their values in a stretch

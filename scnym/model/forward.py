@@ -3,11 +3,10 @@
 B cells of a batch, C cells in all, K classes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -28,17 +27,28 @@ def logits_of(
         yield batch, network(moved(batch.x, device), batch.conditions.to(device)).cpu()
 
 
-def all_logits(
-    network: nn.Module, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
-) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """Give row numbers (C,), labels (C,) and logits (C, K) of all cells of a stream at once, in its order.
+def of_each_batch(
+    network: nn.Module,
+    cells: StreamDataset,
+    device: torch.device,
+    take: Callable[[Batch, torch.Tensor], T],
+    processes: Processes = ALONE,
+) -> list[T]:
+    """Give what is taken of each batch of a stream and its logits, shape (B, K), in its order.
 
-    Of several processes each computes those of every n-th batch, and all are given to all.
+    Of several processes each computes that of every n-th batch, and all is given to all.
     """
     own = logits_of(network, cells.epoch(0, worker=processes.number, n_workers=processes.count), device)
-    found = processes.gathered([(batch.rows, batch.labels, logits_BK) for batch, logits_BK in own])
-    rows, labels, logits = zip(*_dealt_back(found), strict=True)
-    return np.concatenate(rows), torch.cat(labels), torch.cat(logits)
+    return list(_dealt_back(processes.gathered([take(batch, logits_BK) for batch, logits_BK in own])))
+
+
+def all_logits(
+    network: nn.Module, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give labels (C,) and logits (C, K) of all cells of a stream at once, in its order."""
+    found = of_each_batch(network, cells, device, lambda batch, logits_BK: (batch.labels, logits_BK), processes)
+    labels, logits = zip(*found, strict=True)
+    return torch.cat(labels), torch.cat(logits)
 
 
 def _dealt_back(hands: Sequence[Sequence[T]]) -> Iterator[T]:

@@ -59,12 +59,17 @@ class _CsrProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_BG: torch.Tensor, weight_GH: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x_BG)
-        return x_BG @ weight_GH
+        return _product(x_BG, weight_GH)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         (x_BG,), (gradient_BH,) = ctx.saved_tensors, gradients
-        return None, transposed(x_BG) @ gradient_BH.contiguous()
+        return None, _product(transposed(x_BG), gradient_BH.contiguous())
+
+
+def _product(x_BG: torch.Tensor, weight_GH: torch.Tensor) -> torch.Tensor:
+    on_cpu = x_BG.device.type == "cpu" and x_BG.dtype == weight_GH.dtype == torch.float32
+    return csr_product(x_BG, weight_GH) if on_cpu else x_BG @ weight_GH
 
 
 def transposed(x_BG: torch.Tensor) -> torch.Tensor:
@@ -90,9 +95,7 @@ class GeneLinear(nn.Module):
     def forward(self, x_BG: torch.Tensor) -> torch.Tensor:
         """Map (B, G) to (B, H)."""
         if x_BG.layout == torch.sparse_csr:
-            labels_only = not torch.is_grad_enabled() and x_BG.device.type == "cpu"
-            product = csr_product if labels_only and x_BG.dtype == torch.float32 else _CsrProduct.apply
-            return product(x_BG, self.weight) + self.bias
+            return _CsrProduct.apply(x_BG, self.weight) + self.bias
         return torch.addmm(self.bias, x_BG, self.weight)
 
 

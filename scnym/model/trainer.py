@@ -174,7 +174,7 @@ def train(
         walked = _one_epoch(
             network, read, training, optimizers, objective, key, device=device, task=task, processes=processes
         )
-        _, labels, logits = all_logits(network, selection, device, processes)
+        labels, logits = all_logits(network, selection, device, processes)
         record = processes.from_first(partial(_record, epoch, walked, objective, labels, logits, optimizers.rate))
         course.take(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
@@ -186,7 +186,7 @@ def train(
             way_out="go back to their defaults",
         )
     network.load_state_dict(course.best_weights)
-    _, labels, logits = all_logits(network, selection, device, processes)
+    labels, logits = all_logits(network, selection, device, processes)
     temperature = processes.from_first(partial(fit_temperature, logits, labels))
     return TrainingResult(best_epoch=course.best_epoch, temperature=temperature, log=course.log)
 

@@ -75,6 +75,10 @@ class Ranked:
         codes = np.full((2, n_cells), NO_CLASS, np.int32)
         return cls(codes[0], codes[1], *np.zeros((2, n_cells), np.float32))
 
+    def part(self, some: slice | np.ndarray) -> "Ranked":
+        """Give the columns of some cells."""
+        return Ranked(*(getattr(self, name)[some] for name in self.__slots__))
+
     def put(self, rows_B: np.ndarray, others: "Ranked") -> None:
         """Write what is known of some cells."""
         for name in self.__slots__:

@@ -16,7 +16,7 @@ from scnym.feed.stream import StreamDataset, in_order_stream
 from scnym.model.device import layout_on, moved
 from scnym.model.objective import probabilities_of
 from scnym.model.snapshot import Snapshot
-from scnym.results.answers import ranked
+from scnym.results.answers import Ranked
 
 CPU = torch.device("cpu")
 
@@ -33,20 +33,19 @@ class Labels:
     """Last hidden layer."""
 
 
-def label_table(cell_ids: np.ndarray, probabilities_BK: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Put probabilities into words: cell_id, cell_type, confidence, margin (to the runner-up), the runner-up.
+def label_table(cell_ids: np.ndarray, found: Ranked, classes: Sequence[str]) -> pd.DataFrame:
+    """Put the best classes into words: cell_id, cell_type, confidence, margin (to the runner-up), the runner-up.
 
-    Ties go to the class that comes first.
+    Names are categories, so that few of them take little memory.
     """
-    names_K = np.asarray(classes, dtype=object)
-    found = ranked(probabilities_BK)
+    names = pd.CategoricalDtype(pd.Index(classes))
     return pd.DataFrame(
         {
-            "cell_id": cell_ids,
-            "cell_type": names_K[found.best_B],
+            "cell_id": cell_ids.astype(object),
+            "cell_type": pd.Categorical.from_codes(found.best_B, dtype=names),
             "confidence": found.confidence_B,
             "margin": found.confidence_B - found.second_confidence_B,
-            "second": names_K[found.second_B],
+            "second": pd.Categorical.from_codes(found.second_B, dtype=names),
             "second_confidence": found.second_confidence_B,
         }
     )

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
+from scnym.results.judged import Judged
+
 CALIBRATION_BINS = 15
 HEADLINES = (
     "accuracy",
@@ -39,13 +41,12 @@ class Metrics:
     """precision, recall, f1, support; one row per class."""
     confusion_KK: np.ndarray
     """Cells by true class (rows) and predicted class (columns)."""
-    calibration_error_uncalibrated: float | None = None
-    """The same before temperature scaling, where that is known."""
+    calibration_error_uncalibrated: float
+    """The same before temperature scaling."""
 
     def summary(self) -> dict[str, float | int]:
-        """Give the headline figures that are known."""
-        figures = {name: getattr(self, name) for name in (*HEADLINES, "n_cells")}
-        return {name: figure for name, figure in figures.items() if figure is not None}
+        """Give the headline figures."""
+        return {name: getattr(self, name) for name in (*HEADLINES, "n_cells")}
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain lists and numbers."""
@@ -56,31 +57,23 @@ class Metrics:
         }
 
 
-def measure(
-    truth_C: np.ndarray,
-    probabilities_CK: np.ndarray,
-    classes: Sequence[str],
-    *,
-    uncalibrated_CK: np.ndarray | None = None,
-) -> Metrics:
-    """Measure probabilities against the truth.
+def measure(truth_C: np.ndarray, judged: Judged, classes: Sequence[str]) -> Metrics:
+    """Measure what a model says of cells against the truth.
 
     Parameters
     ----------
     truth_C
         Class codes, shape (C,), at least one.
-    probabilities_CK
-        Rows sum to one, shape (C, K).
+    judged
+        What it says of them.
     classes
         Names of the K classes.
-    uncalibrated_CK
-        Probabilities before temperature scaling, which has the same class on top.
 
     Notes
     -----
     Macro averages run over the classes that occur in the truth or among the predictions.
     """
-    predicted_C = probabilities_CK.argmax(axis=1)
+    predicted_C = judged.best_C
     codes = range(len(classes))
     # scikit-learn takes the number 0 here, but its annotation knows only of words.
     never_predicted: Any = 0
@@ -89,7 +82,6 @@ def measure(
         dict(zip(("precision", "recall", "f1", "support"), figures, strict=True)), index=pd.Index(classes)
     )
     per_class["support"] = per_class["support"].astype(int)
-    likelihood_C = probabilities_CK[np.arange(len(truth_C)), truth_C]
     occurs = np.union1d(truth_C, predicted_C)
     correct_C = predicted_C == truth_C
     seen = np.unique(truth_C)
@@ -97,14 +89,12 @@ def measure(
         accuracy=float(metrics.accuracy_score(truth_C, predicted_C)),
         balanced_accuracy=float(per_class["recall"].to_numpy()[seen].mean()),
         macro_f1=float(per_class["f1"].to_numpy()[occurs].mean()),
-        mean_loss=float(-np.log(np.maximum(likelihood_C, np.finfo(np.float32).tiny)).mean()),
-        calibration_error=expected_calibration_error(probabilities_CK.max(axis=1), correct_C),
+        mean_loss=float(-np.log(np.maximum(judged.likelihood_C, np.finfo(np.float32).tiny)).mean()),
+        calibration_error=expected_calibration_error(judged.confidence_C, correct_C),
         n_cells=len(truth_C),
         per_class=per_class,
         confusion_KK=metrics.confusion_matrix(truth_C, predicted_C, labels=list(codes)),
-        calibration_error_uncalibrated=None
-        if uncalibrated_CK is None
-        else expected_calibration_error(uncalibrated_CK.max(axis=1), correct_C),
+        calibration_error_uncalibrated=expected_calibration_error(judged.uncalibrated_C, correct_C),
     )
 
 

@@ -66,7 +66,7 @@ class Predictions:
 
         Names are categories, so that few of them take little memory.
         """
-        winners = Ranked(*(getattr(self.winners, name)[some] for name in Ranked.__slots__))
+        winners = self.winners.part(some)
         columns = {
             "cell_type": self._named(np.where(self.is_unknown_C[some], len(self.answers.classes), winners.best_B)),
             "confidence": winners.confidence_B,

@@ -160,7 +160,7 @@ def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
         return frames[0]
     name = f"scnym_{SOURCE}" if any(SOURCE in frame for frame in frames) else SOURCE
     frames = [frame.assign(**{name: source.sample}) for frame, source in zip(frames, store.sources, strict=True)]
-    joined = pd.concat(frames).set_axis(store.cell_ids)
+    joined = pd.concat(frames).set_axis(pd.Index(store.cell_ids.astype(object)))
     return _as_text(joined)
 
 

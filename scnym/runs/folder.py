@@ -1,6 +1,7 @@
 """The output tree: what each file is called, and how it is written."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +19,8 @@ FINAL_FOLDER = "all_data"
 """Of the final model, beside the folds."""
 CHECKPOINT_NAME = "model_weights_{:03d}.pkl"
 CHECKPOINTS_KEPT = 2
+TABLE_CELLS = 2**16
+"""Cells that are put into words at a time."""
 
 
 def is_run(path: Path) -> bool:
@@ -36,6 +39,19 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV with a header and no row numbers."""
     with path.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, table)
+
+
+def write_tables(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    """Write tables of the same columns one below the other, as `write_table` writes one; so a long one need not be."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            write_csv(file, table, header=number == 0)
+
+
+def stretches(n_cells: int) -> Iterator[slice]:
+    """Give the cells of a long table a few at a time; of none, none at once."""
+    for start in range(0, max(1, n_cells), TABLE_CELLS):
+        yield slice(start, min(start + TABLE_CELLS, n_cells))
 
 
 def write_csv(file: TextIO, table: pd.DataFrame, *, header: bool = True) -> None:
@@ -81,7 +97,8 @@ def read_own_table(path: Path) -> pd.DataFrame:
 
 def write_rows(path: Path, cell_ids: np.ndarray, rows: np.ndarray) -> None:
     """Write an index file: the id and the row number in the input of each cell."""
-    write_table(path, pd.DataFrame({"cell_id": cell_ids[rows], "row": rows}))
+    parts = (rows[some] for some in stretches(len(rows)))
+    write_tables(path, (pd.DataFrame({"cell_id": cell_ids[part].astype(object), "row": part}) for part in parts))
 
 
 def drop_old_checkpoints(folder: Path) -> None:

@@ -3,6 +3,7 @@
 C cells of the store.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class CellLabels:
 
 @dataclass(frozen=True)
 class Context:
-    """The upper group of a store's cells: their tissue, as a rule."""
+    """A group of each of a store's cells: as a rule the upper group, their tissue."""
 
     column: str
     """Column of the annotations that holds it."""
@@ -68,9 +69,10 @@ class Context:
     levels: tuple[str, ...]
     """Names of the tissues, sorted."""
 
-    def names_of(self, rows: np.ndarray) -> np.ndarray:
-        """Give the tissue of each of some cells, as a name; None where there is none."""
-        return np.asarray([*self.levels, None], dtype=object)[self.codes_C[rows]]
+    def names_of(self, rows: np.ndarray) -> pd.Series:
+        """Give the tissue of each of some cells, as a name; missing where there is none."""
+        names = pd.CategoricalDtype(pd.Index(self.levels))
+        return pd.Series(pd.Categorical.from_codes(self.codes_C[rows], dtype=names))
 
     def within(self, keep_C: np.ndarray) -> "Context":
         """Give the tissues of some of the cells; only levels that occur among them."""
@@ -137,7 +139,7 @@ def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.Dat
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)
     ]
-    return pd.concat(joined).set_axis(store.cell_ids)
+    return pd.concat(joined).set_axis(pd.Index(store.cell_ids.astype(object)))
 
 
 def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int = 0) -> CellLabels:
@@ -148,7 +150,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int
     DataError
         If the column is not there, or holds no label at all.
     """
-    _require_column(obs, column, where, "--lower_group")
+    _require_column(list(obs.columns), column, where, "--lower_group")
     if column in OWN_OBS_COLUMNS:
         raise DataError(
             f"{column!r} is a column that scnym writes",
@@ -171,36 +173,47 @@ def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
 
 
-def groups_of(obs: pd.DataFrame, column: str, codes_C: np.ndarray, where: Location) -> np.ndarray:
-    """Read the groups that cross-validation keeps whole; text, shape (C,), empty for cells that are left out.
+def groups_of(obs: pd.DataFrame, column: str, where: Location) -> Context:
+    """Read the groups that cross-validation keeps whole.
 
     Raises
     ------
     DataError
-        If the column is not there, or a labelled cell has no group.
+        If the column is not there.
     """
-    _require_column(obs, column, where, "--cv_group")
-    names = obs[column].map(label_text).astype(object)
-    lost = names.index[names.isna() & (codes_C != UNLABELLED)]
+    _require_column(list(obs.columns), column, where, "--cv_group")
+    return _context(obs, column)
+
+
+def require_grouped(groups: Context, codes_C: np.ndarray, store: Store, where: Location) -> None:
+    """Refuse labelled cells that are in no group.
+
+    Raises
+    ------
+    DataError
+        Names some.
+    """
+    lost = np.flatnonzero((groups.codes_C < 0) & (codes_C != UNLABELLED))
     if len(lost):
         raise DataError(
-            f"{len(lost):,} labelled cells have no group in column {column!r}: {examples(lost)}",
+            f"{len(lost):,} labelled cells have no group in column {groups.column!r}: {examples(store.cell_ids[lost])}",
             where=where,
             way_out="give them one, or take their label away to leave them out",
         )
-    return names.fillna("").to_numpy(dtype=str)
 
 
 def context_of(obs: pd.DataFrame, column: str) -> Context | None:
     """Read the tissues from a column; None if it is not there."""
-    if column not in obs:
-        return None
+    return _context(obs, column) if column in obs else None
+
+
+def _context(obs: pd.DataFrame, column: str) -> Context:
     names = obs[column].map(label_text).astype(object)
     levels = tuple(sorted(names.dropna().unique()))
     return Context(column, pd.Categorical(names, categories=levels).codes.astype(np.int64), levels)
 
 
-def require_context(context: Context | None, obs: pd.DataFrame, column: str, where: str | Location) -> Context:
+def require_context(context: Context | None, columns: Sequence[str], column: str, where: str | Location) -> Context:
     """Give the tissues of a job that needs them.
 
     Raises
@@ -209,14 +222,14 @@ def require_context(context: Context | None, obs: pd.DataFrame, column: str, whe
         If the column is not there, or names no tissue at all.
     """
     if context is None or not context.levels:
-        _require_column(obs, column, where, "--upper_group")
+        _require_column(columns, column, where, "--upper_group")
         raise DataError(f"column {column!r} names no tissue", where=where, way_out="name another --upper_group")
     return context
 
 
-def _require_column(obs: pd.DataFrame, column: str, where: Location | str, option: str) -> None:
-    if column not in obs:
-        listed = ", ".join(repr(str(name)) for name in obs.columns if name not in OWN_OBS_COLUMNS)
+def _require_column(columns: Sequence[str], column: str, where: Location | str, option: str) -> None:
+    if column not in columns:
+        listed = ", ".join(repr(str(name)) for name in columns if name not in OWN_OBS_COLUMNS)
         raise DataError(
             f"there is no column {column!r} among the cells' annotations",
             where=where,

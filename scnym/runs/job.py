@@ -3,9 +3,8 @@
 C cells of the store, K classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,12 @@ import torch
 from scnym.base.settings import RunSettings
 from scnym.disk.store import Store
 from scnym.model.collectives import ALONE, Processes
-from scnym.model.objective import probabilities_of
 from scnym.model.trainer import TrainingResult
+from scnym.results.judged import Judged
+from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics
 from scnym.runs.families import Family
+from scnym.runs.folder import stretches
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels, Context
 
@@ -30,13 +31,15 @@ class Job:
     store: Store
     labels: CellLabels
     genes: Sequence[str]
-    obs: pd.DataFrame
-    """Annotations of the cells by their ids, those of a metadata table among them."""
     settings: RunSettings
     device: torch.device
+    columns: Sequence[str]
+    """Names of the cells' annotations."""
     family: Family = "independent"
     context: Context | None = None
     """Tissues of the cells, where they are known; only the dependent family reads them."""
+    groups: Context | None = None
+    """What cross-validation keeps whole, if anything."""
     tissue: str | None = None
     """The one tissue whose cells have labels here, for the specific family."""
     processes: Processes = ALONE
@@ -52,14 +55,15 @@ class Job:
         """Tissue of every cell, as the network reads it."""
         return self.context.codes_C if self.context and self.tissues else None
 
-    @cached_property
-    def cell_ids(self) -> np.ndarray:
-        """Ids of the cells, shape (C,)."""
-        return self.obs.index.to_numpy()
+    def true_tables(self, cell_ids: np.ndarray, rows: np.ndarray) -> Iterator[pd.DataFrame]:
+        """Give the class of each of some labelled cells, some cells at a time: cell_id, cell_type."""
+        for part in (rows[some] for some in stretches(len(rows))):
+            yield pd.DataFrame({"cell_id": cell_ids[part].astype(object), "cell_type": self.true_classes(part)})
 
-    def true_classes(self, rows: np.ndarray) -> np.ndarray:
+    def true_classes(self, rows: np.ndarray) -> pd.Series:
         """Give the class of each of some labelled cells, as a name."""
-        return np.asarray(self.labels.classes, dtype=object)[self.labels.codes_C[rows]]
+        names = pd.CategoricalDtype(pd.Index(self.labels.classes))
+        return pd.Series(pd.Categorical.from_codes(self.labels.codes_C[rows], dtype=names))
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,13 @@ class FoldResult:
     """On held-out cells; for the final model on its selection cells, before it learned from them too."""
     judged_rows: np.ndarray
     """Cells that `metrics` is about."""
-    logits_CK: torch.Tensor
-    """Their logits, before the temperature."""
+    judged: Judged
+    """What the network says of them."""
 
-    @property
-    def probabilities_CK(self) -> np.ndarray:
-        """Calibrated probabilities of the judged cells."""
-        return probabilities_of(self.logits_CK, self.training.temperature)
+    def tables(self, cell_ids: np.ndarray, classes: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Put what the network says of the judged cells into words, some cells at a time; see `label_table`."""
+        for some in stretches(len(self.judged_rows)):
+            yield label_table(cell_ids[self.judged_rows[some]], self.judged.ranked.part(some), classes)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all from which the result can be had again, as tensors and plain values."""
@@ -90,5 +94,5 @@ class FoldResult:
             "temperature": self.training.temperature,
             "log": [asdict(record) for record in self.training.log],
             "rows": torch.from_numpy(self.judged_rows),
-            "logits": self.logits_CK,
+            "judged": {one.name: torch.from_numpy(getattr(self.judged, one.name)) for one in fields(Judged)},
         }

@@ -19,18 +19,18 @@ import torch
 from scnym.base.errors import examples
 from scnym.base.progress import Progress
 from scnym.feed.plan import draws_per_class
-from scnym.feed.stream import Layout, StreamDataset, in_order_stream, training_stream
+from scnym.feed.stream import Batch, Layout, StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.device import layout_on
-from scnym.model.forward import all_logits
+from scnym.model.forward import of_each_batch
 from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import Objective, probabilities_of
 from scnym.model.refit import refit
 from scnym.model.snapshot import Card, Snapshot
 from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
-from scnym.results.labels import label_table
-from scnym.results.metrics import Metrics, measure
+from scnym.results.judged import Judged
+from scnym.results.metrics import measure
 from scnym.runs.checkpoints import Checkpoints, State
 from scnym.runs.folder import (
     BEST_WEIGHTS,
@@ -40,6 +40,7 @@ from scnym.runs.folder import (
     write_json,
     write_rows,
     write_table,
+    write_tables,
 )
 from scnym.runs.folds import Fold
 from scnym.runs.intake import UNLABELLED
@@ -154,29 +155,28 @@ def _say_unseen_tissues(job: Job, fold: Fold, progress: Progress) -> None:
         progress.say(f"{fold.name}: no training cell is of {examples(unseen)}; cells from there are judged without it")
 
 
-def _judged(job: Job, fold: Fold, judged: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
-    rows, _, logits_CK = all_logits(network, _in_order(job, judged), job.device, job.processes)
-    metrics = judge(job, rows, logits_CK, trained.temperature)
-    return FoldResult(fold, len(job.genes), trained, metrics, rows, logits_CK)
+def _judged(job: Job, fold: Fold, rows: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
+    def judge(batch: Batch, logits_BK: torch.Tensor) -> Judged:
+        calibrated_BK, uncalibrated_BK = (probabilities_of(logits_BK, t) for t in (trained.temperature, 1.0))
+        return Judged.of(batch.labels.numpy(), calibrated_BK, uncalibrated_BK)
+
+    found = of_each_batch(network, _in_order(job, rows), job.device, judge, job.processes)
+    return _measured(job, fold, len(job.genes), trained, rows, Judged.joined(found))
+
+
+def _measured(
+    job: Job, fold: Fold, n_genes: int, trained: TrainingResult, rows: np.ndarray, judged: Judged
+) -> FoldResult:
+    metrics = measure(job.labels.codes_C[rows], judged, job.labels.classes)
+    return FoldResult(fold, n_genes, trained, metrics, rows, judged)
 
 
 def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
     """Give the result whose state this is."""
     log = [EpochRecord(**record) for record in state["log"]]
     training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
-    rows, logits_CK = state["rows"].numpy(), state["logits"]
-    metrics = judge(job, rows, logits_CK, training.temperature)
-    return FoldResult(fold, state["n_genes"], training, metrics, rows, logits_CK)
-
-
-def judge(job: Job, rows: np.ndarray, logits_CK: torch.Tensor, temperature: float) -> Metrics:
-    """Measure the logits of some cells against their classes, before and after the temperature."""
-    return measure(
-        job.labels.codes_C[rows],
-        probabilities_of(logits_CK, temperature),
-        job.labels.classes,
-        uncalibrated_CK=probabilities_of(logits_CK, 1.0),
-    )
+    judged = Judged(**{name: values_C.numpy() for name, values_C in state["judged"].items()})
+    return _measured(job, fold, state["n_genes"], training, state["rows"].numpy(), judged)
 
 
 def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
@@ -304,14 +304,11 @@ def _keep(name: str, checkpoints: Checkpoints, course: Course) -> None:
 
 def _write_fold(job: Job, result: FoldResult, network: CellTypeNetwork, folder: Path) -> None:
     fold, training = result.fold, result.training
+    cell_ids = job.store.cell_ids
     for name, rows in (("train", fold.train), ("test", fold.selection), ("val", fold.held_out)):
-        write_rows(folder / f"{name}_idx.csv", job.cell_ids, rows)
-    classes = job.labels.classes
-    judged_ids = job.cell_ids[result.judged_rows]
-    write_table(folder / "predictions.csv", label_table(judged_ids, result.probabilities_CK, classes))
-    write_table(
-        folder / "labels.csv", pd.DataFrame({"cell_id": judged_ids, "cell_type": job.true_classes(result.judged_rows)})
-    )
+        write_rows(folder / f"{name}_idx.csv", cell_ids, rows)
+    write_tables(folder / "predictions.csv", result.tables(cell_ids, job.labels.classes))
+    write_tables(folder / "labels.csv", job.true_tables(cell_ids, result.judged_rows))
     write_table(folder / f"{fold.name}_log.csv", pd.DataFrame([asdict(record) for record in training.log]))
     write_json(folder / f"{fold.name}_parameters.json", _parameters(job, result))
     save_weights(folder / BEST_WEIGHTS, network)

@@ -16,8 +16,8 @@ from anndata.io import write_elem
 
 from scnym.base.progress import Progress
 from scnym.disk.encode import rust_codecs
-from scnym.disk.frames import write_frames
-from scnym.disk.store import Store
+from scnym.disk.frames import write_empty_groups, write_names
+from scnym.disk.store import STRINGS, Store
 from scnym.model.snapshot import Card
 from scnym.results.answers import RowMatrix
 from scnym.results.predictions import Predictions
@@ -43,7 +43,7 @@ def write_predictions(path: Path, predictions: Predictions, cell_ids: np.ndarray
     """Write the table of all cells."""
     with path.open("w", encoding="utf-8", newline="") as file:
         for some, table in predictions.tables():
-            table.insert(0, "cell_id", cell_ids[some])
+            table.insert(0, "cell_id", cell_ids[some].astype(object))
             write_csv(file, table, header=some.start == 0)
 
 
@@ -52,7 +52,7 @@ def write_matrix_csv(path: Path, matrix: RowMatrix, cell_ids: np.ndarray, names:
     with path.open("w", encoding="utf-8", newline="") as file:
         for start, values_BN in matrix.blocks():
             table = pd.DataFrame(values_BN, columns=list(names))
-            table.insert(0, "cell_id", cell_ids[start : start + len(table)], allow_duplicates=True)
+            table.insert(0, "cell_id", cell_ids[start : start + len(table)].astype(object), allow_duplicates=True)
             write_csv(file, table, header=start == 0)
 
 
@@ -72,7 +72,9 @@ def write_matrix_zarr(path: Path, matrix: RowMatrix, cell_ids: np.ndarray, names
         )
         for start, values_BN in matrix.blocks(chunk_cells * 4 * n_names):
             array[start : start + len(values_BN)] = values_BN
-        write_frames(root, pd.DataFrame(index=pd.Index(cell_ids)), pd.DataFrame(index=pd.Index(list(names))))
+        write_names(root, "obs", cell_ids)
+        write_names(root, "var", np.array(names, dtype=STRINGS))
+        write_empty_groups(root)
         with warnings.catch_warnings():
             # Zarr 3 warns that consolidated metadata is not in the specification yet.
             warnings.filterwarnings("ignore", message="Consolidated metadata")

@@ -211,7 +211,7 @@ def _summary(target: Path, job: Pass, checked: Checked, predictions: Predictions
 
 def _write(folder: Path, job: Pass, checked: Checked, predictions: Predictions) -> None:
     """Write all that was asked for."""
-    cell_ids, settings, answers = job.store.cell_ids.to_numpy(), job.settings, predictions.answers
+    cell_ids, settings, answers = job.store.cell_ids, job.settings, predictions.answers
     with job.progress.task("write", total=len(cell_ids), unit="cells") as task:
         write_predictions(folder / PREDICTIONS_FILE, predictions, cell_ids)
         if settings.probabilities != "none" and answers.probabilities is not None:

@@ -77,7 +77,11 @@ def confusion_figure(judged: Metrics, classes: list[str]) -> "Figure":
     side = 1.5 + 0.42 * len(classes) + 0.09 * max(map(len, names))  # inches: cells, and the longest name
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares_KK, cmap="Blues", vmin=0, vmax=1)
+    # Drawn as squares: as an image, it would be blown up to the figure's pixels several times over.
+    corners = np.arange(len(classes) + 1) - 0.5
+    axes.pcolormesh(corners, corners, shares_KK, cmap="Blues", vmin=0, vmax=1)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
     # A dollar sign in a class's name is a dollar sign, not the start of a formula.
     axes.set_xticks(range(len(classes)), names, rotation=90, parse_math=False)
     axes.set_yticks(range(len(classes)), names, parse_math=False)

@@ -4,7 +4,7 @@ K classes.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +16,22 @@ import torch
 
 from scnym.base.progress import Progress
 from scnym.feed.plan import digest
-from scnym.model.objective import probabilities_of
+from scnym.results.judged import Judged
 from scnym.results.labels import label_table
 from scnym.results.metrics import Metrics, measure, spread_over
 from scnym.results.tissues import figures_by_tissue
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import CATEGORIES_FILE, Family
-from scnym.runs.folder import HELD_OUT_FILE, METRICS_FILE, MODEL_FILE, without_nan, write_json, write_table
+from scnym.runs.folder import (
+    HELD_OUT_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    stretches,
+    without_nan,
+    write_json,
+    write_table,
+    write_tables,
+)
 from scnym.runs.folds import Fold
 from scnym.runs.intake import CellLabels
 from scnym.runs.job import FoldResult, Job
@@ -114,7 +123,7 @@ def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "counts": store.content_hash,
         "library_sizes": digest(*(dataset.n_counts_C for dataset in store.datasets)),
-        "cells": _digest(job.cell_ids),
+        "cells": _digest(store.cell_ids),
         "classes": list(job.labels.classes),
         "labels": digest(job.labels.codes_C),
         "family": job.family,
@@ -127,7 +136,10 @@ def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
 
 
 def _digest(names: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    content = hashlib.sha256()
+    for name in names:
+        content.update(f"{name}\n".encode())
+    return content.hexdigest()
 
 
 def run_all(
@@ -166,33 +178,39 @@ def run_all(
 def _write_run(job: Job, summary: RunSummary, results: list[FoldResult], folder: Path) -> None:
     """Write what concerns all folds."""
     if summary.folds:
-        write_table(folder / HELD_OUT_FILE, held_out_table(job, summary.folds))
+        write_tables(folder / HELD_OUT_FILE, held_out_tables(job, summary.folds))
     if job.tissues:
         write_table(folder / CATEGORIES_FILE, pd.DataFrame({"code": range(len(job.tissues)), "tissue": job.tissues}))
     _write_summary(folder, summary, results)
 
 
-def held_out_table(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame:
-    """Give what the folds say of the cells that they held out, in the order of the input.
+def held_out_tables(job: Job, folds: Sequence[FoldResult]) -> Iterator[pd.DataFrame]:
+    """Give what the folds say of the cells that they held out, in the order of the input, some cells at a time.
 
     One row per cell: cell_id, fold, cell_type (the true one), predicted, confidence, margin, second,
     second_confidence; and the tissue, where there is one.
     """
-    table = pd.concat([_fold_table(job, result) for result in folds]).sort_index()
-    if job.context is not None:
-        name = job.context.column
-        own = f"{name}_input" if name in table else name
-        table[own] = job.context.names_of(table.index.to_numpy())
-    return table
+    rows_C, found, folds_C = _held_out(folds)
+    order_C, cell_ids, context = np.argsort(rows_C), job.store.cell_ids, job.context
+    for cells in (order_C[some] for some in stretches(len(rows_C))):
+        rows = rows_C[cells]
+        table = label_table(cell_ids[rows], found.ranked.part(cells), job.labels.classes)
+        table = table.rename(columns={"cell_type": "predicted"})
+        table.insert(1, "fold", folds_C.iloc[cells].array)
+        table.insert(2, "cell_type", job.true_classes(rows).array)
+        if context is not None:
+            column = f"{context.column}_input" if context.column in table else context.column
+            table[column] = context.names_of(rows).array
+        yield table
 
 
-def _fold_table(job: Job, result: FoldResult) -> pd.DataFrame:
-    rows, classes = result.judged_rows, job.labels.classes
-    table = label_table(job.cell_ids[rows], result.probabilities_CK, classes).set_axis(rows)
-    table = table.rename(columns={"cell_type": "predicted"})
-    table.insert(1, "fold", result.fold.name)
-    table.insert(2, "cell_type", job.true_classes(rows))
-    return table
+def _held_out(folds: Sequence[FoldResult]) -> tuple[np.ndarray, Judged, pd.Series]:
+    """Give the rows that the folds held out, fold by fold, what is said of them, and the fold of each."""
+    sizes = [len(result.judged_rows) for result in folds]
+    names = pd.CategoricalDtype([result.fold.name for result in folds])
+    folds_C = pd.Series(pd.Categorical.from_codes(np.repeat(np.arange(len(folds)), sizes), dtype=names))
+    rows_C = np.concatenate([result.judged_rows for result in folds])
+    return rows_C, Judged.joined([result.judged for result in folds]), folds_C
 
 
 def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
@@ -215,18 +233,17 @@ def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], 
 def _by_tissue(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame | None:
     if job.context is None or not folds:
         return None
-    table = pd.concat([_fold_table(job, result) for result in folds])
-    return figures_by_tissue(table.assign(tissue=job.context.names_of(table.index.to_numpy())))
+    rows_C, found, folds_C = _held_out(folds)
+    names = pd.CategoricalDtype(pd.Index(job.labels.classes))
+    predicted_C = pd.Categorical.from_codes(found.best_C, dtype=names)
+    table = {"fold": folds_C, "cell_type": job.true_classes(rows_C), "predicted": predicted_C}
+    return figures_by_tissue(pd.DataFrame({"tissue": job.context.names_of(rows_C), **table}))
 
 
 def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
     """Measure the held-out cells of all folds at once, each with the temperature of its own fold."""
-    return measure(
-        job.labels.codes_C[np.concatenate([result.judged_rows for result in folds])],
-        np.concatenate([result.probabilities_CK for result in folds]),
-        job.labels.classes,
-        uncalibrated_CK=np.concatenate([probabilities_of(result.logits_CK, 1.0) for result in folds]),
-    )
+    rows_C, found, _ = _held_out(folds)
+    return measure(job.labels.codes_C[rows_C], found, job.labels.classes)
 
 
 def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult]) -> None:

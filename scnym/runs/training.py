@@ -36,6 +36,7 @@ from scnym.runs.intake import (
     name_of,
     open_input,
     require_context,
+    require_grouped,
 )
 from scnym.runs.job import Job
 from scnym.runs.learning import balanced_stream
@@ -143,9 +144,10 @@ def train_tissue_specific(
     """
     target, where = require_folder(out_path) / FOLDERS["specific"], name_of(input_counts)
     with _prepared(input_counts, target, settings or RunSettings(), progress) as (job, listener):
-        context, group_column = _of_known_tissue(job, where, listener), job.settings.split.group_column
-        if group_column is not None:  # what is wrong with the groups is wrong for every tissue
-            groups_of(job.obs, group_column, np.where(context.codes_C >= 0, job.labels.codes_C, UNLABELLED), where)
+        context = _of_known_tissue(job, where, listener)
+        if job.groups is not None:  # what is wrong with the groups is wrong for every tissue
+            of_known_C = np.where(context.codes_C >= 0, job.labels.codes_C, UNLABELLED)
+            require_grouped(job.groups, of_known_C, job.store, where)
         plans = plan_tissues(job, context, partial(split, where=where, progress=listener), listener)
         return train_tissues(job, plans, target, listener)
 
@@ -188,14 +190,23 @@ def _job(store: Store, input_counts: Location, settings: RunSettings, device: to
     for reason, count in left_out.items():
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
-    context = context_of(obs, settings.tissue_column)
-    return Job(store, labels, genes, obs, settings, device, context=context)
+    column = settings.split.group_column
+    return Job(
+        store,
+        labels,
+        genes,
+        settings,
+        device,
+        columns=list(obs.columns),
+        context=context_of(obs, settings.tissue_column),
+        groups=None if column is None else groups_of(obs, column, input_counts),
+    )
 
 
 def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Context:
     """Give the tissues, which this family needs; say how many labelled cells have none."""
     where = job.settings.training_metadata or input_counts
-    context = require_context(job.context, job.obs, job.settings.tissue_column, where)
+    context = require_context(job.context, job.columns, job.settings.tissue_column, where)
     n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
     if n_lost:
         progress.say(f"{n_lost:,} of {job.store.n_cells:,} cells without a {context.column} are left out")
@@ -214,18 +225,19 @@ def _train_into(target: Path, job: Job, folds: Sequence[Fold], progress: Progres
 def split(job: Job, where: Location, progress: Progress) -> list[Fold]:
     """Make the folds, and say what whole groups mean for them."""
     labels, settings = job.labels, job.settings.split
-    if settings.group_column is None:
+    if job.groups is None:
         return make_folds(labels.codes_C, labels.classes, settings)
-    groups_C = groups_of(job.obs, settings.group_column, labels.codes_C, where)
+    require_grouped(job.groups, labels.codes_C, job.store, where)
+    groups_C = job.groups.codes_C
     folds = make_folds(labels.codes_C, labels.classes, settings, groups_C)
     lonely = classes_of_one_group(labels.codes_C, labels.classes, groups_C)
     if lonely:
         progress.say(
-            f"classes that live in one {settings.group_column} only, and are unknown where that is held out: "
+            f"classes that live in one {job.groups.column} only, and are unknown where that is held out: "
             f"{examples(lonely)}"
         )
     n_groups = len(np.unique(groups_C[labels.codes_C != UNLABELLED]))
-    progress.say(f"{n_groups:,} groups ({settings.group_column}) are kept whole; {_how_selected(folds)}")
+    progress.say(f"{n_groups:,} groups ({job.groups.column}) are kept whole; {_how_selected(folds)}")
     return folds
 
 

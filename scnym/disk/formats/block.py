@@ -250,3 +250,8 @@ def smallest(values_N: np.ndarray) -> np.ndarray:
     if values_N.dtype.kind not in "iu" or values_N.min(initial=0) < 0 or high >= 2**32:
         return values_N
     return values_N.astype(value_dtype(high, integral=True), copy=False)
+
+
+def as_text(index: pd.Index) -> pd.Index:
+    """Give names as text; the same index if they are."""
+    return index if index.inferred_type == "string" else index.astype(str)

@@ -26,6 +26,7 @@ from scnym.disk.formats.block import (
     ScatteredSource,
     Slab,
     Source,
+    as_text,
     numbers,
     require_unique,
 )
@@ -162,7 +163,7 @@ class AnnDataFile:
         frame = _old_frame(element, file) if isinstance(element, h5py.Dataset) else read_elem(element)
         if not isinstance(frame, pd.DataFrame):
             raise FormatError(f"{key} is no table", where=self.path, way_out="write the file again")
-        frame.index = frame.index.astype(str)
+        frame.index = as_text(frame.index)
         return frame
 
     def _check_shape(self, counts: Any) -> None:
