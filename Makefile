@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test check format faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -33,6 +33,9 @@ check: $(INSTALLED) ## Check format, lint and types
 format: $(INSTALLED) ## Format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+faults: $(INSTALLED) ## Make every mistake of tests/faults, and write what is said of it to docs/faults.md
+	PYTHONPATH=.:tests $(VENV)/bin/python tests/faults/page.py
 
 bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and prediction; write benchmarks/results/spine.md
 	$(VENV)/bin/python benchmarks/bench_spine.py

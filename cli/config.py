@@ -37,7 +37,7 @@ def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
             own[name].process_value(ctx, str(value))
         except typer.BadParameter as fault:
             raise SettingsError(
-                fault.message.rstrip("."),
+                f"{value!r} is not possible ({fault.message.rstrip('.')})",
                 where=f"{path}, key {key}",
                 way_out=f"see {ctx.command_path} --help",
             ) from fault

@@ -45,7 +45,7 @@ def convert_settings(
 ) -> ConvertSettings:
     """Turn options into settings."""
     return ConvertSettings(
-        max_memory_bytes=parse_bytes(max_memory),
+        max_memory_bytes=parse_bytes(max_memory, "--max_memory"),
         layer=layer,
         library_size_column=library_size,
         input_genes=input_genes,

@@ -103,7 +103,7 @@ class TrainingOptions(RawInput):
             batch_size=self.batch_size,
             class_balance=self._balance(),
             max_repeat=self.max_repeat,
-            memory_bytes=parse_bytes(self.stream_memory),
+            memory_bytes=parse_bytes(self.stream_memory, "--stream_memory"),
             seed=self.seed,
         )
 

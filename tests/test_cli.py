@@ -147,6 +147,25 @@ def test_what_is_not_possible_is_one_line_before_any_work(cells: Path, tmp_path:
     assert "--mixup_alpha: -1.0 is not possible" in refused("--mixup_alpha", -1)
 
 
+def test_a_type_called_na_is_a_missing_value_in_a_table_which_is_said_and_a_type_in_an_h5ad(tmp_path: Path):
+    adata = clustered_adata(120)
+    adata.obs["cell_type"] = adata.obs["cell_type"].map({"type 0": "NA", "type 1": "T", "type 2": "B"})
+    cells = write_h5ad(tmp_path / "cells.h5ad", adata)
+    pd.DataFrame({"cell_type": adata.obs["cell_type"]}).to_csv(tmp_path / "labels.csv", index_label="cell_id")
+    line = ["train_tissue_independent", "--input_counts", cells, *QUICK, "--n_folds", 0, "--json", "--out_path"]
+    assert set(classes_of(scnym(*line, tmp_path / "a"))) == {"B", "NA", "T"}
+    printed = scnym(*line, tmp_path / "b", "--training_metadata", tmp_path / "labels.csv")
+    assert set(classes_of(printed)) == {"B", "T"}
+    assert "labels.csv: taken for missing values: 'NA' in column cell_type." in printed
+    assert f"{(adata.obs['cell_type'] == 'NA').sum()} of 120 cells without a label are left out" in printed
+    printed = scnym("convert", cells, tmp_path / "c.zarr", "--training_metadata", tmp_path / "labels.csv")
+    assert printed.count("taken for missing values: 'NA'") == 1
+
+
+def classes_of(printed: str) -> list[str]:
+    return json.loads(printed[: printed.rindex("}") + 1])["classes"]
+
+
 def test_ctrl_c_says_how_to_go_on(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

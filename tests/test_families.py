@@ -334,7 +334,7 @@ def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Pat
         rows = {int(row) for batch in stream for row in batch.rows}
         assert rows <= set(fold.train.tolist())
         assert not rows & {*fold.held_out.tolist(), *fold.selection.tolist()}
-        assert {annotated(job.store, None)["tissue"].iloc[row] for row in rows} == {job.tissue}
+        assert {annotated(job.store, None, Listener())["tissue"].iloc[row] for row in rows} == {job.tissue}
         drawn.append((job.tissue, fold.name))
         return original(job, fold, *arguments)
 

@@ -379,6 +379,7 @@ def test_a_folder_of_many_models_and_labels_without_cells_are_told_of(work: Path
     model = work / "model.safetensors"
     printed = scnym(
         *("find_cell_type_markers", "--model_path", model, "--out_path", tmp_path / "m", "--n_steps", 2),
-        *("--training_metadata", tmp_path / "labels.csv"),
+        *("--training_metadata", tmp_path / "labels.csv", "--lower_group", "cell_type", "--layer", "raw"),
     )
-    assert "labels.csv is not read" in printed.replace("\n", "")
+    assert "not used, since no cells are given with --input_counts: --training_metadata" in printed
+    assert "labels.csv, --lower_group cell_type, --layer raw" in printed

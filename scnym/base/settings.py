@@ -21,11 +21,19 @@ _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)i?b?", re.IGNORE
 _UNIT_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
-def parse_bytes(text: str) -> int:
-    """Read a size such as ``1GB``, ``500 MB`` or ``250000000`` as bytes."""
+def parse_bytes(text: str, option: str | None = None) -> int:
+    """Read a size such as ``1GB``, ``500 MB`` or ``250000000`` as bytes.
+
+    Parameters
+    ----------
+    text
+        The size.
+    option
+        The option that gave it, for errors.
+    """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise SettingsError(f"{text!r} is not a size", way_out="write it as 500MB or 2GB")
+        raise SettingsError(f"{text!r} is not a size", where=option, way_out="write it as 500MB or 2GB")
     return int(float(match["number"]) * _UNIT_BYTES[match["unit"].lower()])
 
 
@@ -371,9 +379,7 @@ class RunSettings:
         _require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
         _require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")
         _require(not self.baseline or self.split.n_folds > 0, "baseline", self.baseline, "--n_folds 2 or more with it")
-        _require(
-            not (self.resume and self.overwrite), "resume", self.resume, "one of --resume and --overwrite, not both"
-        )
+        _require(not (self.resume and self.overwrite), "resume", "with --overwrite", "one of --resume and --overwrite")
 
     def of_result(self) -> dict[str, Any]:
         """Give what the result depends on, as plain values: not how the run was started."""

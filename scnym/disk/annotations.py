@@ -3,24 +3,26 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from scnym.base.errors import DataError, FormatError, MissingInputError, examples
+from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
 
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
 """Name of the column in which R writes the names of rows without naming it."""
+SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
+"""What tables are to look like, as a way out."""
 MISSING = frozenset(
     (
         *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
         *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     )
 )
-"""What stands for a missing value in tables: all that pandas takes for one."""
+"""What stands for a missing value in tables: all that pandas takes for one. R writes NA where nothing is known."""
 
 
 def separator_of(path: Path) -> str:
@@ -29,9 +31,44 @@ def separator_of(path: Path) -> str:
     return "\t" if suffixes and suffixes[-1] in {".tsv", ".txt"} else ","
 
 
-def read_annotations(path: Path) -> pd.DataFrame:
-    """Read a table with one row per cell; see `read_table`."""
-    return read_table(path, "check --training_metadata")
+def require_usual_separator(header: str, path: Path) -> None:
+    """Refuse a table whose fields are parted by what no table of ours is.
+
+    Raises
+    ------
+    FormatError
+        If its first line has neither commas nor tabs, but semicolons, as spreadsheets write them in much of Europe.
+    """
+    if ";" in header and not {",", "\t"} & set(header):
+        raise FormatError(
+            "its fields are parted by semicolons",
+            where=f"{path}, line 1",
+            way_out=f"{SEPARATORS}, and write decimal numbers with a point",
+        )
+
+
+def read_annotations(path: Path, say: Callable[[str], None]) -> pd.DataFrame:
+    """Read a table with one row per cell; see `read_table`.
+
+    Parameters
+    ----------
+    path
+        The table.
+    say
+        Is told which words were taken for missing values, if any: a cell type may be called so.
+    """
+    table = read_table(path, "check --training_metadata", words=MISSING)
+    is_missing = table.isin(MISSING)
+    is_word = is_missing & (table != "")
+    said = [
+        f"{examples(table[name][is_word[name]].unique())} in column {name}" for name in table if is_word[name].any()
+    ]
+    if said:
+        say(
+            f"{path.name}: taken for missing values: {'; '.join(said[:MAX_EXAMPLES])}. A cell type of this name needs "
+            "another one, or must come in an h5ad, where names mean themselves"
+        )
+    return table.mask(is_missing)
 
 
 def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.DataFrame:
@@ -83,13 +120,15 @@ def _has_row_names(path: Path) -> bool:
     Raises
     ------
     FormatError
-        If lines differ in their number of fields; names the first.
+        If lines differ in their number of fields, names the first; if fields are parted by semicolons.
     """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     first_lines: dict[int, int] = {}
     with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, delimiter=separator_of(path))
-        width = len(next(reader, []))
+        header = next(reader, [])
+        require_usual_separator(separator_of(path).join(header), path)
+        width = len(header)
         for fields in filter(None, reader):
             first_lines.setdefault(len(fields), reader.line_num)
     if set(first_lines) == {width + 1}:

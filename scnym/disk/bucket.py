@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from scnym.base.errors import MissingInputError, SettingsError, UserError
+from scnym.base.errors import MissingInputError, OutputExistsError, SettingsError, UserError
 
 SCHEME = "s3"
 URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+(.*)$", re.DOTALL)
@@ -156,7 +156,9 @@ def location(given: str | os.PathLike[str]) -> Location:
         return Path("/" + found[2])
     if scheme != SCHEME:
         raise SettingsError(
-            f"stores are not read through {scheme}://", where=text, way_out="give an s3:// URL, or download it first"
+            f"stores are not read through {scheme}://",
+            where=f"{scheme}://{found[2]}",
+            way_out="give an s3:// URL, or download it first",
         )
     parts = urlsplit(f"{SCHEME}://{found[2]}")
     if "@" in parts.netloc:  # the text holds a secret, which no message repeats
@@ -202,8 +204,15 @@ def require_folder(out_path: str | os.PathLike[str]) -> Path:
     ------
     SettingsError
         If it is in object storage.
+    OutputExistsError
+        If a file stands there.
     """
-    return require_local(out_path, "name a folder on disk with --out_path, and upload it afterwards")
+    folder = require_local(out_path, "name a folder on disk with --out_path, and upload it afterwards")
+    if folder.is_file():
+        raise OutputExistsError(
+            "a file stands there, where a folder is to be", where=folder, way_out="name another --out_path"
+        )
+    return folder
 
 
 def zarr_store(place: Location) -> Any:

@@ -1,10 +1,14 @@
-"""Where the chunks of a shard are: a shard ends in an index, with an offset and a length for every chunk.
+"""Whether chunks are there, and where those of a shard are: it ends in an index, with offset and length of each.
 
 Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's sharding codec, ZEP 2; `scnym.disk.encode`).
 """
 
 import google_crc32c
 import numpy as np
+import zarr
+
+from scnym.base.errors import FormatError
+from scnym.disk.bucket import Location
 
 ENTRY_DTYPE = np.dtype("<u8")
 CHECKSUM_BYTES = 4
@@ -26,3 +30,20 @@ def is_whole(content: bytes) -> bool:
     """Whether bytes end in the CRC-32C of those before."""
     wanted = int.from_bytes(content[-CHECKSUM_BYTES:], "little")
     return len(content) > CHECKSUM_BYTES and google_crc32c.value(content[:-CHECKSUM_BYTES]) == wanted
+
+
+def require_chunks(root: zarr.Group, path: Location) -> None:
+    """Refuse a store with chunks missing: Zarr reads one that is not there as zeros, and every chunk was written.
+
+    Raises
+    ------
+    FormatError
+        Names the array.
+    """
+    for name, member in root.members(max_depth=None):
+        if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
+            raise FormatError(
+                f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
+                where=path,
+                way_out="copy the store again, or convert the source again",
+            )

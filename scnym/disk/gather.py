@@ -20,7 +20,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table, separator_of
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
-from scnym.disk.formats.sniff import TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
 IN_MEMORY = "AnnData"
@@ -95,6 +95,12 @@ def gather(inputs: Sequence[Given]) -> Gathered:
             found += _listed(path)
         elif path.is_dir() and not is_readable(path):
             readable, others = _members(path)
+            if not readable:
+                raise MissingInputError(
+                    "no file in this folder is of a known format",
+                    where=path,
+                    way_out=f"it holds {examples(one.name for one in others) if others else 'nothing'}; give {KNOWN}",
+                )
             found += [Input(member, "") for member in readable]
             left_out += others
         else:
@@ -175,12 +181,16 @@ def _datasets(one: Input) -> list[Input]:
     if one.adata is not None or one.dataset or not is_store(one.path):
         return [one]
     entries = json.loads((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        return [replace(one, dataset="dataset_0")]  # whoever opens it says what is wrong
     several = len(entries) > 1
     return [
         replace(
             one,
-            dataset=str(entry["dataset"]),
-            sample=f"{one.sample}/{entry['sample']}" if one.sample and several else one.sample or str(entry["sample"]),
+            dataset=str(entry.get("dataset")),
+            sample=f"{one.sample}/{entry.get('sample', '')}"
+            if one.sample and several
+            else one.sample or str(entry.get("sample", "")),
         )
         for entry in entries
     ]

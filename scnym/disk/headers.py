@@ -39,10 +39,20 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
 
 def table_of(path: str | None) -> pd.DataFrame | None:
     """Read the table of annotations, if there is one; once, as all inputs of a process share it."""
-    return None if path is None else _table_as_it_is(Path(path), path_state(Path(path)))
+    return None if path is None else _read(Path(path))[0]
+
+
+def remarks_on_table(path: str | None) -> tuple[str, ...]:
+    """Say how the table of annotations was understood, where the user should know."""
+    return () if path is None else _read(Path(path))[1]
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    return _table_as_it_is(path, path_state(path) if path.exists() else None)
 
 
 @lru_cache(maxsize=1)
-def _table_as_it_is(path: Path, state: object) -> pd.DataFrame:
+def _table_as_it_is(path: Path, state: object) -> tuple[pd.DataFrame, tuple[str, ...]]:
     del state
-    return read_annotations(path)
+    remarks: list[str] = []
+    return read_annotations(path, remarks.append), tuple(remarks)

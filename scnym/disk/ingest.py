@@ -53,7 +53,7 @@ from scnym.disk.gather import Given, Input, gather, path_state
 from scnym.disk.groups import carry_groups
 from scnym.disk.handover import convert_and_send, require_store_name
 from scnym.disk.hashes import write_hashes
-from scnym.disk.headers import check_source, table_of
+from scnym.disk.headers import check_source, remarks_on_table, table_of
 
 MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
@@ -107,6 +107,8 @@ def convert(
     target = place
     _check_target(target, inputs, settings)
     gathered = _gathered(inputs, target, progress)
+    for line in remarks_on_table(settings.training_metadata):
+        progress.say(line)
     if cluster is None:
         for one in gathered:
             check_source(one, settings, progress)

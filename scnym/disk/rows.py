@@ -156,7 +156,8 @@ class RowReader:
         except (RuntimeError, ValueError, OSError) as fault:
             first, last = np.searchsorted(self._indptr, [runs[0][0], runs[-1][1]], side="right") - 1
             raise FormatError(
-                f"counts of rows {first} to {last} cannot be read ({fault})", way_out="convert the source again"
+                f"counts of rows {first} to {last} cannot be read ({fault})",
+                way_out="see scnym verify; copy the store again, or delete it and convert the source again",
             ) from fault
 
 

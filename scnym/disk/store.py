@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, examples
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
+from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS
 from scnym.disk.hashes import read_hashes
@@ -261,7 +262,10 @@ class Store:
             manifest = Manifest.model_validate(attributes)
             self.sources, self.cell_names = manifest.sources, manifest.cell_names
             with codecs_for(self.path):
-                _require_whole(root, self.path)
+                if isinstance(self.path, ObjectPath):
+                    _require_listed(self.path)
+                else:
+                    require_chunks(root, self.path)
         except (ValidationError, OSError, KeyError, TypeError) as fault:
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
@@ -318,26 +322,6 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 def _strings(array: zarr.Array) -> np.ndarray:
     return np.asarray(array[:]).astype(STRINGS, copy=False)
-
-
-def _require_whole(root: zarr.Group, path: Location) -> None:
-    """Refuse a store with pieces missing: Zarr reads a chunk that is not there as zeros.
-
-    Raises
-    ------
-    FormatError
-        Names the array.
-    """
-    if isinstance(path, ObjectPath):
-        _require_listed(path)
-        return
-    for name, member in root.members(max_depth=None):
-        if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
-            raise FormatError(
-                f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
-                where=path,
-                way_out="copy the store again, or convert the source again",
-            )
 
 
 def _require_listed(path: ObjectPath) -> None:

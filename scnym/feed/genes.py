@@ -254,20 +254,30 @@ def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
     return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())
 
 
-def mismatch_advice(source_genes: Sequence[str], model_genes: Sequence[str]) -> str:
-    """Say why two gene lists share so little, and what to do."""
+def mismatch_advice(
+    source_genes: Sequence[str], model_genes: Sequence[str], *, source: str = "the data", model: str = "the model"
+) -> str:
+    """Say why two gene lists share so little, and what to do.
+
+    Parameters
+    ----------
+    source_genes, model_genes
+        Genes that are offered, and genes that are wanted.
+    source, model
+        What has these genes, in words.
+    """
     theirs, ours = (_id_type(genes) for genes in (source_genes, model_genes))
     if theirs != ours:
-        return f"the data names genes by {theirs}, the model by {ours}; rename them, or give them a column of {ours}s"
+        return f"{source} names genes by {theirs}, {model} by {ours}; rename them, or give them a column of {ours}s"
     n_shared = _n_shared(source_genes, model_genes, str)
     if _n_shared(source_genes, model_genes, str.upper) > n_shared:
         return "names differ in upper and lower case, as between human and mouse; check the species"
     if _n_shared(source_genes, model_genes, lambda gene: gene.partition(".")[0]) > n_shared:
-        return "names differ in their version suffix (.1, .2); remove it from the data's genes"
+        return f"names differ in their version suffix (.1, .2); remove it from the genes of {source}"
     if n_shared:
         lacking = sorted({*model_genes} - {*source_genes})
-        return f"the data lacks {examples(lacking)}; give all genes that were measured"
-    return f"the data has {examples(source_genes[:3])}, the model {examples(model_genes[:3])}; check the species"
+        return f"{source} lacks {examples(lacking)}; give all genes that were measured"
+    return f"{source} has {examples(source_genes[:3])}, {model} {examples(model_genes[:3])}; check the species"
 
 
 def _n_shared(source_genes: Sequence[str], model_genes: Sequence[str], spelling: Callable[[str], str]) -> int:

@@ -1,5 +1,6 @@
 """The one-file model: weights, genes, classes, settings and provenance. Loading executes nothing."""
 
+import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -176,12 +177,28 @@ def _read_card(document: str | None, path: Path) -> Card:
     try:
         card = Card.model_validate_json(document)
     except (ValidationError, ScnymError) as fault:
+        newer = _newer_version(document)
+        if newer is not None:
+            raise FormatError(
+                f"a model of format {newer}, newer than the {MODEL_FORMAT_VERSION} known here",
+                where=path,
+                way_out="update scnym",
+            ) from fault
         raise FormatError(
             "the model's description is damaged or of another scnym version",
             where=path,
             way_out="update scnym, or train the model again",
         ) from fault
     return card
+
+
+def _newer_version(document: str) -> int | None:
+    """Give the format in which a model says it was written, if that is newer than those known here."""
+    try:
+        written_as = json.loads(document)["format_version"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return written_as if isinstance(written_as, int) and written_as > MODEL_FORMAT_VERSION else None
 
 
 def _names_beside(weights_path: Path, file: str, column: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.errors import DataError, MissingInputError, SettingsError, examples
+from scnym.base.errors import DataError, FormatError, MissingInputError, SettingsError, examples
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
@@ -115,7 +115,12 @@ def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:16]}.zarr"
     if not cached.exists():
         convert([given], cached, settings, progress=progress)
-    return Store(cached)
+    try:
+        return Store(cached)
+    except FormatError as fault:
+        raise FormatError(
+            fault.what, where=cached, way_out=f"delete this folder, {path} is then converted anew"
+        ) from fault
 
 
 def _is_whole(given: Given) -> bool:
@@ -125,11 +130,11 @@ def _is_whole(given: Given) -> bool:
     )
 
 
-def annotated(store: Store, metadata: Path | None) -> pd.DataFrame:
+def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.DataFrame:
     """Give the store's obs, with the columns of a metadata table joined by cell id."""
     if metadata is None:
         return store.obs
-    table = read_annotations(metadata)
+    table = read_annotations(metadata, progress.say)
     joined = [
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)

@@ -110,8 +110,8 @@ def find_markers(
     snapshot = Snapshot.load(final_model(Path(model_path)), training_gene_names)
     codes = chosen_classes(settings.classes, snapshot.card.classes)
     network, cells = SplitNetwork(snapshot), None
-    if input_counts is None and training_metadata is not None:
-        progress.say(f"{training_metadata} is not read: labels count only for cells that --input_counts gives")
+    if input_counts is None:
+        _say_what_is_not_used(training_metadata, settings, convert_settings or ConvertSettings(), progress)
     if input_counts is not None:
         metadata = None if training_metadata is None else Path(training_metadata)
         source = Path(input_counts), out_path, convert_settings or ConvertSettings()
@@ -154,6 +154,22 @@ def chosen_classes(names: str | None, known: Sequence[str]) -> list[int]:
     return sorted(set(codes))
 
 
+def _say_what_is_not_used(
+    training_metadata: str | Path | None, settings: MarkerSettings, convert: ConvertSettings, progress: Progress
+) -> None:
+    """Say which options have no effect without cells; they may stand in a config that is meant for training."""
+    given = {
+        "training_metadata": training_metadata,
+        "lower_group": settings.label_column,
+        "layer": convert.layer,
+        "library_size": convert.library_size_column,
+        "input_genes": convert.input_genes,
+    }
+    said = [f"--{option} {value}" for option, value in given.items() if value is not None]
+    if said:
+        progress.say(f"not used, since no cells are given with --input_counts: {', '.join(said)}")
+
+
 def _labelled_cells(
     source: tuple[Path, Path, ConvertSettings],
     metadata: Path | None,
@@ -166,7 +182,7 @@ def _labelled_cells(
     card, (path, *_) = snapshot.card, source
     store = open_input(*source, progress)
     column = settings.label_column or card.label_column
-    labels = labels_of(annotated(store, metadata), column, metadata or path)
+    labels = labels_of(annotated(store, metadata, progress), column, metadata or path)
     gene_maps = prediction_stream(store, snapshot, StreamSettings()).gene_maps
     gene_coverage(store, gene_maps, snapshot, settings.min_gene_coverage)
     position = {name: code for code, name in enumerate(card.classes)}

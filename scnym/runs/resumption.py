@@ -101,8 +101,9 @@ def _begun(target: Path) -> dict[str, Any] | None:
     if not file.is_file() or not _is_worth_keeping(folder):
         return None
     try:
-        return json.loads(file.read_bytes())
-    except ValueError as fault:
+        begun = json.loads(file.read_bytes())
+        return {"identity": dict(begun["identity"]), "overwrite": bool(begun["overwrite"])}
+    except (ValueError, LookupError, TypeError) as fault:
         raise FormatError(
             "a damaged record of an unfinished run", where=file, way_out="give --overwrite to start anew"
         ) from fault

@@ -107,8 +107,13 @@ def _read(folder: Path, family: Family) -> _Contestant:
     """
     if family != "specific":
         return _Contestant(_held_out(folder), _parameters(folder), {})
-    summary = read_own_table(folder / TISSUES_FILE).to_dict(orient="records")
+    table = read_own_table(folder / TISSUES_FILE)
+    if not {"tissue", "folder", "status", "reason"} <= {*table}:
+        raise FormatError("not the summary of tissues", where=folder / TISSUES_FILE, way_out="train it again")
+    summary = table.to_dict(orient="records")
     trained = [row for row in summary if row["status"] == TRAINED]
+    if not trained:
+        raise MissingInputError("no tissue has a model", where=folder, way_out="train it again, with more cells")
     return _Contestant(
         pd.concat([_held_out(folder / row["folder"]).assign(tissue=row["tissue"]) for row in trained]),
         _parameters(folder / trained[0]["folder"]),
@@ -133,8 +138,9 @@ def _held_out(folder: Path) -> pd.DataFrame:
 def _parameters(folder: Path) -> dict[str, Any]:
     path = folder / FINAL_FOLDER / f"{FINAL_FOLDER}_parameters.json"
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as fault:
+        parameters = json.loads(path.read_bytes())
+        return {**parameters, "settings": {"tissue_column": None, **parameters["settings"]}}
+    except (OSError, ValueError, LookupError, TypeError) as fault:
         raise FormatError("the run's parameters cannot be read", where=path, way_out="train it again") from fault
 
 

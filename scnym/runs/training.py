@@ -181,7 +181,7 @@ def _opened(open_input: Callable[[], Store], processes: Processes) -> Store:
 
 def _job(store: Store, input_counts: Location, settings: RunSettings, device: torch.device, progress: Progress) -> Job:
     metadata = settings.training_metadata and Path(settings.training_metadata)
-    obs = annotated(store, metadata or None)
+    obs = annotated(store, metadata or None, progress)
     labels = labels_of(
         obs, settings.label_column, metadata or input_counts, min_cells=settings.split.min_cells_per_class
     )
@@ -273,7 +273,7 @@ def _model_genes(store: Store, genes_to_use: str | None, progress: Progress) -> 
     path = Path(genes_to_use)
     wanted = set(read_genes(path, "--genes_to_use"))
     if not wanted & shared:
-        advice = mismatch_advice(sorted(wanted), in_order)
+        advice = mismatch_advice(sorted(wanted), in_order, source="the list", model="the data")
         raise DataError("none of these genes is in the counts", where=path, way_out=advice)
     if wanted - shared:
         progress.say(f"{len(wanted - shared):,} of the {len(wanted):,} genes to use are not in the counts")

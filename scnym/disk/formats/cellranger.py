@@ -112,10 +112,11 @@ class CellRangerFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._matrix = _companion(path, MATRIX)
-        self._features = Features(_features_in(_companion(path, FEATURES)), path)
+        features, cells = _companion(path, FEATURES), _companion(path, BARCODES)
+        self._features = Features(_features_in(features), features)
         self.remark = self._features.remark
-        barcodes = [line.partition("\t")[0] for line in _lines_of(_companion(path, BARCODES))]
-        require_unique(barcodes, "cell", path, "give every cell a barcode of its own")
+        barcodes = [line.partition("\t")[0] for line in _lines_of(cells)]
+        require_unique(barcodes, "cell", cells, "give every cell a barcode of its own")
         self.obs = pd.DataFrame(index=pd.Index(barcodes, dtype=object))
         self.var = self._features.var
         with opened(self._matrix) as file:

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, SettingsError
 from scnym.base.settings import Orientation
-from scnym.disk.annotations import separator_of
+from scnym.disk.annotations import SEPARATORS, require_usual_separator, separator_of
 from scnym.disk.features import read_genes
 from scnym.disk.formats.axes import genes_by_cells_reason
 from scnym.disk.formats.block import CellBlock, ScatteredSource, SeenNames, Slab, Source, require_unique, smallest
@@ -31,7 +31,7 @@ HEADER_CHUNK = 2**16
 SAMPLE_CHUNK = 2**20
 SAMPLE_CHUNKS = 8
 SAMPLE_NAMES = 2000
-SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
+COPY_AGAIN = "copy or write it again"
 QUOTED = re.compile(rb'"(?:[^"]|"")*("|$)')
 
 
@@ -192,7 +192,11 @@ class TextTable:
         with opened(self.path) as file:
             pieces = (line for chunk in chunks(file, HEADER_CHUNK) for line in chunk.split(b"\n") if line.strip())
             first, second = next(pieces, b""), next(pieces, None)
-            (first + (second or b"")).decode()  # what is no text is found here
+            header = first.decode()
+            (second or b"").decode()  # what is no text is found here
+        if not header:
+            raise FormatError("the file is empty", where=self.path, way_out=COPY_AGAIN)
+        require_usual_separator(header, self.path)
         return first, second
 
     def _read_header(self, first: bytes, second: bytes | None) -> list[str]:
@@ -201,7 +205,7 @@ class TextTable:
         columns = [name.strip() for name in (header if is_one_short else header[1:])]
         if not any(columns):
             raise FormatError(
-                "the first line does not name any genes",
+                "the first line names nothing but a column of ids",
                 where=f"{self.path}, line 1",
                 way_out=f"the first line holds an id column's name, then the gene names; {SEPARATORS}; "
                 "give --input_genes if the table has no header",

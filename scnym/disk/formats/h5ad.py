@@ -84,6 +84,7 @@ class AnnDataFile:
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
             self.encoding = _encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
+            self._check_chunks(file[self.counts_key])
             self.cache = cache_for(self._arrays(file), path, max_memory_bytes)
             self.left_out = self._left_out(file)
             """What is not carried along, in words; None if all is."""
@@ -106,7 +107,7 @@ class AnnDataFile:
             if isinstance(fault, ScnymError) or getattr(fault, "errno", None) in DISK_FULL:
                 raise
             raise FormatError(
-                f"the file is damaged or not an h5ad ({fault})", where=self.path, way_out="copy or write it again"
+                f"it is damaged or no AnnData ({fault})", where=self.path, way_out="copy or write it again"
             ) from fault
 
     @contextmanager
@@ -181,6 +182,26 @@ class AnnDataFile:
                 where=self.path,
                 way_out="write the file again",
             )
+
+    def _check_chunks(self, counts: Any) -> None:
+        """Refuse sparse counts of which a chunk is lost: Zarr would read zeros.
+
+        Zarr leaves out chunks of nothing but zeros too. Values that are stored are none; and places are not all zero
+        where there are more of them than lines. Of a dense matrix there is no telling.
+        """
+        if self.encoding == "array" or not isinstance(counts, zarr.Group) or not isinstance(self.path, Path):
+            return  # of a store in object storage, whoever opened it has counted the objects
+        n_lines = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)
+        for name in ("data", "indices"):
+            array: Any = counts[name]
+            may_be_zero = name == "indices" and array.shape[0] <= n_lines
+            missing = array.nchunks - array.nchunks_initialized
+            if missing > 0 and not may_be_zero:  # all chunks of a shard count, also those past the end
+                raise FormatError(
+                    f"{missing:,} of {array.nchunks:,} chunks of {self.counts_key}/{name} are missing",
+                    where=self.path,
+                    way_out="copy or write it again",
+                )
 
     def _check_indptr(self, indptr: np.ndarray, n_values: int, n_indices: int) -> None:
         n_lines = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)

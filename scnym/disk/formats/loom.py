@@ -39,6 +39,7 @@ class LoomSource:
     def __init__(self, path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> None:
         self.path = path
         self._layer = layer or ""
+        self._require_values()
         with self._opened() as loom:
             if self._layer not in loom.layers:
                 named = [name for name in loom.layers.keys() if name]  # noqa: SIM118 - not a mapping
@@ -72,6 +73,13 @@ class LoomSource:
                         block_GC = strip_GC[:, first - strip_start : stop - strip_start]
                         yield CellBlock(sparse.csr_matrix(block_GC.T), self.obs.iloc[first:stop])
 
+    def _require_values(self) -> None:
+        """Refuse a matrix without cells or genes, which loompy takes for a file that is being made."""
+        with self._faults_named(), h5py.File(self.path) as file:
+            matrix: Any = file["matrix"]
+            if 0 in matrix.shape:
+                raise DataError("there are no cells or no genes in it", where=self.path, way_out="check the file")
+
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         import loompy
@@ -100,7 +108,7 @@ class LoomSource:
         key = next((k for k in name_keys if k in attributes), None)
         if key is None and noun == "gene":
             raise DataError(
-                f"no row attribute names the genes; there are {examples(attributes.keys())}",
+                f"no row attribute names the genes, but there are {examples(attributes.keys()) or 'none'}",
                 where=self.path,
                 way_out=f"name one of them {' or '.join(name_keys[:2])}",
             )

@@ -1,13 +1,17 @@
 """A dataset of a store as an input: its annotations as they were before the store added its own."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import zarr
 
 from scnym.base.columns import original_names
-from scnym.base.schema import N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW
-from scnym.disk.bucket import Location
+from scnym.base.errors import FormatError
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW
+from scnym.disk.bucket import Location, zarr_store
+from scnym.disk.chunk_index import require_chunks
 from scnym.disk.formats.h5ad import AnnDataFile, CellByCell
 
 
@@ -20,14 +24,22 @@ class RestoredDataset(CellByCell):
         The store.
     name
         ``dataset_N``.
+
+    Raises
+    ------
+    FormatError
+        If the store is of a newer version, or damaged.
     """
 
     def __init__(self, path: Location, name: str) -> None:
+        has_cell_ids = _has_cell_ids(path, name)
+        if isinstance(path, Path):  # of one in object storage, whoever opened it has counted the objects
+            require_chunks(zarr.open_group(zarr_store(path), mode="r"), path)
         file = AnnDataFile(path, group=name)
         super().__init__(file)
+        self.has_cell_ids = has_cell_ids
         with file.opened() as group:
             attributes = dict(group.attrs)
-        self.has_cell_ids = _has_cell_ids(path, name)
         self.n_counts_C = self.obs[N_COUNTS].to_numpy(dtype=np.float64)
         """Library size of every cell, shape (C,)."""
         own = [column for column in OWN_OBS_COLUMNS if column in self.obs and column != SOURCE_ROW]
@@ -40,5 +52,21 @@ def _renamed(frame: pd.DataFrame, renamed: dict[str, str]) -> pd.DataFrame:
 
 
 def _has_cell_ids(path: Location, name: str) -> bool:
-    sources = json.loads((path / "zarr.json").read_bytes())["attributes"]["sources"]
-    return next(bool(source["has_cell_ids"]) for source in sources if source["dataset"] == name)
+    """Read from a store's description whether a dataset's cells have ids of their own."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        written_as = int(attributes["format_version"])
+        has_cell_ids = {source["dataset"]: bool(source["has_cell_ids"]) for source in attributes.get("sources", ())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        written_as, has_cell_ids = FORMAT_VERSION, {}
+    if written_as > FORMAT_VERSION:
+        raise FormatError(
+            f"written in format {written_as}, newer than the {FORMAT_VERSION} known here",
+            where=path,
+            way_out="update scnym",
+        )
+    if name not in has_cell_ids:
+        raise FormatError(
+            "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
+        )
+    return has_cell_ids[name]

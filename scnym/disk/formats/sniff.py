@@ -107,6 +107,9 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
             where=path,
             way_out="write it as an h5ad with the gene names, or as CSV with --input_genes",
         )
+    if path.suffix.lower() == ".h5ad":
+        missing = " and no ".join(key for key in ("obs", "var") if key not in keys)
+        raise FormatError(f"an h5ad with no {missing}", where=path, way_out="copy or write it again")
     raise FormatError(
         f"an HDF5 file, but none of h5ad, loom or 10x: it holds {', '.join(sorted(keys)) or 'nothing'}",
         where=path,
