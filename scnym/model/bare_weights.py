@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         If the file holds anything but plain tensors.
     """
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            weights = torch.load(path, map_location="cpu", weights_only=True)
         sound = all(isinstance(value, torch.Tensor) for value in weights.values())
     except (
         pickle.UnpicklingError,

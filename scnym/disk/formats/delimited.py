@@ -183,7 +183,7 @@ class TextTable:
     def _fields(self, line: bytes, row: int) -> list[str]:
         try:
             return next(csv.reader([line.decode()], delimiter=self._separator.decode()), [])
-        except csv.Error as fault:
+        except (csv.Error, UnicodeDecodeError) as fault:
             raise FormatError(
                 f"the line has no fields that could be read ({fault})", where=self.place(row), way_out=SEPARATORS
             ) from fault
