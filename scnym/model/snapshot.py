@@ -139,12 +139,13 @@ class Snapshot:
                     way_out="give --training_gene_names, or the model.safetensors",
                 )
             return cls._assembled(cls.load(beside).card, weights, path)
+        genes, network = read_genes(genes_path, "--training_gene_names"), settings_of(weights, path)
         card = Card(
-            genes=read_genes(genes_path, "--training_gene_names"),
+            genes=genes,
             classes=_names_beside(path, CLASSES_FILE, "cell_type"),
             label_column="unknown",
             tissues=_names_beside(path, TISSUES_FILE, "tissue") if n_tissues_of(weights) else (),
-            network=settings_of(weights, path),
+            network=network,
             training=TrainSettings(),
             stream=StreamSettings(),
             temperature=1.0,
@@ -197,9 +198,11 @@ def _names_beside(weights_path: Path, file: str, column: str) -> tuple[str, ...]
 
 
 def _read_names(table: Path, column: str) -> tuple[str, ...]:
+    way_out = "put back the one that the run wrote"
     try:
-        return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)[column])
+        names = tuple(pd.read_csv(table, dtype=str, keep_default_na=False)[column])
     except (ValueError, KeyError, OSError) as fault:
-        raise FormatError(
-            f"not a table with a column {column}", where=table, way_out="put back the one that the run wrote"
-        ) from fault
+        raise FormatError(f"not a table with a column {column}", where=table, way_out=way_out) from fault
+    if not names or len(set(names)) < len(names):
+        raise FormatError(f"it names no {column}, or one twice", where=table, way_out=way_out)
+    return names

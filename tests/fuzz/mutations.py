@@ -99,7 +99,8 @@ def wrong_document(random: Random, document: Any) -> Any:
     """Give a document of dictionaries and lists in which one to three values are of another kind, gone or doubled."""
     document = copy.deepcopy(document)
     for _ in range(random.randint(1, 3)):
-        document = _with_one_wrong(random, document)
+        if isinstance(document, dict | list):
+            document = _with_one_wrong(random, document)
     return document
 
 
@@ -113,7 +114,7 @@ def _with_one_wrong(random: Random, document: Any) -> Any:
         del holder[key]
     elif action == 1 and isinstance(holder, list):
         holder[key:key] = [copy.deepcopy(holder[key])] * random.choice((1, 2, 500))
-    elif action == 1:
+    elif action == 1 and isinstance(holder, dict):
         holder[f"{key}x"] = holder.pop(key)
     elif action == 2:
         other, its_key = random.choice(places)

@@ -74,6 +74,7 @@ def main() -> int:
     names = given.targets or list(TARGETS)
     if given.number is not None:
         with _scratch(given.scratch) as folder:
+            _limit_memory()
             OUT.print("read" if attempt(TARGETS[names[0]].prepare(folder), Random(given.number)) else "refused")
         return 0
     tallies: dict[str, Tally] = {}
@@ -142,8 +143,7 @@ def _execute_all(
         execute = TARGETS[name].prepare(folder)
         attempt(execute, Random(-1))
         before, n_read = _resident_bytes(), 0
-        limit = _mapped_bytes() + MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        _limit_memory()
         for number in range(first, stop):
             at.value = number
             try:
@@ -170,8 +170,10 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _mapped_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+def _limit_memory() -> None:
+    """Let this process map so much memory more and nothing beyond."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from anndata._io.specs.registry import IORegistryError  # it has no public name, and no base of its own
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, examples
@@ -25,6 +26,11 @@ READING_FAULTS = (
     AttributeError,
     NotImplementedError,
     RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    IORegistryError,
 )
 """What h5py, zarr, anndata and loompy raise on files that are damaged or made by hand."""
 

@@ -301,8 +301,10 @@ def _features_in(path: Path) -> pd.DataFrame:
     lines = [line.split("\t") for line in _lines_of(path)]
     width = min(map(len, lines), default=0)
     columns = (GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES)[:width]
+    if not lines:
+        raise DataError("it names no gene", where=path, way_out="give the file that was written with the matrix")
     table = pd.DataFrame({name: [fields[k] for fields in lines] for k, name in enumerate(columns)}, dtype=object)
-    return table if GENE_SYMBOLS in table else table.assign(**{GENE_SYMBOLS: table[GENE_IDS] if width else []})
+    return table if GENE_SYMBOLS in table else table.assign(**{GENE_SYMBOLS: table[GENE_IDS]})
 
 
 def _lines_of(path: Path) -> list[str]:
