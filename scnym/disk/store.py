@@ -3,6 +3,7 @@
 C cells, G genes, N stored values.
 """
 
+import math
 import os
 from collections.abc import Callable
 from functools import cached_property
@@ -13,14 +14,14 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 from pandas.api.types import union_categoricals
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, examples
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.encode import codecs_for
-from scnym.disk.formats.block import READING_FAULTS
-from scnym.disk.hashes import read_hashes
+from scnym.disk.formats.block import READING_FAULTS, require_indptr
+from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 
@@ -119,7 +120,10 @@ class Dataset:
     @cached_property
     def indptr_C1(self) -> np.ndarray:
         """Where each row starts among the stored values, int64, shape (C + 1,)."""
-        return self._element("X/indptr", np.asarray)
+        indptr_C1 = self._element("X/indptr", np.asarray)
+        lengths = [self._array(name).shape[0] for name in ("data", "indices")]
+        require_indptr(indptr_C1, max(0, len(indptr_C1) - 1), lengths, f"{self.path}/{self.name}/X")
+        return indptr_C1.astype(np.int64, copy=False)
 
     @property
     def n_cells(self) -> int:
@@ -245,7 +249,9 @@ class Store:
             with codecs_for(self.path):
                 root = zarr.open_group(zarr_store(self.path), mode="r")
             attributes = dict(root.attrs)
-        except (OSError, ValueError, KeyError, TypeError) as fault:
+        except READING_FAULTS as fault:
+            if isinstance(fault, ScnymError):  # of object storage
+                raise
             raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
         if attributes.get("encoding-type") != STORE_ENCODING:
             raise FormatError("a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert")
@@ -261,7 +267,9 @@ class Store:
             self.sources, self.cell_names = manifest.sources, manifest.cell_names
             with codecs_for(self.path):
                 _require_whole(root, self.path)
-        except (ValidationError, OSError, KeyError, TypeError) as fault:
+        except READING_FAULTS as fault:
+            if isinstance(fault, ScnymError):
+                raise
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
             ) from fault
@@ -321,13 +329,29 @@ def _require_whole(root: zarr.Group, path: Location) -> None:
     if isinstance(path, ObjectPath):
         _require_listed(path)
         return
+    require_contained(path)
+    n_files = sum(len(files) for _, _, files in os.walk(path))
     for name, member in root.members(max_depth=None):
+        if isinstance(member, zarr.Array):
+            _require_possible(member, n_files, name, path)
         if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
             raise FormatError(
                 f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
                 where=path,
                 way_out="copy the store again, or convert the source again",
             )
+
+
+def _require_possible(array: zarr.Array, n_files: int, name: str, path: Location) -> None:
+    """Refuse an array that is said to have more chunks than there are files, before they are looked for."""
+    cuts = zip(array.shape, array.shards or array.chunks, strict=True)
+    n_needed = math.prod(-(-length // max(1, cut)) for length, cut in cuts)
+    if n_needed > n_files:
+        raise FormatError(
+            f"{name} is said to have {n_needed:,} pieces, but there are {n_files:,} files in all",
+            where=path,
+            way_out="copy the store again, or convert the source again",
+        )
 
 
 def _require_listed(path: ObjectPath) -> None:

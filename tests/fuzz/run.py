@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -34,6 +34,10 @@ STARTING_SECONDS = 180.0
 MEMORY_BYTES = 10**9
 """What one process may take beside what it had when it had read the file undamaged."""
 EXAMPLES = 3
+WARMING = 30
+"""Executions until everything is imported and compiled."""
+MUCH_MEMORY = 77
+"""Exit code of a process that has taken more than three quarters of what it may."""
 OUT = Console(markup=False, highlight=False, soft_wrap=True)
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -102,7 +106,7 @@ def _fuzz(name: str, first: int, executions: int, scratch: Path | None) -> Tally
         process.start()
         end = _watched(process, at, messages, tally)
         if at.value < 0:
-            raise SystemExit(f"{name}: the undamaged file is not read ({end})")
+            raise SystemExit(f"{name}: the process did not come to its first execution ({end})")
         if done.is_set():
             break
         tally.found(end, at.value)
@@ -141,7 +145,9 @@ def _execute_all(
 
     with _scratch(scratch) as folder, Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         execute = TARGETS[name].prepare(folder)
-        attempt(execute, Random(-1))
+        for number in range(WARMING):
+            with suppress(Exception):  # counted when its turn comes
+                attempt(execute, Random(number))
         before, n_read = _resident_bytes(), 0
         _limit_memory()
         for number in range(first, stop):
@@ -150,6 +156,8 @@ def _execute_all(
                 n_read += attempt(execute, Random(number))
             except BaseException as fault:  # noqa: BLE001 - whatever comes out is what is looked for
                 messages.put(("finding", (_kind_and_place(fault), number, " ".join(str(fault).split())[:200])))
+            if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before > MEMORY_BYTES * 3 // 4:
+                os._exit(MUCH_MEMORY)
             if number % 1000 == 999 or number == stop - 1:
                 messages.put(("read", n_read))
                 messages.put(("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))

@@ -55,7 +55,9 @@ def attempt(execute: Execute, random: Random) -> bool:
         warnings.simplefilter("ignore")
         try:
             execute(random)
-        except ScnymError:
+        except ScnymError as refusal:
+            if isinstance(refusal.__cause__, MemoryError):
+                raise refusal.__cause__ from refusal
             return False
         return True
 
@@ -65,7 +67,9 @@ def _of_file(path: Path, change: Change, read: Callable[[Path], None] = read_sou
     content = path.read_bytes()
 
     def execute(random: Random) -> None:
-        path.write_bytes(change(random, content))
+        changed = change(random, content)
+        path.unlink(missing_ok=True)  # HDF5 takes the same inode for the same file, if another is still open
+        path.write_bytes(changed)
         read(path)
 
     return execute
@@ -190,7 +194,7 @@ def _checkpoint(folder: Path) -> Execute:
     path = folder / f"fold00{UNFINISHED}"
     torch.save({"epoch": 3, "losses": [0.5], "weights": {"a": torch.zeros(3)}, "name": "x"}, path)
     checkpoints = Checkpoints(folder)
-    return _of_file(path, damaged, lambda _: str(checkpoints.unfinished("fold00")) and None)
+    return _of_file(path, damaged, lambda _: dict(checkpoints.unfinished("fold00") or {}).clear())
 
 
 def _config(folder: Path) -> Execute:

@@ -30,6 +30,7 @@ READING_FAULTS = (
     AssertionError,
     EOFError,
     MemoryError,
+    SystemError,
     IORegistryError,
 )
 """What h5py, zarr, anndata and loompy raise on files that are damaged or made by hand."""

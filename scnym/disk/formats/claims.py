@@ -18,6 +18,9 @@ ALLOWED_BYTES = 2**26
 """What any array may claim without having it: arrays that are not written yet, or of one value."""
 MAX_RATIO = 1100
 """Deflate packs 1,032 bytes into one at most."""
+HEAP, HEAP_HEADER = b"GCOL", 16
+"""How a global heap of HDF5 begins; bytes of its header, and of the header of each object in it."""
+SCANNED_BYTES = 2**26
 ALLOWED_ROWS = 10**6
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
@@ -40,6 +43,29 @@ def require_held(file: h5py.File, path: Path) -> None:
         _require_small_chunks(name, dataset, path)
         if dataset.external or dataset.is_virtual:
             raise FormatError(f"{name} is stored in another file", where=path, way_out="write it as one file")
+
+
+def require_sound_heaps(path: Path) -> None:
+    """Refuse a file with a heap of texts that has no end: HDF5 itself would read it for ever.
+
+    Files above `SCANNED_BYTES` are not looked through, which would take longer than to read what is wanted of them.
+
+    Raises
+    ------
+    FormatError
+        If there is one.
+    """
+    content = path.read_bytes() if path.stat().st_size <= SCANNED_BYTES else b""
+    start = content.find(HEAP)
+    while start >= 0:
+        place, stop = start + HEAP_HEADER, start + int.from_bytes(content[start + 8 : start + HEAP_HEADER], "little")
+        while place + HEAP_HEADER <= min(stop, len(content)):
+            is_free = content[place : place + 2] == b"\0\0"
+            length = int.from_bytes(content[place + 8 : place + HEAP_HEADER], "little")
+            if is_free and length == 0 and place + HEAP_HEADER < stop:
+                raise FormatError("a heap of texts is damaged", where=path, way_out=WAY_OUT)
+            place += length if is_free else HEAP_HEADER + -(-length // 8) * 8
+        start = content.find(HEAP, start + 1)
 
 
 def require_table(frame: Any, name: str, path: Location) -> None:
