@@ -119,7 +119,7 @@ def _has_row_names(path: Path) -> bool:
     opener = gzip.open if _is_gzip(path) else open
     first_lines: dict[int, int] = {}
     with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=separator_of(path))
+        reader = csv.reader(map(_without_nul, text), delimiter=separator_of(path))
         width = len(next(reader, []))
         for fields in filter(None, reader):
             first_lines.setdefault(len(fields), reader.line_num)
@@ -134,6 +134,13 @@ def _has_row_names(path: Path) -> bool:
             way_out="put quotes around a field that holds a comma",
         )
     return False
+
+
+def _without_nul(line: str) -> str:
+    """Give a line as it is; pandas would cut a field at a NUL byte without a word."""
+    if "\0" in line:
+        raise ValueError("it holds a NUL byte")
+    return line
 
 
 def join_annotations(

@@ -13,7 +13,6 @@ from torch import nn
 from scnym.base.errors import FormatError
 from scnym.base.settings import NetworkSettings
 
-
 LOADING_FAULTS = (RuntimeError, EOFError, OSError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError)
 """What torch raises, beside its own, on files that are damaged or made by hand."""
 

@@ -21,8 +21,8 @@ from scnym.model.network import CellTypeNetwork
 MODEL_FORMAT_VERSION = 2
 """Version 1 knew no tissues."""
 METADATA_KEY = "scnym"
-MAX_NAMES, MAX_NAME_CHARACTERS = 10**6, 10**4
-"""More genes or classes than anything has, and longer names."""
+MAX_NAMES, MAX_NAME_CHARACTERS, MAX_EPOCH = 10**6, 10**4, 10**9
+"""More genes or classes than anything has, longer names, and more epochs than anybody waits for."""
 CLASSES_FILE, TISSUES_FILE = "celltype_label.csv", "tissue_categories.csv"
 """Tables of a run that name what bare weights do not."""
 
@@ -61,7 +61,7 @@ class Card(BaseModel):
     stream: StreamSettings
     temperature: float = Field(gt=0, allow_inf_nan=False)
     """Logits are divided by this before they become probabilities."""
-    best_epoch: int = Field(ge=1)
+    best_epoch: int = Field(ge=1, le=MAX_EPOCH)
     data_hash: Name
     """Names the counts the model was trained on."""
     metrics: Annotated[dict[Name, float], Field(max_length=MAX_NAMES)]

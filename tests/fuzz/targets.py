@@ -143,7 +143,9 @@ def _tenx_folder(folder: Path) -> Execute:
 
 
 def _anndata_zarr(folder: Path) -> Execute:
-    FEW.write_zarr(folder / "cells.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # AnnData says which format it will write one day
+        FEW.write_zarr(folder / "cells.zarr")
 
     def change(random: Random, content: bytes) -> bytes:
         return wrong_json(random, content) if content.startswith(b"{") else damaged(random, content)
