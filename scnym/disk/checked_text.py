@@ -5,6 +5,7 @@ Without this a damaged count in a chunk of a few bytes takes 32 GB: zarr and num
 
 from typing import Any
 
+import numpy as np
 from numcodecs.compat import ensure_contiguous_ndarray
 from numcodecs.registry import register_codec as register_numcodec
 from numcodecs.vlen import VLenUTF8
@@ -43,8 +44,8 @@ def require_plausible(chunk: Any) -> None:
     ValueError
         With both.
     """
-    content = memoryview(ensure_contiguous_ndarray(chunk)).cast("B")
-    n_texts = int.from_bytes(content[:COUNT_BYTES], "little")
+    content = ensure_contiguous_ndarray(chunk).view(np.uint8)
+    n_texts = int.from_bytes(content[:COUNT_BYTES].tobytes(), "little")
     if len(content) < COUNT_BYTES * (1 + n_texts):
         raise ValueError(f"a chunk of {len(content):,} bytes is said to hold {n_texts:,} texts")
 
