@@ -10,6 +10,9 @@ from scnym.base.errors import FormatError, MissingInputError, SettingsError
 
 from .group import underscored
 
+MAX_BYTES = 10**6
+"""No config file is larger."""
+
 
 def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """Make a config file's values the defaults of the command that is being parsed.
@@ -30,6 +33,8 @@ def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
             raise SettingsError(f"unknown key {key!r}", where=path, way_out=_suggestion(key, known))
         if name == "config":
             raise SettingsError("a config file cannot name another", where=path, way_out="leave out the key config")
+        if isinstance(value, dict | list):
+            raise SettingsError(f"several values for {key!r}", where=path, way_out="write one `option: value` a line")
         if value is None or name not in own:
             continue
         defaults[name] = str(value)
@@ -57,12 +62,18 @@ def _read(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise MissingInputError("there is no such config file", where=path, way_out="check --config")
+    if path.stat().st_size > MAX_BYTES:
+        raise FormatError(f"larger than {MAX_BYTES:,} bytes", where=path, way_out="write one `option: value` a line")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refers = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        content = None if refers else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
         raise FormatError(
             f"neither YAML nor JSON ({fault})", where=path, way_out="write one `option: value` a line"
         ) from fault
+    if refers:  # of which a few lines can make any number of values
+        raise FormatError("holds references, such as *name", where=path, way_out="write every value where it belongs")
     if not isinstance(content, dict):
         raise FormatError("holds no options", where=path, way_out="write one `option: value` a line")
     return {str(key): value for key, value in content.items()}

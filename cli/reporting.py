@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from scnym.base.display import displayed
 from scnym.base.launch import Launch
 from scnym.base.progress import Task
 
@@ -42,7 +44,7 @@ class _BarTask:
     def advance(self, amount: int, note: str = "") -> None:
         self.bars.advance(self.task_id, amount)
         if note:
-            self.bars.update(self.task_id, note=note)
+            self.bars.update(self.task_id, note=escape(displayed(note)))
 
 
 @dataclass
@@ -70,7 +72,7 @@ class TerminalProgress:
         if outermost:
             self._bars = bars
             bars.start()
-        task_id = bars.add_task(name, total=total, unit=unit, note="")
+        task_id = bars.add_task(escape(displayed(name)), total=total, unit=unit, note="")
         try:
             yield _BarTask(bars, task_id)
         finally:
@@ -82,7 +84,7 @@ class TerminalProgress:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(displayed(line), markup=False, highlight=False)
 
     def _display(self) -> Progress:
         return Progress(
@@ -116,7 +118,7 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Print a line."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(displayed(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def speaks() -> bool:

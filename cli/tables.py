@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as RichText
+
+from scnym.base.display import displayed
 
 if TYPE_CHECKING:
     from scnym import (
@@ -45,7 +47,7 @@ def print_store(store: "Store", *, as_json: bool) -> None:
         return
     table = _table("source", "cells", "genes", "values")
     for source in store.sources:
-        table.add_row(Text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
+        table.add_row(_text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
     _STDOUT.print(table)
     _say(f"store: {store.path}")
 
@@ -58,12 +60,12 @@ def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
     if report.faults:
         table = _table("file", "fault")
         for fault in report.faults:
-            table.add_row(Text(fault.file), fault.what)
+            table.add_row(_text(fault.file), fault.what)
         _STDOUT.print(table)
     if report.lost:
         table = _table("lost in", "what", "first row", "last row")
         for rows in report.lost:
-            table.add_row(rows.dataset, rows.what, f"{rows.first:,}", f"{rows.last:,}")
+            table.add_row(_text(rows.dataset), rows.what, f"{rows.first:,}", f"{rows.last:,}")
         _STDOUT.print(table)
     found = "all are what they were" if not report.faults else f"{len(report.faults):,} are not what they were"
     _say(f"{report.n_files:,} files of {report.n_cells:,} cells: {found}")
@@ -165,7 +167,7 @@ def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
     for row in models.to_json()["tissues"]:
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(
-            Text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
+            _text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
             *(["skipped"] if row["reason"] else figures),
         )  # fmt: skip
     _STDOUT.print(table)
@@ -183,7 +185,7 @@ def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
     last = None
     for row in content["rows"]:
         tissue = row["tissue"] or row["scope"]
-        head = [Text(tissue), f"{row['n_cells']:,}"] if tissue != last else ["", ""]
+        head = [_text(tissue), f"{row['n_cells']:,}"] if tissue != last else ["", ""]
         verdict = "best" if row["winner"] else "within the spread" if row["within_spread"] else ""
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(*head, row["family"], *figures, verdict)
@@ -205,7 +207,7 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
         return
     table = _table("cell type", "cells")
     for name, count in summary.cells_by_type.items():
-        table.add_row(Text(name), f"{count:,}")
+        table.add_row(_text(name), f"{count:,}")
     _STDOUT.print(table)
     coverage = summary.coverage
     if coverage.n_genes:  # of a model that has labelled any cell
@@ -231,9 +233,9 @@ def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
     for row in samples.rows:
         if row["status"] == "labelled":
             figures = (f"{row['n_cells']:,}", f"{row['n_unknown']:,}", f"{row['mean_confidence']:.3f}")
-            table.add_row(Text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", Text(row["most_frequent"]))
+            table.add_row(_text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", _text(row["most_frequent"]))
         else:
-            table.add_row(Text(row["sample"]), row["status"])
+            table.add_row(_text(row["sample"]), row["status"])
     _STDOUT.print(table)
     for row in samples.rows:
         if row["reason"]:
@@ -272,7 +274,7 @@ def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     table.add_column("top genes", overflow="fold")
     for name, genes in summary.top_genes.items():
         figures = _accuracies(summary.deletions.get(name)) if tested else ()
-        table.add_row(Text(name), *figures, Text(" ".join(genes[:MAX_GENES_SHOWN])))
+        table.add_row(_text(name), *figures, _text(" ".join(genes[:MAX_GENES_SHOWN])))
     _STDOUT.print(table)
     if tested:
         _say(
@@ -294,7 +296,7 @@ def _metrics_table(metrics: "Metrics | Scores") -> Table:
     table = _table("class", "cells", "precision", "recall", "F1")
     for name, row in metrics.per_class.iterrows():
         figures = (f"{row[column]:.3f}" for column in ("precision", "recall", "f1"))
-        table.add_row(Text(str(name)), f"{row['support']:,.0f}", *figures)
+        table.add_row(_text(str(name)), f"{row['support']:,.0f}", *figures)
     return table
 
 
@@ -305,8 +307,13 @@ def _confusion_table(metrics: "Metrics", classes: tuple[str, ...]) -> Table:
 def _counts_table(columns: Sequence[str], names: Iterable[str], counts_KN: Iterable[Iterable[int]]) -> Table:
     table = _table("true \\ predicted", *columns)
     for number, (name, counts) in enumerate(zip(names, counts_KN, strict=True)):
-        table.add_row(Text(f"{number + 1:>2} {name}"), *(f"{count:,}" if count else "·" for count in counts))
+        table.add_row(_text(f"{number + 1:>2} {name}"), *(f"{count:,}" if count else "·" for count in counts))
     return table
+
+
+def _text(content: str) -> RichText:
+    """Give text that is shown as it is: without markup, and without what steers a terminal."""
+    return RichText(displayed(content))
 
 
 def _table(first: str, *others: str) -> Table:
@@ -318,7 +325,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _say(line: str) -> None:
-    _STDOUT.print(line, markup=False, soft_wrap=True)
+    _STDOUT.print(displayed(line), markup=False, soft_wrap=True)
 
 
 def _print_json(content: object) -> None:

@@ -16,6 +16,8 @@ A message has three parts: where, what, and the way out.
 import os
 from collections.abc import Iterable
 
+from scnym.base.display import displayed
+
 MAX_EXAMPLES = 3
 
 
@@ -45,7 +47,7 @@ class ScnymError(Exception):
         """The whole error on one line."""
         place = f"{self.where}: " if self.where else ""
         way_out = f"; {self.way_out}" if self.way_out else ""
-        return " ".join(f"{place}{self.what}{way_out}".split())
+        return displayed(" ".join(f"{place}{self.what}{way_out}".split()))
 
     def __str__(self) -> str:
         return self.message

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
+from scnym.base.formulas import unguarded
 
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
@@ -23,6 +24,8 @@ MISSING = frozenset(
     )
 )
 """What stands for a missing value in tables: all that pandas takes for one. R writes NA where nothing is known."""
+ALLOWED_BYTES, MAX_RATIO, PIECE_BYTES = 2**28, 200, 2**20
+"""Text of so many bytes may have any ratio; tables of annotations pack 3 to 30 bytes into one."""
 
 
 def separator_of(path: Path) -> str:
@@ -91,6 +94,7 @@ def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.D
     if not path.is_file():
         raise MissingInputError("there is no such file", where=path, way_out=way_out)
     try:
+        require_bounded(path)
         return _parsed(path, MISSING - set(words))
     except (ValueError, OSError, EOFError, zlib.error, csv.Error) as fault:
         if isinstance(fault, FormatError):
@@ -98,20 +102,47 @@ def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.D
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
+def require_bounded(path: Path) -> None:
+    """Refuse a gzipped text that is read whole, and grows out of all proportion.
+
+    Raises
+    ------
+    FormatError
+        Before more of it is unpacked.
+    """
+    if not _is_gzip(path):
+        return
+    limit, n_bytes = max(ALLOWED_BYTES, MAX_RATIO * path.stat().st_size), 0
+    with gzip.open(path) as file:
+        while piece := file.read(PIECE_BYTES):
+            n_bytes += len(piece)
+            if n_bytes > limit:
+                raise FormatError(
+                    f"{path.stat().st_size:,} bytes that unpack to more than {limit:,}, as no table does",
+                    where=path,
+                    way_out="look at what it is, or give it unpacked",
+                )
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
 def _parsed(path: Path, missing: Collection[str]) -> pd.DataFrame:
     """Read a table; R writes lines with one field more than the header, the row's name in front."""
     read = partial(
         pd.read_csv,
         path,
+        compression="gzip" if _is_gzip(path) else None,
         sep=separator_of(path),
         dtype=str,
         encoding="utf-8-sig",
         keep_default_na=False,
         na_values=sorted(missing),
     )
-    if _has_row_names(path):
-        return read().rename_axis(ROW_NAMES).reset_index()
-    return read(index_col=False)
+    has_row_names = _has_row_names(path)
+    table = read().rename_axis(ROW_NAMES).reset_index() if has_row_names else read(index_col=False)
+    return table.rename(columns=unguarded).map(unguarded)
 
 
 def _has_row_names(path: Path) -> bool:
@@ -122,10 +153,10 @@ def _has_row_names(path: Path) -> bool:
     FormatError
         If lines differ in their number of fields, names the first; if fields are parted by semicolons.
     """
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    opener = gzip.open if _is_gzip(path) else open
     first_lines: dict[int, int] = {}
     with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=separator_of(path))
+        reader = csv.reader(map(_without_nul, text), delimiter=separator_of(path))
         header = next(reader, [])
         require_usual_separator(separator_of(path).join(header), path)
         width = len(header)
@@ -142,6 +173,13 @@ def _has_row_names(path: Path) -> bool:
             way_out="put quotes around a field that holds a comma",
         )
     return False
+
+
+def _without_nul(line: str) -> str:
+    """Give a line as it is; pandas would cut a field at a NUL byte without a word."""
+    if "\0" in line:
+        raise ValueError("it holds a NUL byte")
+    return line
 
 
 def join_annotations(

@@ -106,7 +106,10 @@ class ValueChecks:
         high = float(values.max(initial=0))
         if high > LARGEST_COUNT:
             self._refuse(
-                counts_CG, cells, values > LARGEST_COUNT, f"is above {LARGEST_COUNT:,}, the largest that is kept"
+                counts_CG,
+                cells,
+                values.astype(np.float64) > LARGEST_COUNT,
+                f"is above {LARGEST_COUNT:,}, the largest that is kept",
             )
         if values.dtype.kind != "f" or np.array_equal(values, np.rint(values)):
             return ValueRange(high=high)

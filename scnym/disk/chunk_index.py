@@ -3,12 +3,15 @@
 Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's sharding codec, ZEP 2; `scnym.disk.encode`).
 """
 
+import math
+import os
+from pathlib import Path
+
 import google_crc32c
 import numpy as np
 import zarr
 
 from scnym.base.errors import FormatError
-from scnym.disk.bucket import Location
 
 ENTRY_DTYPE = np.dtype("<u8")
 CHECKSUM_BYTES = 4
@@ -32,7 +35,7 @@ def is_whole(content: bytes) -> bool:
     return len(content) > CHECKSUM_BYTES and google_crc32c.value(content[:-CHECKSUM_BYTES]) == wanted
 
 
-def require_chunks(root: zarr.Group, path: Location) -> None:
+def require_chunks(root: zarr.Group, path: Path) -> None:
     """Refuse a store with chunks missing: Zarr reads one that is not there as zeros, and every chunk was written.
 
     Raises
@@ -40,10 +43,25 @@ def require_chunks(root: zarr.Group, path: Location) -> None:
     FormatError
         Names the array.
     """
+    n_files = sum(len(files) for _, _, files in os.walk(path))
     for name, member in root.members(max_depth=None):
+        if isinstance(member, zarr.Array):
+            _require_possible(member, n_files, name, path)
         if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
             raise FormatError(
                 f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
                 where=path,
                 way_out="copy the store again, or convert the source again",
             )
+
+
+def _require_possible(array: zarr.Array, n_files: int, name: str, path: Path) -> None:
+    """Refuse an array that is said to have more chunks than there are files, before they are looked for."""
+    cuts = zip(array.shape, array.shards or array.chunks, strict=True)
+    n_needed = math.prod(-(-length // max(1, cut)) for length, cut in cuts)
+    if n_needed > n_files:
+        raise FormatError(
+            f"{name} is said to have {n_needed:,} pieces, but there are {n_files:,} files in all",
+            where=path,
+            way_out="copy the store again, or convert the source again",
+        )

@@ -21,6 +21,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from scnym.base.schema import chunk_elements, index_dtype, shard_elements
 from scnym.base.settings import Profile
 from scnym.disk.bucket import Location
+from scnym.disk.checked_text import CONFIG as CHECKED_TEXT
 from scnym.disk.cut import Part
 
 CODEC_PIPELINE = "zarrs.ZarrsCodecPipeline"
@@ -75,7 +76,7 @@ def rust_codecs(*, in_order: bool = False) -> Iterator[None]:
 @contextmanager
 def codecs_for(place: Location) -> Iterator[None]:
     """Arrays opened inside are decoded by what suits the place; why not by Rust always, `scnym.disk.ranges` says."""
-    with rust_codecs() if isinstance(place, Path) else _knowing_pcodec():
+    with rust_codecs() if isinstance(place, Path) else _knowing_pcodec(), zarr.config.set(CHECKED_TEXT):
         yield
 
 

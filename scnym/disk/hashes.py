@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from scnym.base.errors import FormatError
+from scnym.base.errors import FormatError, examples
 from scnym.base.schema import HASHES_FILE
 from scnym.disk.bucket import Location, ObjectPath
+
+WAY_OUT = "copy the store again, from where it was made"
 
 
 def write_hashes(store: Path) -> None:
@@ -34,7 +37,31 @@ def read_hashes(store: Location) -> dict[str, str]:
         raise FormatError("the list of hashes cannot be read", where=path, way_out="copy the store again") from fault
     if damaged:
         raise FormatError("the list of hashes is damaged", where=path, way_out="copy the store again")
+    outside = [name for name in files if _leads_out(name)]
+    if outside:
+        raise FormatError(f"it names files outside of the store: {examples(outside)}", where=path, way_out=WAY_OUT)
+    if isinstance(store, Path):
+        require_contained(store)
     return files
+
+
+def require_contained(store: Path) -> None:
+    """Refuse a folder with links in it that lead out of it: what they name belongs to someone else.
+
+    Raises
+    ------
+    FormatError
+        Names the link.
+    """
+    root = store.resolve()
+    for folder, folders, files in os.walk(store):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise FormatError("a link leads out of the store", where=path, way_out=WAY_OUT)
+
+
+def _leads_out(name: str) -> bool:
+    return "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
 
 
 def stored_files(store: Path) -> Iterator[str]:

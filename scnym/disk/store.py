@@ -13,15 +13,15 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 from pandas.api.types import union_categoricals
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, examples
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
-from scnym.disk.formats.block import READING_FAULTS
-from scnym.disk.hashes import read_hashes
+from scnym.disk.formats.block import READING_FAULTS, require_indptr
+from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 STRINGS = np.dtypes.StringDType()
@@ -121,7 +121,10 @@ class Dataset:
     @cached_property
     def indptr_C1(self) -> np.ndarray:
         """Where each row starts among the stored values, int64, shape (C + 1,)."""
-        return self._element("X/indptr", np.asarray)
+        indptr_C1 = self._element("X/indptr", np.asarray)
+        lengths = [self._array(name).shape[0] for name in ("data", "indices")]
+        require_indptr(indptr_C1, max(0, len(indptr_C1) - 1), lengths, f"{self.path}/{self.name}/X")
+        return indptr_C1.astype(np.int64, copy=False)
 
     @property
     def n_cells(self) -> int:
@@ -247,7 +250,9 @@ class Store:
             with codecs_for(self.path):
                 root = zarr.open_group(zarr_store(self.path), mode="r")
             attributes = dict(root.attrs)
-        except (OSError, ValueError, KeyError, TypeError) as fault:
+        except READING_FAULTS as fault:
+            if isinstance(fault, ScnymError):  # of object storage
+                raise
             raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
         if attributes.get("encoding-type") != STORE_ENCODING:
             raise FormatError("a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert")
@@ -265,8 +270,11 @@ class Store:
                 if isinstance(self.path, ObjectPath):
                     _require_listed(self.path)
                 else:
+                    require_contained(self.path)
                     require_chunks(root, self.path)
-        except (ValidationError, OSError, KeyError, TypeError) as fault:
+        except READING_FAULTS as fault:
+            if isinstance(fault, ScnymError):
+                raise
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
             ) from fault

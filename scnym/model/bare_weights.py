@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from torch import nn
 
 from scnym.base.errors import FormatError
 from scnym.base.settings import NetworkSettings
+
+LOADING_FAULTS = (RuntimeError, EOFError, OSError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError)
+"""What torch raises, beside its own, on files that are damaged or made by hand."""
 
 
 def save_weights(path: Path, network: nn.Module) -> None:
@@ -28,19 +32,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is about to be refused
+            _require_stored(path)
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
             weights = torch.load(path, map_location="cpu", weights_only=True)
-        sound = all(isinstance(value, torch.Tensor) for value in weights.values())
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        AttributeError,
-        LookupError,
-        TypeError,
-    ):
+        n_bytes = path.stat().st_size
+        sound = all(isinstance(value, torch.Tensor) and _is_held(value, n_bytes) for value in weights.values())
+    except (pickle.UnpicklingError, zipfile.BadZipFile, *LOADING_FAULTS):
         sound, weights = False, {}
     if not sound:
         raise FormatError(
@@ -49,6 +46,20 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             way_out="give a model.safetensors, or a .pkl written by scnym",
         )
     return weights
+
+
+def _require_stored(path: Path) -> None:
+    """Refuse an archive that is compressed, which torch never writes: a few kilobytes may hold any size."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("the archive is compressed")
+
+
+def _is_held(tensor: torch.Tensor, n_bytes: int) -> bool:
+    """Whether a tensor's values are all in a file of so many bytes; strides of zero can make any size of one value."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return plain and tensor.is_contiguous() and tensor.nbytes <= n_bytes
 
 
 def n_tissues_of(weights: Mapping[str, torch.Tensor]) -> int:

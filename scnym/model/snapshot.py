@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
+from scnym.base.formulas import unguarded
 from scnym.base.settings import NetworkSettings, StreamSettings, TrainSettings
 from scnym.disk.features import read_genes
 from scnym.model.bare_weights import n_tissues_of, read_weights, settings_of
@@ -21,6 +22,8 @@ from scnym.model.network import CellTypeNetwork
 MODEL_FORMAT_VERSION = 2
 """Version 1 knew no tissues."""
 METADATA_KEY = "scnym"
+MAX_NAMES, MAX_NAME_CHARACTERS, MAX_EPOCH = 10**6, 10**4, 10**9
+"""More genes or classes than anything has, longer names, and more epochs than anybody waits for."""
 CLASSES_FILE, TISSUES_FILE = "celltype_label.csv", "tissue_categories.csv"
 """Tables of a run that name what bare weights do not."""
 
@@ -31,7 +34,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-NamesOrNone = Annotated[tuple[str, ...], AfterValidator(_distinct)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
+NamesOrNone = Annotated[tuple[Name, ...], Field(max_length=MAX_NAMES), AfterValidator(_distinct)]
 Names = Annotated[NamesOrNone, Field(min_length=1)]
 
 
@@ -46,22 +50,22 @@ class Card(BaseModel):
     """Gene names, in the order of the network's input."""
     classes: Names
     """Class names, in the order of the network's output."""
-    label_column: str
+    label_column: Name
     """Column of the training data's annotations that held the classes."""
     tissues: NamesOrNone = ()
     """Levels of the context that is read beside the genes, in the order of the network's one-hot; none of them for a
     model that reads genes alone."""
-    tissue_column: str | None = None
+    tissue_column: Name | None = None
     """Column of the training data's annotations that held the tissues."""
     network: NetworkSettings
     training: TrainSettings
     stream: StreamSettings
     temperature: float = Field(gt=0, allow_inf_nan=False)
     """Logits are divided by this before they become probabilities."""
-    best_epoch: int = Field(ge=1)
-    data_hash: str
+    best_epoch: int = Field(ge=1, le=MAX_EPOCH)
+    data_hash: Name
     """Names the counts the model was trained on."""
-    metrics: dict[str, float]
+    metrics: Annotated[dict[Name, float], Field(max_length=MAX_NAMES)]
     """On held-out cells, or on selection cells for the final model."""
 
 
@@ -140,12 +144,13 @@ class Snapshot:
                     way_out="give --training_gene_names, or the model.safetensors",
                 )
             return cls._assembled(cls.load(beside).card, weights, path)
+        genes, network = read_genes(genes_path, "--training_gene_names"), settings_of(weights, path)
         card = Card(
-            genes=read_genes(genes_path, "--training_gene_names"),
+            genes=genes,
             classes=_names_beside(path, CLASSES_FILE, "cell_type"),
             label_column="unknown",
             tissues=_names_beside(path, TISSUES_FILE, "tissue") if n_tissues_of(weights) else (),
-            network=settings_of(weights, path),
+            network=network,
             training=TrainSettings(),
             stream=StreamSettings(),
             temperature=1.0,
@@ -157,18 +162,23 @@ class Snapshot:
 
     @classmethod
     def _assembled(cls, card: Card, weights: Mapping[str, torch.Tensor], path: Path) -> "Snapshot":
-        if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
-            raise FormatError("weights that are not finite numbers", where=path, way_out="train the model again")
-        try:
-            network = CellTypeNetwork(len(card.genes), len(card.classes), card.network, len(card.tissues))
-            network.load_state_dict(weights)
-        except RuntimeError as fault:
+        with torch.device("meta"):  # which takes no memory, whatever the card claims
+            claimed = CellTypeNetwork(len(card.genes), len(card.classes), card.network, len(card.tissues))
+        if _shapes(claimed.state_dict()) != _shapes(weights):
             raise FormatError(
                 f"the weights do not fit {len(card.genes):,} genes, {len(card.classes)} classes and the layers named",
                 where=path,
                 way_out="give weights with their own genes and classes, in the order of training",
-            ) from fault
+            )
+        if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+            raise FormatError("weights that are not finite numbers", where=path, way_out="train the model again")
+        network = CellTypeNetwork(len(card.genes), len(card.classes), card.network, len(card.tissues))
+        network.load_state_dict(weights)
         return cls(card, network)
+
+
+def _shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _read_card(document: str | None, path: Path) -> Card:
@@ -214,9 +224,11 @@ def _names_beside(weights_path: Path, file: str, column: str) -> tuple[str, ...]
 
 
 def _read_names(table: Path, column: str) -> tuple[str, ...]:
+    way_out = "put back the one that the run wrote"
     try:
-        return tuple(pd.read_csv(table, dtype=str, keep_default_na=False)[column])
+        names = tuple(map(str, pd.read_csv(table, dtype=str, keep_default_na=False)[column].map(unguarded)))
     except (ValueError, KeyError, OSError) as fault:
-        raise FormatError(
-            f"not a table with a column {column}", where=table, way_out="put back the one that the run wrote"
-        ) from fault
+        raise FormatError(f"not a table with a column {column}", where=table, way_out=way_out) from fault
+    if not names or len(set(names)) < len(names):
+        raise FormatError(f"it names no {column}, or one twice", where=table, way_out=way_out)
+    return names

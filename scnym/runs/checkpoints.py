@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from scnym.base.errors import FormatError
+from scnym.model.bare_weights import LOADING_FAULTS
 from scnym.model.collectives import ALONE, Processes
 
 FINISHED, UNFINISHED = ".finished.pt", ".unfinished.pt"
@@ -75,8 +76,11 @@ def _read(path: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as fault:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, *LOADING_FAULTS):
+        state = None
+    if not isinstance(state, dict):
         raise FormatError(
             "a damaged checkpoint; nothing in it was executed", where=path, way_out="start anew with --overwrite"
-        ) from fault
+        )
+    return state

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import FormatError, MissingInputError
+from scnym.base.formulas import guarded, unguarded
 
 BEST_WEIGHTS = "00_best_model_weights.pkl"
 HELD_OUT_FILE = "held_out_predictions.csv"
@@ -55,8 +56,16 @@ def stretches(n_cells: int) -> Iterator[slice]:
 
 
 def write_csv(file: TextIO, table: pd.DataFrame, *, header: bool = True) -> None:
-    """Add a table to an open CSV."""
+    """Add a table to an open CSV; names that a spreadsheet would run are guarded (`scnym.base.formulas`)."""
+    texts = [name for name in table.columns if table[name].dtype.kind not in "biuf"]
+    table = table.assign(**{name: _guarded(table[name]) for name in texts}).rename(columns=guarded)  # type: ignore[arg-type]
     table.to_csv(file, index=False, header=header, float_format="%.6g", lineterminator="\n")
+
+
+def _guarded(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):  # few names of many cells
+        return column.cat.rename_categories(guarded)
+    return column.map(guarded)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -90,7 +99,7 @@ def read_own_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise MissingInputError("there is no such file", where=path, way_out="see whether the run is finished")
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=unguarded).map(unguarded)
     except (ValueError, OSError) as fault:
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="train again") from fault
 

@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from scnym.base.display import displayed
 from scnym.results.metrics import Metrics
 from scnym.runs.families import title_of
 
@@ -73,7 +74,8 @@ def confusion_figure(judged: Metrics, classes: list[str]) -> "Figure":
 
     cells_KK = judged.confusion_KK
     shares_KK = cells_KK / np.maximum(cells_KK.sum(axis=1, keepdims=True), 1)
-    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in classes]
+    names = [displayed(name) for name in classes]
+    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
     side = 1.5 + 0.42 * len(classes) + 0.09 * max(map(len, names))  # inches: cells, and the longest name
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()

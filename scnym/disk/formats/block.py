@@ -8,12 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from anndata._io.specs.registry import IORegistryError  # it has no public name, and no base of its own
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, examples
 from scnym.base.schema import value_dtype
 from scnym.disk.bucket import Location
 
+NUL = "\0"
 BYTES_PER_ELEMENT = 96
 """Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 READING_FAULTS = (
@@ -25,6 +27,12 @@ READING_FAULTS = (
     AttributeError,
     NotImplementedError,
     RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    SystemError,
+    IORegistryError,
 )
 """What h5py, zarr, anndata and loompy raise on files that are damaged or made by hand."""
 
@@ -139,7 +147,7 @@ class GroupSource(Protocol):
 
 
 def require_unique(names: Iterable[str], noun: str, path: Location, way_out: str) -> None:
-    """Refuse names that stand twice, or are empty.
+    """Refuse names that stand twice, are empty, or hold a NUL byte, which HDF5 and C would cut them at.
 
     Raises
     ------
@@ -152,6 +160,9 @@ def require_unique(names: Iterable[str], noun: str, path: Location, way_out: str
         raise DataError(f"duplicate {noun} names {examples(repeated)}", where=path, way_out=way_out)
     if "" in counted:
         raise DataError(f"a {noun} has an empty name", where=path, way_out=f"name every {noun}")
+    broken = [name for name in counted if NUL in str(name)]
+    if broken:
+        raise DataError(f"a NUL byte in {noun} names {examples(broken)}", where=path, way_out=way_out)
 
 
 @dataclass

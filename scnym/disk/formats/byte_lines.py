@@ -24,6 +24,8 @@ TEXT_FAULTS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 """What reading a text file raises when it is no text, or cut off."""
 NUMBER_CHARACTERS = b"0123456789.eE+-"
 ZERO = ord("0")
+MAX_LINE_BYTES = 2**26
+"""Three million cells across; a line must fit into memory several times."""
 MAX_DIGITS = 18
 """Any number with so many digits fits 64 bits."""
 
@@ -59,7 +61,11 @@ def chunks(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
     while text := rest + file.read(max_bytes - len(rest)):
         end = text.rfind(b"\n") + 1
         if not end:
-            text += file.readline()
+            text += file.readline(MAX_LINE_BYTES)
+            if len(text) > MAX_LINE_BYTES:
+                raise FormatError(
+                    f"a line of more than {MAX_LINE_BYTES:,} bytes", where=file.name, way_out="copy or write it again"
+                )
             end = len(text)
         yield text[:end].replace(b"\r\n", b"\n") if b"\r" in text else text[:end]
         rest = text[end:]

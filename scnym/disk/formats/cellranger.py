@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, MissingInputError, ScnymError, examples
+from scnym.disk.annotations import require_bounded
 from scnym.disk.formats.block import (
     READING_FAULTS,
     CellBlock,
@@ -39,6 +40,7 @@ LEAST_ENTRY_BYTES = 4
 GENE_EXPRESSION = "Gene Expression"
 GROUP_FIELDS = frozenset({"barcodes", "data", "indices", "indptr", "shape"})
 GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES, GENOME = "gene_ids", "gene_symbols", "feature_types", "genome"
+MAX_HEADER_BYTES = 2**16
 COPY_AGAIN = "copy or write it again"
 
 
@@ -158,15 +160,15 @@ class CellRangerFolder:
 
     def _read_header(self, file: BinaryIO) -> int:
         """Check the lines above the entries; give how many entries there are."""
-        banner = file.readline().decode().split()
+        banner = file.readline(MAX_HEADER_BYTES).decode().split()
         if len(banner) != 5 or tuple(word.lower() for word in banner[:3]) != BANNER:
             self._refuse_header("the first line is not that of a sparse Matrix Market file")
         field, symmetry = (word.lower() for word in banner[3:])
         if field not in FIELDS or symmetry != "general":
             self._refuse_header(f"it holds a {symmetry} matrix of {field} values, which cannot be counts")
-        line = file.readline()
+        line = file.readline(MAX_HEADER_BYTES)
         while line.startswith(b"%") or line.isspace():
-            line = file.readline()
+            line = file.readline(MAX_HEADER_BYTES)
         size = line.split()
         if len(size) != 3 or not all(number.isdigit() for number in size):
             self._refuse_header(f"{line.decode().strip()!r} is no size: features, cells, entries")
@@ -302,11 +304,14 @@ def _features_in(path: Path) -> pd.DataFrame:
     lines = [line.split("\t") for line in _lines_of(path)]
     width = min(map(len, lines), default=0)
     columns = (GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES)[:width]
+    if not lines:
+        raise DataError("it names no gene", where=path, way_out="give the file that was written with the matrix")
     table = pd.DataFrame({name: [fields[k] for fields in lines] for k, name in enumerate(columns)}, dtype=object)
-    return table if GENE_SYMBOLS in table else table.assign(**{GENE_SYMBOLS: table[GENE_IDS] if width else []})
+    return table if GENE_SYMBOLS in table else table.assign(**{GENE_SYMBOLS: table[GENE_IDS]})
 
 
 def _lines_of(path: Path) -> list[str]:
+    require_bounded(path)
     with opened(path) as file:
         return [line for line in file.read().decode().splitlines() if line.strip()]
 

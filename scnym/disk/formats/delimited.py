@@ -165,6 +165,9 @@ class TextTable:
         if is_quoted or min(ends) < 0:
             ends = [self._end_of_id(text) for text in texts]
             joined = b"\n".join([text[:end] for text, end in zip(texts, ends, strict=True)])
+        if b"\0" in joined:
+            at = next(k for k, text in enumerate(texts) if b"\0" in text)
+            raise DataError("a NUL byte in the line's id", where=self.place(first + at), way_out="name it without")
         ids = joined.decode().split("\n")  # all at once: tables of few genes spend their time on the ids
         numbers = [text[end + 1 :] for text, end in zip(texts, ends, strict=True)]
         if is_quoted:
@@ -183,7 +186,7 @@ class TextTable:
     def _fields(self, line: bytes, row: int) -> list[str]:
         try:
             return next(csv.reader([line.decode()], delimiter=self._separator.decode()), [])
-        except csv.Error as fault:
+        except (csv.Error, UnicodeDecodeError) as fault:
             raise FormatError(
                 f"the line has no fields that could be read ({fault})", where=self.place(row), way_out=SEPARATORS
             ) from fault

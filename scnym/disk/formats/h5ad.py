@@ -31,6 +31,7 @@ from scnym.disk.formats.block import (
     require_unique,
 )
 from scnym.disk.formats.caches import cache_for
+from scnym.disk.formats.claims import require_table
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Faults of the disk that is written to while the file is read."""
@@ -115,6 +116,7 @@ class AnnDataFile:
         """Give data, indices and the indptr, checked, of CSR or CSC counts."""
         with self.opened() as file:
             group = file[self.counts_key]
+            self._check_n_lines(group["indptr"].shape[0] - 1)
             indptr = np.asarray(group["indptr"][:], dtype=np.int64)
             self._check_indptr(indptr, group["data"].shape[0], group["indices"].shape[0])
             yield group["data"], group["indices"], indptr
@@ -160,6 +162,8 @@ class AnnDataFile:
 
     def _frame(self, file: Any, key: str) -> pd.DataFrame:
         element = file[key]
+        if not isinstance(element, h5py.Dataset):
+            require_table(element, key, self.path)
         frame = _old_frame(element, file) if isinstance(element, h5py.Dataset) else read_elem(element)
         if not isinstance(frame, pd.DataFrame):
             raise FormatError(f"{key} is no table", where=self.path, way_out="write the file again")
@@ -203,9 +207,17 @@ class AnnDataFile:
                     way_out="copy or write it again",
                 )
 
+    def _check_n_lines(self, n_lines: int) -> None:
+        wanted = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)
+        if n_lines != wanted:
+            raise FormatError(
+                f"{self.counts_key}/indptr is of {n_lines:,} lines, where {wanted:,} are named",
+                where=self.path,
+                way_out="write the file again",
+            )
+
     def _check_indptr(self, indptr: np.ndarray, n_values: int, n_indices: int) -> None:
-        n_lines = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)
-        sound = len(indptr) == n_lines + 1 and indptr[0] == 0 and indptr[-1] == n_values == n_indices
+        sound = indptr[0] == 0 and indptr[-1] == n_values == n_indices
         if not sound or np.any(np.diff(indptr) < 0):
             raise FormatError(
                 f"{self.counts_key}/indptr does not match its {n_values:,} values",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ class NpySource:
     def _mapped(self) -> np.ndarray:
         try:
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as fault:
+        except (ValueError, OSError, EOFError, ArithmeticError, TokenError, SyntaxError) as fault:
             raise FormatError(
                 f"not an array of numbers, or a damaged one ({fault}); nothing in it was executed",
                 where=self.path,

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import h5py
 
-from scnym.base.errors import FormatError, MissingInputError, SettingsError
+from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location
-from scnym.disk.formats.block import ScatteredSource, Source
+from scnym.disk.formats.block import READING_FAULTS, ScatteredSource, Source
 from scnym.disk.formats.cellranger import CellRangerFile, CellRangerFolder, is_10x_folder, is_10x_h5
+from scnym.disk.formats.claims import require_held, require_sound_heaps
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import open_delimited
 from scnym.disk.formats.h5ad import open_anndata
@@ -91,9 +92,13 @@ def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
 
 def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySource:
     try:
+        require_sound_heaps(path)
         with h5py.File(path) as file:
+            require_held(file, path)
             keys, is_10x = set(file), is_10x_h5(file)
-    except OSError as fault:
+    except READING_FAULTS as fault:
+        if isinstance(fault, ScnymError):
+            raise
         raise FormatError(f"the file is damaged ({fault})", where=path, way_out="copy or write it again") from fault
     if {"matrix", "row_attrs", "col_attrs"} <= keys:
         return LoomSource(path, layer, max_memory_bytes=max_memory_bytes)

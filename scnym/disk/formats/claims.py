@@ -1,0 +1,133 @@
+"""What a file of unknown origin claims to hold, checked against what it holds before memory is taken for it.
+
+A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or have its values in another file.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import zarr
+
+from scnym.base.errors import FormatError
+from scnym.disk.bucket import Location
+
+ALLOWED_BYTES = 2**26
+"""What any array may claim without having it: arrays that are not written yet, or of one value."""
+MAX_RATIO = 1100
+"""Deflate packs 1,032 bytes into one at most."""
+HEAP, HEAP_HEADER = b"GCOL", 16
+"""How a global heap of HDF5 begins; bytes of its header, and of the header of each object in it."""
+SCANNED_BYTES = 2**26
+ALLOWED_ROWS = 10**6
+ROW_PARTS = ("codes", "values", "mask")
+"""Arrays with a value per row, of a column that is a group."""
+WAY_OUT = "copy or write it again"
+
+
+def require_held(file: h5py.File, path: Path) -> None:
+    """Refuse an HDF5 file whose arrays claim far more bytes than are stored, or are stored in other files.
+
+    Raises
+    ------
+    FormatError
+        Names the array.
+    """
+    for name, dataset in _datasets(file, path):
+        n_stored = dataset.id.get_storage_size()
+        n_claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
+        if n_claimed > max(ALLOWED_BYTES, MAX_RATIO * n_stored):
+            _refuse(name, n_claimed, n_stored, path)
+        _require_small_chunks(name, dataset, path)
+        if dataset.external or dataset.is_virtual:
+            raise FormatError(f"{name} is stored in another file", where=path, way_out="write it as one file")
+
+
+def require_sound_heaps(path: Path) -> None:
+    """Refuse a file with a heap of texts that has no end: HDF5 itself would read it for ever.
+
+    Files above `SCANNED_BYTES` are not looked through, which would take longer than to read what is wanted of them.
+
+    Raises
+    ------
+    FormatError
+        If there is one.
+    """
+    content = path.read_bytes() if path.stat().st_size <= SCANNED_BYTES else b""
+    start = content.find(HEAP)
+    while start >= 0:
+        place, stop = start + HEAP_HEADER, start + int.from_bytes(content[start + 8 : start + HEAP_HEADER], "little")
+        while place + HEAP_HEADER <= min(stop, len(content)):
+            is_free = content[place : place + 2] == b"\0\0"
+            length = int.from_bytes(content[place + 8 : place + HEAP_HEADER], "little")
+            if is_free and length == 0 and place + HEAP_HEADER < stop:
+                raise FormatError("a heap of texts is damaged", where=path, way_out=WAY_OUT)
+            place += length if is_free else HEAP_HEADER + -(-length // 8) * 8
+        start = content.find(HEAP, start + 1)
+
+
+def require_table(frame: Any, name: str, path: Location) -> None:
+    """Refuse a table of AnnData, in HDF5 or Zarr, that claims more rows than it names, before any of it is read.
+
+    Raises
+    ------
+    FormatError
+        Names the column.
+    """
+    index = frame[frame.attrs["_index"]]
+    n_rows = _n_rows(index)
+    if isinstance(index, zarr.Array) and n_rows > max(ALLOWED_ROWS, MAX_RATIO * index.nbytes_stored()):
+        raise FormatError(
+            f"{name} is said to have {n_rows:,} rows, but they are not named", where=path, way_out=WAY_OUT
+        )
+    for key in frame:
+        if key.startswith("__"):
+            continue  # categories, as they were kept before version 0.8
+        column = frame[key]
+        parts = [column] if hasattr(column, "shape") else [column[k] for k in ROW_PARTS if k in column]
+        if any(_n_rows(part) != n_rows for part in parts):
+            raise FormatError(f"{name}/{key} has not the {n_rows:,} rows that are named", where=path, way_out=WAY_OUT)
+        if (
+            not hasattr(column, "shape")
+            and "categories" in column
+            and _n_rows(column["categories"]) > max(ALLOWED_ROWS, n_rows)
+        ):
+            raise FormatError(f"{name}/{key} has more categories than rows", where=path, way_out=WAY_OUT)
+
+
+def _n_rows(array: Any) -> int:
+    return int(array.shape[0]) if array.shape else -1
+
+
+def _require_small_chunks(name: str, dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse chunks that no array of this size is cut into."""
+    if dataset.chunks is not None:
+        n_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        if n_bytes > max(ALLOWED_BYTES, MAX_RATIO * dataset.id.get_storage_size()):
+            _refuse(f"a chunk of {name}", n_bytes, dataset.id.get_storage_size(), path)
+
+
+def _refuse(name: str, n_claimed: int, n_stored: int, path: Path) -> None:
+    raise FormatError(
+        f"{name} is said to hold {n_claimed:,} bytes, but {n_stored:,} are stored", where=path, way_out=WAY_OUT
+    )
+
+
+def _datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Give every array of a file once, however its groups are linked."""
+    waiting: list[tuple[str, h5py.Group]] = [("", file)]
+    seen = {file.id.__hash__()}
+    while waiting:
+        prefix, group = waiting.pop()
+        for key in group:
+            name = f"{prefix}{key}"
+            if isinstance(group.get(key, getlink=True), h5py.ExternalLink):
+                raise FormatError(f"{name} is a link to another file", where=path, way_out="write it as one file")
+            element = group.get(key)
+            if isinstance(element, h5py.Dataset):
+                yield name, element
+            elif isinstance(element, h5py.Group) and element.id.__hash__() not in seen:
+                seen.add(element.id.__hash__())
+                waiting.append((f"{name}/", element))

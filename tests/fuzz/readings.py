@@ -1,0 +1,77 @@
+"""How scnym opens and reads a file of each kind, all of it, as its commands do."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scnym import verify
+from scnym.base.progress import SILENT
+from scnym.base.settings import ConvertSettings, StreamSettings
+from scnym.disk.checks import ValueChecks, ValueRange
+from scnym.disk.cut import canonical
+from scnym.disk.formats.block import ScatteredSource
+from scnym.disk.formats.sniff import open_source
+from scnym.disk.formats.turned import TurnedSource
+from scnym.disk.frames import storable
+from scnym.disk.store import Store
+from scnym.feed.stream import in_order_stream
+from scnym.model.snapshot import Snapshot
+
+SETTINGS = ConvertSettings()
+MAX_ELEMENTS = 2**16
+GENES_OPTION = "training_genes.txt"
+"""List of genes that lies beside the folder of bare weights."""
+
+
+def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
+    """Open a raw input and read all of it, as a conversion does."""
+    source, values = open_source(path, settings), ValueRange()
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, ScatteredSource):
+            scratch = path.parent / "turned"
+            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            source = TurnedSource(source, scratch, SILENT)
+        checks = ValueChecks(source.path, source.var.index)
+        for block in source.blocks(MAX_ELEMENTS):
+            checks.check(block.counts_CG, block.obs.index)
+            values = values.joined(checks.range_of(canonical(block.counts_CG), block.obs.index))
+        values.scale(source.path)
+        for frame in (source.var, source.obs):
+            if frame is not None:
+                storable(frame)
+
+
+def read_store(path: Path) -> None:
+    """Open a store, read its annotations and rows, stream its cells, compare its hashes."""
+    store = Store(path)
+    if len(store.obs) != store.n_cells:
+        raise AssertionError("annotations of another number of cells")
+    store.column("cell_type")
+    genes = store.datasets[0].genes
+    for dataset in store.datasets:
+        rows = dataset.read_rows(np.arange(dataset.n_cells))
+        if len(rows.values_N) != rows.indptr_C1[-1]:
+            raise AssertionError("another number of values")
+    for batch in in_order_stream(store, np.arange(store.n_cells), genes, StreamSettings(batch_size=4)):
+        del batch
+    verify(path)
+
+
+def read_model(path: Path) -> None:
+    """Load a model and label two cells."""
+    _label(Snapshot.load(path))
+
+
+def read_folder_of(run: Path) -> None:
+    """Load the bare weights in a folder, with the genes beside it."""
+    _label(Snapshot.load(run / "weights.pkl", run.parent / GENES_OPTION))
+
+
+@torch.no_grad()
+def _label(snapshot: Snapshot) -> None:
+    logits_BK, _ = snapshot.network.logits_and_embedding(torch.zeros(2, len(snapshot.card.genes)))
+    if logits_BK.shape != (2, len(snapshot.card.classes)):
+        raise AssertionError("not a value for each class")

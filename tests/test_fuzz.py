@@ -1,0 +1,137 @@
+"""Damaged files are refused in scnym's own words, or read; nothing else comes out. `make fuzz` does it at length."""
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import h5py
+import pytest
+import torch
+import zarr
+from fuzz.mutations import damaged
+from fuzz.readings import read_model, read_source, read_store
+from fuzz.seeds import FEW, write_10x_folder, write_10x_h5, write_model
+from fuzz.targets import TARGETS, attempt
+from helpers import write_h5ad, write_loom, write_text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scnym import convert, open_store
+from scnym.base.errors import DataError, FormatError
+from scnym.base.settings import ConvertSettings
+from scnym.runs.checkpoints import UNFINISHED, Checkpoints
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_of_a_damaged_file_nothing_but_our_own_errors_come_out(name: str, tmp_path: Path):
+    execute = TARGETS[name].prepare(tmp_path)
+
+    @settings(
+        max_examples=80,
+        derandomize=True,
+        database=None,
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
+    )
+    @given(st.randoms(use_true_random=False))
+    def check(random: Random) -> None:
+        attempt(execute, random)
+
+    check()
+
+
+def test_a_cells_line_that_is_no_utf8_is_named(tmp_path: Path):
+    path = tmp_path / "cells.csv"
+    path.write_bytes(b"id,a,b\nx,1,2\ny,\xff,3\n")
+    with pytest.raises(FormatError, match=r"cells.csv, line 3: .*decode byte 0xff"):
+        convert([path], tmp_path / "cells.zarr")
+
+
+def test_a_seed_is_read_before_it_is_damaged(tmp_path: Path):
+    read_source(write_h5ad(tmp_path / "cells.h5ad", FEW))
+    read_source(write_loom(tmp_path / "cells.loom", FEW))
+    read_source(write_10x_h5(tmp_path / "cells.h5"))
+    read_source(write_10x_folder(tmp_path / "sample"))
+    read_store(convert([tmp_path / "cells.h5ad"], tmp_path / "cells.zarr"))
+    read_model(write_model(tmp_path / "run/model.safetensors"))
+
+
+def test_the_same_number_damages_in_the_same_way():
+    assert damaged(Random(7), b"id,a\nx,1\n" * 9) == damaged(Random(7), b"id,a\nx,1\n" * 9)
+    assert len({damaged(Random(number), b"id,a\nx,1\n" * 9) for number in range(50)}) > 40
+
+
+def test_a_count_of_two_to_the_32_in_single_precision_is_named(tmp_path: Path):
+    adata = FEW.copy()
+    counts: Any = adata.X
+    counts.data[0] = 2**32
+    with pytest.raises(DataError, match=r"value 4.29497e\+09 is above 4,294,967,295"):
+        convert([write_h5ad(tmp_path / "cells.h5ad", adata)], tmp_path / "cells.zarr")
+
+
+def test_features_without_a_line_are_refused(tmp_path: Path):
+    folder = write_10x_folder(tmp_path / "sample")
+    write_text(folder / "features.tsv", "\n")
+    with pytest.raises(DataError, match=r"features.tsv: it names no gene"):
+        convert([folder], tmp_path / "cells.zarr")
+
+
+@pytest.mark.parametrize("header", [b"{'shape': (3, 2", b"{'shape' (3, 2)}"])
+def test_an_array_header_without_end_is_refused(header: bytes, tmp_path: Path):
+    path, genes = tmp_path / "cells.npy", write_text(tmp_path / "genes.txt", "a\nb\n")
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(FormatError, match="not an array of numbers, or a damaged one"):
+        convert([path], tmp_path / "cells.zarr", ConvertSettings(input_genes=str(genes)))
+
+
+def test_a_heap_of_texts_that_hdf5_would_read_for_ever_is_refused(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", FEW)
+    content = bytearray(path.read_bytes())
+    first_object = content.index(b"GCOL") + 16
+    content[first_object : first_object + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="a heap of texts is damaged"):
+        convert([path], tmp_path / "cells.zarr")
+
+
+def test_an_element_that_anndata_does_not_know_is_a_damaged_file(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", FEW)
+    with h5py.File(path, "r+") as file:
+        file["obs/_index"].attrs["encoding-version"] = "9.9"
+    with pytest.raises(FormatError, match="damaged or not an h5ad"):
+        convert([path], tmp_path / "cells.zarr")
+
+
+@pytest.mark.parametrize("wrong", [7, {"dataset_0": 3}, {"dataset_0/X/data": {"node_type": "array"}}])
+def test_a_store_whose_metadata_is_of_another_kind_is_refused(wrong: object, tmp_path: Path):
+    store = convert([write_h5ad(tmp_path / "cells.h5ad", FEW)], tmp_path / "cells.zarr")
+    metadata = json.loads((store / "zarr.json").read_text())
+    metadata["consolidated_metadata"]["metadata"] = wrong
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(FormatError, match=r"not a Zarr store|description is damaged"):
+        open_store(store)
+
+
+@pytest.mark.parametrize("array", ["data", "indices"])
+def test_a_chunk_length_of_zero_is_refused(array: str, tmp_path: Path):
+    store = convert([write_h5ad(tmp_path / "cells.h5ad", FEW)], tmp_path / "cells.zarr")
+    metadata = json.loads((store / "zarr.json").read_text())
+    one = metadata["consolidated_metadata"]["metadata"][f"dataset_0/X/{array}"]
+    one["chunk_grid"]["configuration"]["chunk_shape"] = [0]
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(FormatError, match=r"not a Zarr store|description is damaged|pieces"):
+        open_store(store)
+
+
+def test_row_pointers_that_do_not_ascend_are_refused(tmp_path: Path):
+    store = convert([write_h5ad(tmp_path / "cells.h5ad", FEW)], tmp_path / "cells.zarr")
+    indptr: Any = zarr.open_array(store, path="dataset_0/X/indptr", mode="r+")
+    indptr[2] = indptr[-1] + 1
+    with pytest.raises(FormatError, match="indptr does not match 6 rows"):
+        _ = open_store(store).datasets[0].n_cells
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
+    torch.save([1, 2], tmp_path / f"fold00{UNFINISHED}")
+    with pytest.raises(FormatError, match="a damaged checkpoint; nothing in it was executed"):
+        Checkpoints(tmp_path).unfinished("fold00")

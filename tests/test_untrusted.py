@@ -1,0 +1,504 @@
+"""Files of unknown origin: nothing in them is executed, they take no memory that they do not hold, and nothing is
+written outside of what the user named."""
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import resource
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+from fuzz.seeds import GENES, small_card, small_network, write_model, write_safetensors
+from helpers import clustered_adata, telling_adata, write_csv, write_h5ad, write_text
+from numcodecs import Blosc, Zstd
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import scnym
+from cli.main import app
+from scnym.base.display import displayed
+from scnym.base.errors import DataError, FormatError, ScnymError, UserError
+from scnym.base.formulas import guarded, unguarded
+from scnym.base.schema import HASHES_FILE
+from scnym.base.settings import ConvertSettings
+from scnym.disk.annotations import read_annotations
+from scnym.disk.formats.sniff import open_source
+from scnym.model.snapshot import CLASSES_FILE, Snapshot
+
+MEMORY_BYTES = 10**9
+HUGE = 10**15
+NASTY = (
+    "../../x",
+    "a/b",
+    "CON",
+    "\x1b[2J\x1b[31mred",
+    "[red]markup[/red]",
+    "=cmd|'/c calc'!A1",
+    "<script>alert(1)</script>",
+    "@SUM(1)",
+)
+"""Names of classes, cells and genes that do harm where they are taken for something else."""
+
+
+class Trap:
+    """Runs a shell command in whoever unpickles it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """The file that a trap makes when it goes off."""
+    return tmp_path / "went_off"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return scnym.convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr")
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def refusal() -> Iterator[Refused]:
+    """Calls in a process that gets a gigabyte more than it has at its start; gives what is refused there."""
+    with get_context("spawn").Pool(1, initializer=_limit_memory) as pool:
+        yield lambda work, *arguments: pool.apply(_refusal, (work, arguments))
+
+
+def _limit_memory() -> None:
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
+
+
+def _refusal(work: Callable[..., object], arguments: tuple[object, ...]) -> str:
+    try:
+        work(*arguments)
+    except UserError as fault:
+        if isinstance(fault.__cause__, MemoryError):
+            raise
+        return fault.message
+    return ""
+
+
+def test_the_trap_goes_off_where_it_is_unpickled(mark: Path):
+    pickle.loads(pickle.dumps(Trap(mark)))  # noqa: S301 - this is what must not happen elsewhere
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.safetensors"])
+@pytest.mark.parametrize("by", ["pickle", "torch"])
+def test_a_pickle_given_as_a_model_is_not_executed(name: str, by: str, mark: Path, tmp_path: Path):
+    path = tmp_path / name
+    if by == "pickle":
+        path.write_bytes(pickle.dumps(Trap(mark)))
+    else:
+        torch.save({"first.weight": Trap(mark)}, path)
+    with pytest.raises(FormatError, match=r"nothing in it was executed|not a model file"):
+        Snapshot.load(path, write_text(tmp_path / "genes.txt", "a\nb\n"))
+    assert not mark.exists()
+
+
+def test_objects_in_an_array_are_not_unpickled(mark: Path, tmp_path: Path):
+    path, genes = tmp_path / "cells.npy", write_text(tmp_path / "genes.txt", "a\n")
+    np.save(path, np.array([[Trap(mark)]], dtype=object), allow_pickle=True)
+    with pytest.raises(FormatError, match="nothing in it was executed"):
+        scnym.convert([path], tmp_path / "cells.zarr", ConvertSettings(input_genes=str(genes)))
+    assert not mark.exists()
+
+
+def test_a_pickle_inside_an_h5ad_stays_bytes(mark: Path, tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        content = np.frombuffer(pickle.dumps(Trap(mark)), np.uint8)
+        uns: Any = file["uns"]
+        uns["pickled"] = content
+        uns["tagged"] = np.void(pickle.dumps(Trap(mark)))
+        file["obs"].attrs["pickled"] = content
+    scnym.export(scnym.convert([path], tmp_path / "cells.zarr"), tmp_path / "back.h5ad")
+    assert not mark.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+def test_objects_in_a_zarr_are_not_unpickled(mark: Path, tmp_path: Path):
+    path = tmp_path / "cells.zarr"
+    with anndata.settings.override(zarr_write_format=2):
+        telling_adata().write_zarr(path)
+    array = path / "obs/cell_type/categories"
+    metadata = json.loads((array / ".zarray").read_text())
+    metadata |= {"filters": [{"id": "pickle"}], "compressor": None, "chunks": [1], "shape": [1]}
+    (array / ".zarray").write_text(json.dumps(metadata))
+    (array / "0").write_bytes(pickle.dumps(np.array([Trap(mark)], dtype=object)))
+    with pytest.raises(UserError):
+        scnym.convert([path], tmp_path / "store.zarr")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "batch_size: !!python/object/apply:os.system ['touch {mark}']",
+        "!!python/object/new:os.system ['touch {mark}']",
+        "batch_size: !!python/name:os.system",
+    ],
+)
+def test_a_tag_in_a_config_is_not_executed(text: str, mark: Path, tmp_path: Path):
+    config = write_text(tmp_path / "config.yaml", text.replace("{mark}", str(mark)))
+    said = refused("find_cell_type_markers", "-c", config, "--model_path", "m", "--out_path", tmp_path / "out")
+    assert "config.yaml: neither YAML nor JSON" in said
+    assert not mark.exists()
+
+
+def refused(*arguments: object) -> str:
+    """Run a command that must end in a mistake of the user's; give what it says."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, result.output
+    return " ".join((result.stdout + result.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\n".join(["a: &a0 [x, x]", *(f"b{k}: &a{k + 1} [*a{k}, *a{k}]" for k in range(60))]), "holds references"),
+        ("a: &a {x: 1}\nb: {<<: *a}", "holds references"),
+        ("seed: [1, 2]", "several values for 'seed'"),
+        ("seed: 1\n" + "#" * 2_000_000, "larger than 1,000,000 bytes"),
+    ],
+)
+def test_a_config_of_few_lines_cannot_become_many_values(text: str, words: str, tmp_path: Path):
+    config = write_text(tmp_path / "config.yaml", text)
+    assert words in refused("find_cell_type_markers", "-c", config, "--model_path", "m", "--out_path", tmp_path / "out")
+
+
+@pytest.mark.parametrize("piece", [b"0" * 2**20, b"," * 2**20, b"x" * 2**20])
+def test_a_gzipped_line_without_end_is_refused_in_bounded_memory(piece: bytes, refusal: Refused, tmp_path: Path):
+    path = tmp_path / "cells.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"id,a,b\nc1,1,2\n")
+        for _ in range(300):
+            file.write(piece)
+    said = refusal(scnym.convert, [path], tmp_path / "cells.zarr")
+    assert "a line of more than 67,108,864 bytes" in said
+    assert not (tmp_path / "cells.zarr").exists()
+
+
+def test_a_gzip_bomb_of_annotations_is_refused_before_it_is_unpacked(refusal: Refused, tmp_path: Path):
+    path = tmp_path / "cells.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"cell_id,cell_type\n")
+        for _ in range(400):
+            file.write(b"x,y\n" * 2**18)
+    assert "unpack to more than" in refusal(read_annotations, path)
+
+
+def test_compressed_weights_are_refused_before_they_are_unpacked(tmp_path: Path):
+    plain, bomb = tmp_path / "plain.pkl", tmp_path / "bomb.pkl"
+    torch.save({"first.weight": torch.zeros(1000, 1000)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert bomb.stat().st_size < 10_000
+    with pytest.raises(FormatError, match="not a file of plain weights"):
+        Snapshot.load(bomb, write_text(tmp_path / "genes.txt", "a\n"))
+
+
+def test_weights_that_repeat_one_value_without_end_are_refused(tmp_path: Path):
+    path = tmp_path / "weights.pkl"
+    torch.save({"first.weight": torch.zeros(1).expand(10**6, 10**6)}, path)
+    with pytest.raises(FormatError, match="not a file of plain weights"):
+        Snapshot.load(path, write_text(tmp_path / "genes.txt", "a\n"))
+
+
+def test_a_safetensors_header_of_ten_gigabytes_is_refused(refusal: Refused, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", 10**10) + b"{}")
+    assert "not a model file" in refusal(Snapshot.load, path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"n_hidden": 65536, "n_layers": 100}},
+        {"genes": 3},
+        {"genes": ["x" * 20_000]},
+        {"classes": [["B"], "T"]},
+        {"classes": {"a": 1}},
+        {"temperature": "1e999"},
+        {"metrics": {"a": {"b": 1}}},
+        {"best_epoch": 10**400},
+        {"unknown": 1},
+        {"format_version": 10**6},
+        {"label_column": None},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_card_of_wrong_kinds_or_sizes_is_refused_in_bounded_memory(changes: dict, refusal: Refused, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    sys.set_int_max_str_digits(0)
+    card = json.dumps({**json.loads(small_card().model_dump_json()), **changes})
+    sys.set_int_max_str_digits(4300)
+    path.write_bytes(write_safetensors(small_network().state_dict(), card))
+    said = refusal(Snapshot.load, path)
+    assert "description is damaged" in said or "weights do not fit" in said
+
+
+def test_a_safetensors_file_of_something_else_is_no_model(tmp_path: Path):
+    save_file({"x": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(FormatError, match="not a scnym model"):
+        Snapshot.load(tmp_path / "model.safetensors")
+
+
+def sign(store: Path, names: dict[str, str]) -> None:
+    """Write a list of hashes that is whole in itself."""
+    digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
+    (store / HASHES_FILE).write_text(json.dumps({"files": names, "sha256": digest}))
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "dataset_0/../../secret", "a\0b"])
+def test_a_list_of_hashes_leads_nowhere_outside_the_store(name: str, store: Path):
+    sign(store, {name: "0" * 64})
+    with pytest.raises(FormatError, match="names files outside of the store"):
+        scnym.verify(store)
+
+
+@pytest.mark.parametrize("place", ["dataset_0/X/data/c/0", "dataset_0/obs", "extra"])
+def test_a_link_out_of_a_store_is_refused(place: str, store: Path, tmp_path: Path):
+    outside, path = tmp_path / "outside", store / place
+    if path.exists():
+        path.rename(outside)
+    else:
+        outside.write_text("secret")
+    path.symlink_to(outside)
+    for use in (scnym.open_store, scnym.verify):
+        with pytest.raises(FormatError, match="a link leads out of the store"):
+            use(store)
+
+
+def test_a_store_that_is_itself_a_link_is_opened(store: Path, tmp_path: Path):
+    (tmp_path / "link.zarr").symlink_to(store)
+    assert scnym.open_store(tmp_path / "link.zarr").n_cells == 40
+
+
+@pytest.mark.parametrize("name", ["../dataset_0", "/dataset_0", "dataset_0/../x", "dataset_0\n", "obs"])
+def test_a_dataset_with_the_name_of_another_place_is_refused(name: str, store: Path):
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    sources: Any = root.attrs["sources"]
+    root.attrs["sources"] = [{**sources[0], "dataset": name}]
+    with pytest.raises(FormatError):
+        scnym.open_store(store)
+
+
+@pytest.mark.parametrize("index", ["../../../secret", "/etc/passwd", "__proto__"])
+def test_a_table_whose_index_is_elsewhere_is_refused(index: str, store: Path):
+    metadata = json.loads((store / "zarr.json").read_text())
+    metadata["consolidated_metadata"]["metadata"]["dataset_0/obs"]["attributes"]["_index"] = index
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    opened = scnym.open_store(store)
+    with pytest.raises(ScnymError):
+        _ = opened.cell_ids
+
+
+@pytest.mark.parametrize("array", ["X/data", "X/indptr", "obs/n_counts", "obs/_index"])
+def test_an_enormous_shape_in_a_stores_metadata_is_refused_at_once(array: str, store: Path):
+    metadata = json.loads((store / "zarr.json").read_text())
+    metadata["consolidated_metadata"]["metadata"][f"dataset_0/{array}"]["shape"] = [HUGE]
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(FormatError, match=r"is said to have [\d,]+ pieces, but there are \d+ files"):
+        scnym.open_store(store)
+
+
+@pytest.mark.parametrize("name", ["obs/_index", "X/data", "X/indptr", "obs/cell_type/codes"])
+def test_an_hdf5_array_of_1e15_rows_is_refused_in_bounded_memory(name: str, refusal: Refused, tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        element: Any = file[name]
+        attributes, dtype = dict(element.attrs), element.dtype
+        del file[name]
+        file.create_dataset(name, (HUGE,), dtype, chunks=(1024,)).attrs.update(attributes)
+    said = refusal(scnym.convert, [path], tmp_path / "cells.zarr")
+    assert f"{name} is said to hold" in said
+
+
+def test_an_array_header_of_1e15_rows_is_refused_in_bounded_memory(refusal: Refused, tmp_path: Path):
+    path, genes = tmp_path / "cells.npy", write_text(tmp_path / "genes.txt", "a\nb\n")
+    np.save(path, np.zeros((3, 2)))
+    path.write_bytes(path.read_bytes().replace(b"(3, 2), }              ", b"(1000000000000000, 2), }"[:23]))
+    content = path.read_bytes()
+    assert b"100000000000" in content
+    said = refusal(scnym.convert, [path], tmp_path / "a.zarr", ConvertSettings(input_genes=str(genes)))
+    assert "not an array of numbers, or a damaged one" in said
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2", "ignore:Consolidated metadata")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_chunk_that_claims_a_billion_texts_is_refused_in_bounded_memory(
+    zarr_format: int, refusal: Refused, tmp_path: Path
+):
+    path, claim = tmp_path / "cells.zarr", (10**9).to_bytes(4, "little") + bytes(60)
+    with anndata.settings.override(zarr_write_format=zarr_format, auto_shard_zarr_v3=False):
+        telling_adata().write_zarr(path)
+    name = "obs/_index/0" if zarr_format == 2 else "obs/_index/c/0"
+    (path / name).write_bytes(Zstd().encode(claim) if zarr_format == 3 else Blosc().encode(claim))
+    assert "is said to hold 1,000,000,000 texts" in refusal(scnym.convert, [path], tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("kind", ["external link", "external storage", "virtual"])
+def test_an_h5ad_that_reads_other_files_is_refused(kind: str, tmp_path: Path):
+    path, secret = write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "secret"
+    secret.write_bytes(bytes(range(256)) * 8)
+    with h5py.File(path, "r+") as file:
+        group: Any = file["uns"]
+        if kind == "external link":
+            group["x"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+        elif kind == "external storage":
+            group.create_dataset("x", (8, 8), "f8", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+        else:
+            layout = h5py.VirtualLayout((4,), "f8")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (4,))
+            group.create_virtual_dataset("x", layout)
+    with pytest.raises(FormatError, match="another file"):
+        open_source(path, ConvertSettings())
+
+
+def nasty_adata() -> anndata.AnnData:
+    """Cells whose classes, ids and genes have such names."""
+    adata = clustered_adata(240, n_genes=40, n_classes=len(NASTY))
+    adata.obs["cell_type"] = [NASTY[int(label.split()[1])] for label in adata.obs["cell_type"]]
+    adata.obs_names = [*NASTY, *adata.obs_names[len(NASTY) :]]
+    adata.var_names = [*NASTY, *adata.var_names[len(NASTY) :]]
+    return adata
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run on such cells, and predictions of them; with all that was printed."""
+    folder = tmp_path_factory.mktemp("nasty") / "inside" / "deeper"
+    folder.mkdir(parents=True)
+    cells, out = write_h5ad(folder / "cells.h5ad", nasty_adata()), folder / "out"
+    model = out / "tissue_independent"
+    quick = ("--n_folds", 2, "--n_epochs", 2, "--n_hidden", 8, "--lower_group", "cell_type")
+    given = ("--input_counts", cells, "--out_path", out)
+    lines = [
+        ("train_tissue_independent", *given, *quick),
+        ("predict_cell_types", *given, "--model_path", model, "--write_h5ad", "--probabilities", "csv"),
+        ("evaluate", out / "predictions/predictions.csv", cells, "--lower_group", "cell_type"),
+        ("find_cell_type_markers", "--model_path", model, "--out_path", out, "--n_steps", 5, "--n_restarts", 2),
+        ("inspect", model / "all_data/model.safetensors"),
+        ("inspect", cells),
+    ]  # fmt: skip
+    printed = ""
+    for line in lines:
+        result = CliRunner().invoke(app, [str(argument) for argument in line])
+        assert result.exit_code == 0, result.output
+        printed += result.stdout + result.stderr
+    return folder, printed
+
+
+def test_what_is_printed_steers_no_terminal_and_is_no_markup(nasty: tuple[Path, str]):
+    _, printed = nasty
+    assert "\x1b" not in printed
+    assert r"\x1b[2J" in printed
+    assert "[red]markup[/red]" in printed
+
+
+def test_nothing_is_written_outside_of_the_folder_that_was_named(nasty: tuple[Path, str]):
+    folder, _ = nasty
+    assert {path.name for path in folder.iterdir()} == {"cells.h5ad", "out"}
+    assert list(folder.parent.iterdir()) == [folder]
+    assert list(folder.parent.parent.iterdir()) == [folder.parent]
+    for path in folder.rglob("*"):
+        assert not set(path.name) & set("\x1b<>|\\:"), path
+        assert path.stem.upper() != "CON"
+
+
+def test_names_in_a_page_are_text(nasty: tuple[Path, str]):
+    page = (nasty[0] / "out/tissue_independent/report.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
+
+
+def test_no_cell_of_a_table_is_a_formula(nasty: tuple[Path, str]):
+    tables = list((nasty[0] / "out").rglob("*.csv"))
+    assert {"predictions.csv", "markers.csv", "celltype_label.csv", "probabilities.csv"} <= {one.name for one in tables}
+    for path in tables:
+        table = pd.read_csv(path, dtype=str, header=None, keep_default_na=False)
+        cells = pd.Series(table.to_numpy().ravel(), dtype=str)
+        suspicious = cells[cells.str.match(r"[=+\-@\t\r].")]
+        assert pd.to_numeric(suspicious, errors="coerce").notna().all(), (path, list(suspicious))
+
+
+def test_such_names_come_back_as_they_were(nasty: tuple[Path, str]):
+    out, adata = nasty[0] / "out", nasty_adata()
+    table = read_annotations(out / "predictions/predictions.csv")
+    assert list(table["cell_id"]) == list(adata.obs_names)
+    assert set(table["cell_type"]) <= set(NASTY)
+    found = scnym.evaluate(out / "predictions/predictions.csv", nasty[0] / "cells.h5ad")
+    assert found.scores.n_cells == 240
+    assert set(found.scores.per_class.index) == set(NASTY)
+    weights = next((out / "tissue_independent/all_data").glob("00_*.pkl"))
+    genes = write_text(out / "genes.txt", "\n".join(adata.var_names))
+    assert set(Snapshot.load(weights, genes).card.classes) == set(NASTY)
+    assert set(anndata.read_h5ad(out / "predictions/predictions.h5ad").obs["scnym_cell_type"]) <= set(NASTY)
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+x", "-x", "@x", "'=x", "''=x", "\tx", "-1", "'-1", "'", "x=1", "", "-", "1e5"]
+)
+def test_a_guarded_name_comes_back(text: str):
+    assert unguarded(guarded(text)) == text
+    assert not str(guarded(text)).startswith(("=1", "+x", "-x", "@", "\t"))
+
+
+def test_names_that_are_no_formulas_are_written_as_they_are():
+    for text in ("B cell", "CD4+ T", "-1", "+1.5e-3", "-", "'quoted'", 3, None):
+        assert guarded(text) == text
+
+
+def test_an_error_steers_no_terminal(tmp_path: Path):
+    path = write_text(tmp_path / "cells.csv", "id,a\nx,\x1b[2J\x9b31m\n")
+    with pytest.raises(DataError) as fault:
+        scnym.convert([path], tmp_path / "cells.zarr")
+    assert "\x1b" not in str(fault.value)
+    assert displayed("a\x1b[2J\u202eb\n") == "a\\x1b[2J\\u202eb\n"
+
+
+@pytest.mark.parametrize("where", ["cell", "gene", "label"])
+def test_a_nul_byte_in_a_name_is_refused(where: str, tmp_path: Path):
+    adata = telling_adata()
+    path = write_csv(tmp_path / "cells.csv", adata)
+    labels = write_text(
+        tmp_path / "labels.csv",
+        pd.DataFrame({"cell_id": adata.obs_names, "cell_type": list(adata.obs["cell_type"])}).to_csv(index=False),
+    )
+    old = {"cell": "cell 0", "gene": "gene 0", "label": "type 0"}[where]
+    for table in (path, labels):
+        table.write_text(table.read_text().replace(f"{old},", f"{old}\0x,").replace(f"{old}\n", f"{old}\0x\n"))
+    settings = ConvertSettings(training_metadata=str(labels))
+    with pytest.raises(UserError, match="NUL"):
+        scnym.convert([path], tmp_path / "cells.zarr", settings)
+
+
+def test_classes_beside_bare_weights_that_stand_twice_are_refused(tmp_path: Path):
+    write_model(tmp_path / "run/model.safetensors")
+    write_text(tmp_path / "run" / CLASSES_FILE, "code,cell_type\n0,B\n1,B\n")
+    with pytest.raises(FormatError, match="names no cell_type, or one twice"):
+        Snapshot.load(tmp_path / "run/weights.pkl", write_text(tmp_path / "genes.txt", "\n".join(GENES)))
