@@ -448,7 +448,7 @@ def test_no_cell_of_a_table_is_a_formula(nasty: tuple[Path, str]):
 
 def test_such_names_come_back_as_they_were(nasty: tuple[Path, str]):
     out, adata = nasty[0] / "out", nasty_adata()
-    table = read_annotations(out / "predictions/predictions.csv")
+    table = read_annotations(out / "predictions/predictions.csv", [].append)
     assert list(table["cell_id"]) == list(adata.obs_names)
     assert set(table["cell_type"]) <= set(NASTY)
     found = scnym.evaluate(out / "predictions/predictions.csv", nasty[0] / "cells.h5ad")

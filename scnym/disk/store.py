@@ -88,6 +88,11 @@ class Dataset:
         return cast("pd.DataFrame", self._element("obs"))
 
     @property
+    def annotations(self) -> pd.DataFrame:
+        """What `obs` holds but for the ids, which take most of the memory; numbered from 0."""
+        return pd.DataFrame({name: self.column(name) for name in self.columns}, index=pd.RangeIndex(self.n_cells))
+
+    @property
     def cell_ids(self) -> np.ndarray:
         """Ids of the cells, as their source has them: NumPy's strings, shape (C,). Read anew each time."""
         frame = cast("zarr.Group", self._group["obs"])
@@ -283,8 +288,12 @@ class Store:
     @property
     def obs(self) -> pd.DataFrame:
         """Annotations of all cells, datasets one after the other; the index names every cell. Read anew each time."""
-        obs = pd.concat([dataset.obs for dataset in self.datasets])
-        return obs if self.cell_names == "id" else obs.set_axis(pd.Index(self.cell_ids.astype(object)))
+        return self.annotations.set_axis(pd.Index(self.cell_ids.astype(object)))
+
+    @property
+    def annotations(self) -> pd.DataFrame:
+        """What `obs` holds but for the names of the cells, which take most of the memory; numbered from 0."""
+        return pd.concat([dataset.annotations for dataset in self.datasets], ignore_index=True)
 
     @property
     def cell_ids(self) -> np.ndarray:

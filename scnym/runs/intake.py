@@ -131,15 +131,15 @@ def _is_whole(given: Given) -> bool:
 
 
 def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.DataFrame:
-    """Give the store's obs, with the columns of a metadata table joined by cell id."""
+    """Give the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id."""
     if metadata is None:
-        return store.obs
+        return store.annotations
     table = read_annotations(metadata, progress.say)
     joined = [
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)
     ]
-    return pd.concat(joined).set_axis(pd.Index(store.cell_ids.astype(object)))
+    return pd.concat(joined, ignore_index=True)
 
 
 def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int = 0) -> CellLabels:
