@@ -38,6 +38,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_annotations
 from scnym.disk.formats.sniff import open_source
 from scnym.model.snapshot import CLASSES_FILE, Snapshot
+from scnym.runs.folder import write_table
 
 MEMORY_BYTES = 10**9
 HUGE = 10**15
@@ -466,6 +467,13 @@ def test_such_names_come_back_as_they_were(nasty: tuple[Path, str]):
 def test_a_guarded_name_comes_back(text: str):
     assert unguarded(guarded(text)) == text
     assert not str(guarded(text)).startswith(("=1", "+x", "-x", "@", "\t"))
+
+
+def test_two_columns_of_one_name_are_written_as_they_are(tmp_path: Path):
+    table = pd.DataFrame(np.eye(2), columns=["a", "cell_id"])  # a class that is called as the column of ids is
+    table.insert(0, "cell_id", ["x", "=y"], allow_duplicates=True)
+    write_table(tmp_path / "probabilities.csv", table)
+    assert (tmp_path / "probabilities.csv").read_text() == "cell_id,a,cell_id\nx,1,0\n'=y,0,1\n"
 
 
 def test_names_that_are_no_formulas_are_written_as_they_are():

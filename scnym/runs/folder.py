@@ -57,12 +57,14 @@ def stretches(n_cells: int) -> Iterator[slice]:
 
 def write_csv(file: TextIO, table: pd.DataFrame, *, header: bool = True) -> None:
     """Add a table to an open CSV; names that a spreadsheet would run are guarded (`scnym.base.formulas`)."""
-    texts = [name for name in table.columns if table[name].dtype.kind not in "biuf"]
-    table = table.assign(**{name: _guarded(table[name]) for name in texts}).rename(columns=guarded)  # type: ignore[arg-type]
-    table.to_csv(file, index=False, header=header, float_format="%.6g", lineterminator="\n")
+    columns = {number: _guarded(table.iloc[:, number]) for number in range(table.shape[1])}  # two may have one name
+    guarded_table = pd.DataFrame(columns).set_axis([guarded(name) for name in table.columns], axis="columns")
+    guarded_table.to_csv(file, index=False, header=header, float_format="%.6g", lineterminator="\n")
 
 
 def _guarded(column: pd.Series) -> pd.Series:
+    if column.dtype.kind in "biuf":
+        return column
     if isinstance(column.dtype, pd.CategoricalDtype):  # few names of many cells
         return column.cat.rename_categories(guarded)
     return column.map(guarded)
