@@ -37,7 +37,8 @@ def _without(form: Form, name: str, folder: Path) -> None:
 
 
 def _hdf5() -> Iterator[Fault]:
-    for form, key in ((H5AD, "X"), (H5AD_BY_GENES, "X"), (FILE_10X, "matrix")):
+    by_cell, by_gene = [0, 5, 2, 2, 9], [0, 5, 2, 9]
+    for form, key, pointers in ((H5AD, "X", by_cell), (H5AD_BY_GENES, "X", by_gene), (FILE_10X, "matrix", by_cell)):
         yield Fault(
             what="positions outside the matrix",
             form=form.name,
@@ -51,7 +52,7 @@ def _hdf5() -> Iterator[Fault]:
             what="row pointers that do not fit",
             form=form.name,
             line=form.line(),
-            make=partial(with_hdf5, form, partial(_replaced, f"{key}/indptr", np.array([0, 5, 2, 2, 9])[:5])),
+            make=partial(with_hdf5, form, partial(_replaced, f"{key}/indptr", np.array(pointers))),
             where=form.file,
             says="indptr does not match",
             way_out="write it again" if form is FILE_10X else "write the file again",
@@ -141,7 +142,7 @@ def _hdf5() -> Iterator[Fault]:
 
 
 def _in_one_chunk(folder: Path) -> None:
-    """Write a dense h5ad whose counts are one compressed piece of 120 MB, though nothing stands in it."""
+    """Write a dense h5ad whose counts are one compressed piece of 120 MB, though next to nothing stands in it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adata = anndata.AnnData(sparse.csr_matrix(np.zeros((6000, 5000), np.float32)))
@@ -150,6 +151,7 @@ def _in_one_chunk(folder: Path) -> None:
         del file["X"]
         counts = file.create_dataset("X", (6000, 5000), np.float32, chunks=(6000, 5000), compression="gzip")
         counts.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        counts[0, 0] = 1
 
 
 def _cell_ranger() -> Iterator[Fault]:
