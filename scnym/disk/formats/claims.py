@@ -4,7 +4,7 @@ A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ HEAP, HEAP_HEADER = b"GCOL", 16
 """How a global heap of HDF5 begins; bytes of its header, and of the header of each object in it."""
 SCANNED_BYTES = 2**26
 ALLOWED_ROWS = 10**6
+BLOSC = "blosc"
+BLOSC_HEADER, BLOSC_CLAIM = 16, slice(4, 8)
+"""Bytes of the header of a chunk that Blosc has packed, and where in it stands how many it will be."""
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
 WAY_OUT = "copy or write it again"
@@ -95,6 +98,50 @@ def require_table(frame: Any, name: str, path: Location) -> None:
             and _n_rows(column["categories"]) > max(ALLOWED_ROWS, n_rows)
         ):
             raise FormatError(f"{name}/{key} has more categories than rows", where=path, way_out=WAY_OUT)
+
+
+def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) -> None:
+    """Refuse chunks of Zarr format 2 that claim far more bytes than they have: Blosc takes memory before it looks.
+
+    Parameters
+    ----------
+    file
+        An AnnData.
+    keys
+        Its parts that will be read, as far as they are there.
+    folder
+        Where its store lies.
+
+    Raises
+    ------
+    FormatError
+        Names the chunk.
+    """
+    for array in _arrays(file, keys):
+        if array.metadata.zarr_format == 2 and getattr(array.metadata.compressor, "codec_id", None) == BLOSC:
+            n_whole = 0 if array.dtype.hasobject else math.prod(array.chunks) * array.dtype.itemsize
+            for chunk in _chunks(folder / array.path):
+                n_claimed, n_stored = _claim_of_blosc(chunk), chunk.stat().st_size
+                if n_claimed > max(ALLOWED_BYTES, n_whole or MAX_RATIO * n_stored):
+                    _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
+
+
+def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
+    for element in (file[key] for key in keys if key in file):
+        if isinstance(element, zarr.Array):
+            yield element
+        else:
+            yield from (one for _, one in element.members(max_depth=None) if isinstance(one, zarr.Array))
+
+
+def _chunks(folder: Path) -> Iterator[Path]:
+    """Give the files of an array but for its description."""
+    return (path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+
+
+def _claim_of_blosc(chunk: Path) -> int:
+    with chunk.open("rb", buffering=0) as file:
+        return int.from_bytes(file.read(BLOSC_HEADER)[BLOSC_CLAIM], "little")
 
 
 def _n_rows(array: Any) -> int:
