@@ -53,6 +53,13 @@ def test_of_two_columns_that_name_genes_the_one_with_more_of_them_counts_first()
     assert found.matched_by == {"var column 'many'": 3}
 
 
+def test_matches_by_a_column_of_another_source_count_in_both_directions():
+    aliases = {"symbol": pd.Series({IDS[0]: "LYZ", IDS[1]: "MS4A1"})}
+    found = map_genes([IDS[0], "MS4A1"], ["LYZ", IDS[1]], aliases=aliases)
+    np.testing.assert_array_equal(found.table_S, [0, 1])
+    assert found.matched_by == {"var column 'symbol' of another source": 2}
+
+
 def test_versions_of_ensembl_ids_do_not_count_but_dots_in_symbols_do():
     found = map_genes([f"{IDS[0]}.7", IDS[1], "RP11-34P13.7"], [IDS[0], f"{IDS[1]}.3", "RP11-34P13.8"])
     np.testing.assert_array_equal(found.table_S, [0, 1, -1])

@@ -94,7 +94,7 @@ def mutants_of(source: str) -> Iterator[Mutant]:
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
-    annotations, seen = _annotations(source), {ast.dump(ast.parse(source))}
+    annotations, seen = _annotations(source), {None, _meaning(source)}
     for name in operator_names():
         if get_operator(name).arguments():
             continue  # those that need to be told what to replace
@@ -103,10 +103,18 @@ def mutants_of(source: str) -> Iterator[Mutant]:
         for occurrence, (start, _) in enumerate(places):
             if any(low <= start < high for low, high in annotations):
                 continue
-            code = mutate_code(source, operator, occurrence)
-            if code is not None and (meaning := ast.dump(ast.parse(code))) not in seen:
+            code = mutate_code(source, operator, occurrence) or ""
+            if code and (meaning := _meaning(code)) not in seen:
                 seen.add(meaning)
                 yield Mutant(name.removeprefix("core/"), start[0], code)
+
+
+def _meaning(code: str) -> str | None:
+    """Give what two mutants share that differ in nothing but how they are written; None for what is no Python."""
+    try:
+        return ast.dump(ast.parse(code))
+    except SyntaxError:
+        return None
 
 
 def _annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
