@@ -124,7 +124,7 @@ def test_confidences_are_binned_by_fifteenths_and_a_sure_one_is_in_the_last_bin(
     correct = np.arange(15) % 2 == 0
     assert expected_calibration_error(edges, correct) == pytest.approx(np.abs(edges - correct).mean())
     together = np.array([14.05, 14.5, 15.0]) / 15
-    correct = np.array([True, False, True])
+    correct = np.array([True, True, False])
     assert expected_calibration_error(together, correct) == pytest.approx((together.sum() - 2) / 3)
     apart = np.array([13.8, 14.2]) / 15
     assert expected_calibration_error(apart, np.array([True, False])) == pytest.approx((1.2 / 15 + 14.2 / 15) / 2)

@@ -45,7 +45,7 @@ OPTIONS = (
     *("-x", "--no-header", "--hypothesis-profile=mutation", "-p", "no:cacheprovider"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
-MOST_SECONDS = 60
+MOST_SECONDS = 40
 """CPU time until a mutant is taken for one without end."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Threads would not live through a fork."""
@@ -145,7 +145,10 @@ def _test(module: str, mutants: list[Mutant], jobs: int) -> Counter[str]:
             fate = _fate(process)
             fates[fate] += 1
             if fate == SURVIVED:
-                OUT.print(f"{module}:{mutant.line}: {mutant.operator}\n{_difference(source, mutant.code)}")
+                OUT.print(
+                    f"{module}:{mutant.line}: {mutant.operator} ({fates.total():,} of {len(mutants):,} tested)\n"
+                    f"{_difference(source, mutant.code)}"
+                )
     return fates
 
 

@@ -25,6 +25,8 @@ ALLOWED_ROWS = 10**6
 BLOSC = "blosc"
 BLOSC_HEADER, BLOSC_CLAIM = 16, slice(4, 8)
 """Bytes of the header of a chunk that Blosc has packed, and where in it stands how many it will be."""
+TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
+"""Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
 WAY_OUT = "copy or write it again"
@@ -38,7 +40,10 @@ def require_held(file: h5py.File, path: Path) -> None:
     FormatError
         Names the array.
     """
-    for name, dataset in _datasets(file, path):
+    for name, dataset in _objects(file, path):
+        _require_sound_types(name, dataset, path)
+        if not isinstance(dataset, h5py.Dataset):
+            continue
         n_stored = dataset.id.get_storage_size()
         n_claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
         if n_claimed > max(ALLOWED_BYTES, MAX_RATIO * n_stored):
@@ -156,14 +161,25 @@ def _require_small_chunks(name: str, dataset: h5py.Dataset, path: Path) -> None:
             _refuse(f"a chunk of {name}", n_bytes, dataset.id.get_storage_size(), path)
 
 
+def _require_sound_types(name: str, element: h5py.Dataset | h5py.Group, path: Path) -> None:
+    """Refuse values of variable length that are neither texts nor sequences: HDF5 would end the process."""
+    attributes = (h5py.h5a.open(element.id, index=k) for k in range(h5py.h5a.get_num_attrs(element.id)))
+    own = [element.id] if isinstance(element, h5py.Dataset) else []
+    for holder in (*own, *attributes):
+        description = holder.get_type().encode()
+        if description[TYPE_CLASS] & 0xF == h5py.h5t.VLEN and description[TYPE_CLASS + 1] & 0xF not in VARIABLE_KINDS:
+            raise FormatError(f"{name or '/'} has values of no known type", where=path, way_out=WAY_OUT)
+
+
 def _refuse(name: str, n_claimed: int, n_stored: int, path: Path) -> None:
     raise FormatError(
         f"{name} is said to hold {n_claimed:,} bytes, but {n_stored:,} are stored", where=path, way_out=WAY_OUT
     )
 
 
-def _datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Give every array of a file once, however its groups are linked."""
+def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
+    """Give every array and group of a file once, however its groups are linked."""
+    yield "", file
     waiting: list[tuple[str, h5py.Group]] = [("", file)]
     seen = {file.id.__hash__()}
     while waiting:
@@ -177,4 +193,5 @@ def _datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]
                 yield name, element
             elif isinstance(element, h5py.Group) and element.id.__hash__() not in seen:
                 seen.add(element.id.__hash__())
+                yield name, element
                 waiting.append((f"{name}/", element))
