@@ -64,6 +64,7 @@ def test_where_a_tenth_is_no_cell_one_of_the_largest_class_selects():
     for seed in range(5):
         (final,) = make_folds(codes, NAMES[:3], SplitSettings(n_folds=0, seed=seed))
         np.testing.assert_array_equal(codes[final.selection], [1])
+    assert len(make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=0))[0].selection) == 1
     with pytest.raises(SettingsError, match="too few cells to set any aside for selection; give more labelled cells"):
         make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=2))
 
