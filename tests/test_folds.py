@@ -74,7 +74,7 @@ def test_selection_differs_between_folds_and_seeds():
     codes[50:] = 1
     finals = [make_folds(codes, NAMES[:2], one)[-1].selection for one in settings_of]
     with_folds = make_folds(codes, NAMES[:2], SplitSettings())[-1].selection
-    assert not np.array_equal(*finals)
+    assert not np.array_equal(finals[0], finals[1])
     assert not np.array_equal(finals[0], with_folds)
 
 
