@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test fuzz check format faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test coverage mutation fuzz check format faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -24,6 +24,16 @@ demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (
 
 test: $(INSTALLED) ## Run all tests
 	$(VENV)/bin/python -m pytest
+
+coverage: $(INSTALLED) ## Run all tests and say which lines they do not reach, in processes that they start too
+	$(VENV)/bin/python -m coverage erase
+	-$(VENV)/bin/python -m coverage run -m pytest
+	$(VENV)/bin/python -m coverage combine --quiet
+	$(VENV)/bin/python -m coverage report
+
+mutation: $(INSTALLED) ## Change one thing at a time in a module, and count what its tests do not notice (MODULES, MOST=100 of each)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[mutation]'
+	$(VENV)/bin/python tests/mutation/run.py $(MODULES) $(if $(MOST),--most $(MOST))
 
 fuzz: $(INSTALLED) ## Read damaged files of every kind (TARGETS="csv h5ad", EXECUTIONS=100000 of each)
 	$(VENV)/bin/python tests/fuzz/run.py $(TARGETS) $(addprefix --scratch ,$(wildcard /dev/shm)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))

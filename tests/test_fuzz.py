@@ -1,6 +1,7 @@
 """Damaged files are refused in scnym's own words, or read; nothing else comes out. `make fuzz` does it at length."""
 
 import json
+import warnings
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -129,6 +130,32 @@ def test_row_pointers_that_do_not_ascend_are_refused(tmp_path: Path):
     indptr[2] = indptr[-1] + 1
     with pytest.raises(FormatError, match="indptr does not match 6 rows"):
         _ = open_store(store).datasets[0].n_cells
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_type_that_hdf5_would_crash_on_is_refused(number: int, tmp_path: Path):
+    text_type = b"\x19\x01\x01\x00\x10\x00\x00\x00"  # of variable length (class 9, version 1), a text, in UTF-8
+    path = write_h5ad(tmp_path / "cells.h5ad", FEW)
+    before = path.read_bytes().split(text_type)
+    assert len(before) > 20
+    parts = [text_type.join(before[: number * 6 + 1]), text_type.join(before[number * 6 + 1 :])]
+    path.write_bytes((text_type[:1] + b"\x2c" + text_type[2:]).join(parts))
+    with pytest.raises(FormatError, match="values of no known type"):
+        convert([path], tmp_path / "cells.zarr")
+
+
+@pytest.mark.parametrize("array", ["X/data", "var/_index"])
+def test_a_chunk_that_claims_gigabytes_is_refused_before_memory_is_taken_for_it(array: str, tmp_path: Path):
+    folder = tmp_path / "cells.zarr"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # AnnData says which format it will write one day
+        FEW.write_zarr(folder)
+    chunk = folder / array / "0"
+    content = bytearray(chunk.read_bytes())
+    content[4:8] = (2**31 - 17).to_bytes(4, "little")
+    chunk.write_bytes(content)
+    with pytest.raises(FormatError, match=rf"chunk {array}/0 is said to hold 2,147,483,631 bytes, but \d+ are stored"):
+        convert([folder], tmp_path / "store.zarr")
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):

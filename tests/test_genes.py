@@ -34,6 +34,32 @@ def test_coverage_counts_the_models_genes():
     assert (found.is_whole, found.is_monotone) == (False, False)
 
 
+def test_a_map_says_whether_it_is_whole_in_order_and_the_same():
+    whole, turned, part = (map_genes(genes, ["a", "b", "c"]) for genes in (["a", "b", "c"], ["b", "a"], ["a", "c"]))
+    assert (whole.is_whole, whole.is_identity, whole.is_monotone, whole.coverage) == (True, True, True, 1.0)
+    assert (turned.is_whole, turned.is_identity, turned.is_monotone) == (True, False, False)
+    assert (part.is_whole, part.is_identity, part.is_monotone) == (True, False, True)
+    assert map_genes(["a"], []).coverage == 0.0
+    assert map_genes(["a"], []).table_S.dtype == np.int32
+    assert not map_genes(["x", "a"], ["a"]).is_whole
+    with pytest.raises(AttributeError):
+        whole.table_S = part.table_S  # type: ignore[misc]
+
+
+def test_of_two_columns_that_name_genes_the_one_with_more_of_them_counts_first():
+    var = pd.DataFrame({"few": ["B", None, "x"], "many": ["A", "B", "C"]}, index=["i", "j", "k"])
+    found = map_genes(["i", "j", "k"], ["A", "B", "C"], var)
+    np.testing.assert_array_equal(found.table_S, [0, 1, 2])
+    assert found.matched_by == {"var column 'many'": 3}
+
+
+def test_matches_by_a_column_of_another_source_count_in_both_directions():
+    aliases = {"symbol": pd.Series({IDS[0]: "LYZ", IDS[1]: "MS4A1"})}
+    found = map_genes([IDS[0], "MS4A1"], ["LYZ", IDS[1]], aliases=aliases)
+    np.testing.assert_array_equal(found.table_S, [0, 1])
+    assert found.matched_by == {"var column 'symbol' of another source": 2}
+
+
 def test_versions_of_ensembl_ids_do_not_count_but_dots_in_symbols_do():
     found = map_genes([f"{IDS[0]}.7", IDS[1], "RP11-34P13.7"], [IDS[0], f"{IDS[1]}.3", "RP11-34P13.8"])
     np.testing.assert_array_equal(found.table_S, [0, 1, -1])
@@ -211,6 +237,9 @@ def test_however_names_clash_no_gene_is_lost_or_shares_a_place(drawn):
 def test_it_is_said_how_genes_were_matched_unless_all_had_the_same_name():
     assert matches_in_words([map_genes(SYMBOLS, SYMBOLS)]) is None
     some = [map_genes(["CD3E", "Lyz"], SYMBOLS), map_genes(["NKG7"], SYMBOLS)]
+    many = [map_genes([f"{k}" for k in range(1200)], [f"{k}" for k in range(1200)]), map_genes(["a"], ["A"])]
+    assert matches_in_words(many) == "genes matched by name: 1,200, name in other case: 1"
+    assert matches_in_words([map_genes(["x"], ["y"])]) is None
     assert matches_in_words(some) == "genes matched by name: 2, name in other case: 1"
 
 
@@ -219,6 +248,27 @@ def test_it_is_said_why_few_genes_match():
     assert "upper and lower case" in mismatch_advice(["Cd3e"], ["CD3E"])
     assert "version suffix" in mismatch_advice([f"{gene}.7" for gene in IDS], IDS)
     assert "check the species" in mismatch_advice(["sox10"], ["CD3E"])
+
+
+def test_advice_names_both_sides_and_the_way_out():
+    assert mismatch_advice(IDS, SYMBOLS, source="this store", model="the list") == (
+        "this store names genes by Ensembl id, the list by symbol; rename them, or give them a column of symbols"
+    )
+    assert mismatch_advice(SYMBOLS, IDS).startswith("the data names genes by symbol, the model by Ensembl id; ")
+    assert mismatch_advice(["a", "b", "c", "d"], ["w", "x", "y", "z"]) == (
+        "the data has 'a', 'b', 'c', the model 'w', 'x', 'y'; check the species"
+    )
+    versions = mismatch_advice([f"{gene}.7" for gene in IDS], IDS, source="this store")
+    assert versions == "names differ in their version suffix (.1, .2); remove it from the genes of this store"
+    assert mismatch_advice(["b", "a"], ["c", "a", "e", "b", "d"]) == (
+        "the data lacks 'c', 'd', 'e'; give all genes that were measured"
+    )
+
+
+def test_half_the_names_must_be_ensembl_ids_for_all_to_be():
+    assert "Ensembl id" not in mismatch_advice([*IDS[:3], *SYMBOLS[:3]], ["x"])
+    assert "by Ensembl id" in mismatch_advice([*IDS[:4], *SYMBOLS[:3]], ["x"])
+    assert "by Ensembl id" in mismatch_advice([f"ENSMUSG{k:011d}.{k}" for k in range(5000)], ["x"])
 
 
 def test_a_panel_of_the_models_genes_is_not_taken_for_another_species():

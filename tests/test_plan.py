@@ -1,6 +1,7 @@
 """The plan keeps its promises for any classes, any sizes, any seed."""
 
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import balance_exponent
 from scnym.feed.pieces import class_sizes, find_pieces
-from scnym.feed.plan import SEED_SCHEME_DRAWS, BalancedPlan, InOrderPlan, draws_per_class
+from scnym.feed.plan import SEED_SCHEME_DRAWS, BalancedPlan, InOrderPlan, digest, draws_per_class
 
 BALANCES = ["natural", "seed", "uniform", "power:0.5"]
+EARLIER_ORDERS = {"natural": "6da3bbf3", "seed": "fdeafa2f", "uniform": "0633da2f", "power:0.5": "347b2e45"}
+"""How the digests of some plans' orders begin."""
 
 
 def make_plan(codes: np.ndarray, balance: str = "uniform", **changes: int) -> BalancedPlan:
@@ -227,9 +230,69 @@ def test_a_plan_in_order_gives_every_row_once_in_order():
     assert InOrderPlan(rows[:0], batch_size=4, window_rows=4).n_batches == 0
 
 
+def test_a_plan_in_order_goes_on_with_the_window_that_holds_a_draw():
+    plan = InOrderPlan(np.arange(10, 20), batch_size=4, window_rows=4)
+    assert [window.first for window in plan.windows(3)] == [0, 4, 8]
+    assert [window.first for window in plan.windows(0, first_draw=7)] == [4, 8]
+    np.testing.assert_array_equal(next(plan.windows(0, first_draw=5)).rows_W, [14, 15, 16, 17])
+
+
+@settings(deadline=None)
+@given(n=st.integers(0, 200), batch_size=st.integers(1, 40), count=st.integers(1, 6))
+def test_processes_share_every_batch_evenly_and_leave_no_cell(n, batch_size, count):
+    plan = InOrderPlan(np.arange(n), batch_size=batch_size, window_rows=64)
+    bounds = plan.batch_bounds()
+    least = int(np.diff(bounds).min(initial=count))
+    if least < count:
+        words = f"--batch_size: a batch of {least} cells cannot be shared by {count} processes; give a larger one, "
+        with pytest.raises(SettingsError, match=f"{words}or start fewer processes"):
+            plan.shares(0, count)
+        return
+    shares = [plan.shares(number, count) for number in range(count)]
+    np.testing.assert_array_equal(shares[0][0], bounds[:-1])
+    np.testing.assert_array_equal(shares[-1][1], bounds[1:])
+    for (_, end), (start, _) in pairwise(shares):
+        np.testing.assert_array_equal(end, start)
+    sizes = np.array([end - start for start, end in shares])
+    assert (sizes.max(axis=0) - sizes.min(axis=0) <= 1).all()
+
+
+def test_plans_are_the_same_if_all_that_decides_their_order_is():
+    codes = np.array([0, 1, 2, 0, 1, -1] * 20)
+    plan = make_plan(codes, "natural")
+    assert plan.identity() == {
+        "plan": "balanced",
+        "cells": digest(np.where(codes >= 0, 0, -1).astype(np.int8)),  # no class is told from another
+        **{"class_balance": "natural", "batch_size": 32, "window_rows": 64, "block_rows": 8, "seed": 0},
+        "max_repeat": None,
+    }
+    assert make_plan(codes).identity() != make_plan(codes[::-1].copy()).identity()
+    rows = np.array([1, 5], np.int32)
+    wanted = {"plan": "in order", "batch_size": 4, "rows": digest(rows.astype(np.int64))}
+    assert InOrderPlan(rows, batch_size=4, window_rows=4).identity() == wanted
+    assert digest(rows[:1], rows[1:]) == digest(rows) != digest(rows[::-1])
+
+
+def test_a_plan_for_rows_in_another_order_draws_as_one_made_for_them():
+    codes = np.repeat([0, 1, 2], 40)
+    order = np.random.default_rng(0).permutation(120)
+    moved = make_plan(codes, "power:0.5", seed=3).rearranged(order)
+    np.testing.assert_array_equal(rows_of(moved, 2), rows_of(make_plan(codes[order], "power:0.5", seed=3), 2))
+
+
+def test_orders_are_those_of_earlier_versions_so_that_a_run_goes_on_after_an_upgrade():
+    codes = np.repeat([0, 1, 2], [50, 30, 100])
+    orders = {
+        balance: digest(*(window.rows_W for epoch in range(3) for window in make_plan(codes, balance).windows(epoch)))
+        for balance in BALANCES
+    }
+    assert {balance: order[:8] for balance, order in orders.items()} == EARLIER_ORDERS
+
+
 def test_a_plan_needs_two_cells():
-    with pytest.raises(DataError, match="fewer than two"):
+    with pytest.raises(DataError, match="fewer than two cells to train on; give more labelled cells"):
         make_plan(np.array([-1, 0, -1]))
+    assert make_plan(np.array([-1, 0, 0])).n_draws == 2
 
 
 @pytest.mark.parametrize("scheme", ["", "even", "power", "power:2", "power:-1", "power:x"])

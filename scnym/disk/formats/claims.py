@@ -4,7 +4,7 @@ A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,11 @@ HEAP, HEAP_HEADER = b"GCOL", 16
 """How a global heap of HDF5 begins; bytes of its header, and of the header of each object in it."""
 SCANNED_BYTES = 2**26
 ALLOWED_ROWS = 10**6
+BLOSC = "blosc"
+BLOSC_HEADER, BLOSC_CLAIM = 16, slice(4, 8)
+"""Bytes of the header of a chunk that Blosc has packed, and where in it stands how many it will be."""
+TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
+"""Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
 WAY_OUT = "copy or write it again"
@@ -35,7 +40,10 @@ def require_held(file: h5py.File, path: Path) -> None:
     FormatError
         Names the array.
     """
-    for name, dataset in _datasets(file, path):
+    for name, dataset in _objects(file, path):
+        _require_sound_types(name, dataset, path)
+        if not isinstance(dataset, h5py.Dataset):
+            continue
         n_stored = dataset.id.get_storage_size()
         n_claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
         if n_claimed > max(ALLOWED_BYTES, MAX_RATIO * n_stored):
@@ -97,6 +105,50 @@ def require_table(frame: Any, name: str, path: Location) -> None:
             raise FormatError(f"{name}/{key} has more categories than rows", where=path, way_out=WAY_OUT)
 
 
+def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) -> None:
+    """Refuse chunks of Zarr format 2 that claim far more bytes than they have: Blosc takes memory before it looks.
+
+    Parameters
+    ----------
+    file
+        An AnnData.
+    keys
+        Its parts that will be read, as far as they are there.
+    folder
+        Where its store lies.
+
+    Raises
+    ------
+    FormatError
+        Names the chunk.
+    """
+    for array in _arrays(file, keys):
+        if array.metadata.zarr_format == 2 and getattr(array.metadata.compressor, "codec_id", None) == BLOSC:
+            n_whole = 0 if array.dtype.hasobject else math.prod(array.chunks) * array.dtype.itemsize
+            for chunk in _chunks(folder / array.path):
+                n_claimed, n_stored = _claim_of_blosc(chunk), chunk.stat().st_size
+                if n_claimed > max(ALLOWED_BYTES, n_whole or MAX_RATIO * n_stored):
+                    _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
+
+
+def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
+    for element in (file[key] for key in keys if key in file):
+        if isinstance(element, zarr.Array):
+            yield element
+        else:
+            yield from (one for _, one in element.members(max_depth=None) if isinstance(one, zarr.Array))
+
+
+def _chunks(folder: Path) -> Iterator[Path]:
+    """Give the files of an array but for its description."""
+    return (path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+
+
+def _claim_of_blosc(chunk: Path) -> int:
+    with chunk.open("rb", buffering=0) as file:
+        return int.from_bytes(file.read(BLOSC_HEADER)[BLOSC_CLAIM], "little")
+
+
 def _n_rows(array: Any) -> int:
     return int(array.shape[0]) if array.shape else -1
 
@@ -109,14 +161,25 @@ def _require_small_chunks(name: str, dataset: h5py.Dataset, path: Path) -> None:
             _refuse(f"a chunk of {name}", n_bytes, dataset.id.get_storage_size(), path)
 
 
+def _require_sound_types(name: str, element: h5py.Dataset | h5py.Group, path: Path) -> None:
+    """Refuse values of variable length that are neither texts nor sequences: HDF5 would end the process."""
+    attributes = (h5py.h5a.open(element.id, index=k) for k in range(h5py.h5a.get_num_attrs(element.id)))
+    own = [element.id] if isinstance(element, h5py.Dataset) else []
+    for holder in (*own, *attributes):
+        description = holder.get_type().encode()
+        if description[TYPE_CLASS] & 0xF == h5py.h5t.VLEN and description[TYPE_CLASS + 1] & 0xF not in VARIABLE_KINDS:
+            raise FormatError(f"{name or '/'} has values of no known type", where=path, way_out=WAY_OUT)
+
+
 def _refuse(name: str, n_claimed: int, n_stored: int, path: Path) -> None:
     raise FormatError(
         f"{name} is said to hold {n_claimed:,} bytes, but {n_stored:,} are stored", where=path, way_out=WAY_OUT
     )
 
 
-def _datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Give every array of a file once, however its groups are linked."""
+def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
+    """Give every array and group of a file once, however its groups are linked."""
+    yield "", file
     waiting: list[tuple[str, h5py.Group]] = [("", file)]
     seen = {file.id.__hash__()}
     while waiting:
@@ -130,4 +193,5 @@ def _datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]
                 yield name, element
             elif isinstance(element, h5py.Group) and element.id.__hash__() not in seen:
                 seen.add(element.id.__hash__())
+                yield name, element
                 waiting.append((f"{name}/", element))

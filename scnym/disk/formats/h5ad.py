@@ -31,11 +31,12 @@ from scnym.disk.formats.block import (
     require_unique,
 )
 from scnym.disk.formats.caches import cache_for
-from scnym.disk.formats.claims import require_table
+from scnym.disk.formats.claims import require_small_chunks, require_table
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Faults of the disk that is written to while the file is read."""
 RAW = "raw"
+MATRICES = ("obsm", "uns")
 LEFT_OUT = ("layers", "obsp", "varp")
 OLD_RECORDS = ("obsm", "varm")
 """Before version 0.7 these were arrays of records."""
@@ -80,6 +81,7 @@ class AnnDataFile:
         self.counts_key = {None: "X", RAW: "raw/X"}.get(layer, f"layers/{layer}")
         self.varm_key = "raw/varm" if layer == RAW else "varm"
         with self.opened() as file:
+            self._check_claims(file)
             self._check_layer(file)
             self.obs = self._frame(file, "obs")
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
@@ -148,6 +150,10 @@ class AnnDataFile:
         others = [key for key in ("X", RAW) if _is_there(file, key) and not self.counts_key.startswith(key)]
         old = [kind for kind in OLD_RECORDS if kind in file and hasattr(file[kind], "dtype")]
         return f"left out: {'; '.join([*words, *others, *old])}" if words or others or old else None
+
+    def _check_claims(self, file: Any) -> None:
+        if isinstance(file, zarr.Group) and isinstance(self.path, Path):
+            require_small_chunks(file, ("obs", "var", "raw/var", self.counts_key, *MATRICES, self.varm_key), self.path)
 
     def _check_layer(self, file: Any) -> None:
         if _is_there(file, self.counts_key) and file[self.counts_key].attrs.get("encoding-type") != "dict":

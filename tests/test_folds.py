@@ -1,20 +1,15 @@
-"""Splits that leak nothing, and figures that agree with scikit-learn."""
+"""Splits that leak nothing."""
 
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn import metrics
 
 import scnym.runs.folds
 from scnym import SplitSettings
-from scnym.base.errors import DataError, UserError
-from scnym.results.answers import ranked
-from scnym.results.judged import Judged
-from scnym.results.labels import label_table
-from scnym.results.metrics import expected_calibration_error, measure, spread_over
+from scnym.base.errors import DataError, SettingsError, UserError
 from scnym.runs.folds import classes_of_one_group, make_folds
 
 codes_arrays = st.lists(st.integers(-1, 3), min_size=60, max_size=300).map(
@@ -45,6 +40,72 @@ def test_folds_are_stratified_and_sized_as_promised():
         np.testing.assert_array_equal(np.bincount(codes[fold.selection]), [40, 24, 12, 4])
 
 
+def test_folds_are_named_in_order_and_give_rows_in_order():
+    folds = make_folds(np.repeat([0, 1, 2, 3], 50)[::-1].copy(), NAMES, SplitSettings(n_folds=3))
+    assert [fold.name for fold in folds] == ["fold00", "fold01", "fold02", "all_data"]
+    for fold in folds:
+        assert fold.selection_by == "cell"
+        for rows in (fold.train, fold.selection, fold.held_out):
+            assert (np.diff(rows) > 0).all()
+    with pytest.raises(AttributeError):
+        folds[0].name = "x"  # type: ignore[misc]
+
+
+def test_a_tenth_of_every_class_selects_rounded_and_never_all_of_it():
+    (final,) = make_folds(np.repeat([0, 1, 2, 3], [4, 5, 15, 24]), NAMES, SplitSettings(n_folds=0))
+    np.testing.assert_array_equal(np.bincount(np.repeat([0, 1, 2, 3], [4, 5, 15, 24])[final.selection]), [0, 1, 2, 2])
+    most = SplitSettings(n_folds=0, selection_fraction=0.9)
+    (final,) = make_folds(np.repeat([0, 1], [4, 2]), ("a", "b"), most)
+    np.testing.assert_array_equal(np.bincount(np.repeat([0, 1], [4, 2])[final.train]), [1, 1])
+
+
+def test_where_a_tenth_is_no_cell_one_of_the_largest_class_selects():
+    codes = np.repeat([0, 1, 2], [3, 4, 2])
+    for seed in range(5):
+        (final,) = make_folds(codes, NAMES[:3], SplitSettings(n_folds=0, seed=seed))
+        np.testing.assert_array_equal(codes[final.selection], [1])
+    assert len(make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=0))[0].selection) == 1
+    with pytest.raises(SettingsError, match="too few cells to set any aside for selection; give more labelled cells"):
+        make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=2))
+
+
+def test_selection_differs_between_folds_and_seeds():
+    codes, settings_of = np.zeros(100, int), [SplitSettings(n_folds=0, seed=seed) for seed in (0, 1)]
+    codes[50:] = 1
+    finals = [make_folds(codes, NAMES[:2], one)[-1].selection for one in settings_of]
+    with_folds = make_folds(codes, NAMES[:2], SplitSettings())[-1].selection
+    assert not np.array_equal(finals[0], finals[1])
+    assert not np.array_equal(finals[0], with_folds)
+
+
+@pytest.mark.parametrize(("fraction", "n_selected"), [(0.1, 10), (0.2, 20), (0.4, 50), (0.6, 50), (0.001, 5)])
+def test_the_groups_that_select_are_as_near_to_the_share_as_even_parts_come(fraction: float, n_selected: int):
+    codes, groups = np.tile([0, 1, 0, 1, 0], 20), np.repeat(np.arange(20), 5)
+    settings_ = SplitSettings(n_folds=0, selection_fraction=fraction)
+    (final,) = make_folds(codes, NAMES[:2], settings_, groups)
+    assert final.selection_by == "group"
+    assert len(final.selection) == n_selected
+    assert not set(groups[final.selection]) & set(groups[final.train])
+
+
+def test_of_uneven_groups_those_select_that_come_nearest_to_the_share():
+    groups = np.repeat(np.arange(12), [30, 30, 30, 30, *[8] * 6, 20, 12])
+    codes = np.tile([0, 1], 100)
+    (final,) = make_folds(codes, NAMES[:2], SplitSettings(n_folds=0), groups)
+    assert final.selection_by == "group"
+    assert len(final.selection) == 20
+
+
+def test_groups_do_not_select_where_a_class_would_be_left_without_cells():
+    groups, codes = np.repeat(np.arange(10), 4), np.tile([0, 1], 20)
+    codes[:4] = 2  # which only one group has
+    settings_ = SplitSettings(n_folds=0, selection_fraction=0.5)
+    finals = [make_folds(codes, NAMES[:3], replace(settings_, seed=seed), groups)[-1] for seed in range(4)]
+    for final in finals:
+        assert final.selection_by == "group"
+        assert 2 in codes[final.train]
+
+
 def test_the_seed_decides_the_folds():
     codes = np.repeat([0, 1, 2, 3], 50)
     first, again, other = (make_folds(codes, NAMES, SplitSettings(seed=seed)) for seed in (0, 0, 1))
@@ -61,8 +122,11 @@ def test_classes_too_small_or_too_few_are_refused_with_the_way_out():
     codes = np.repeat([0, 1, 2, 3], [50, 50, 50, 4])
     with pytest.raises(DataError, match=r"fewer than 5 cells: 'd \(4\)'; .*--min_cells_per_class 5"):
         make_folds(codes, NAMES, SplitSettings())
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match=r"--lower_group: one class only \('a'\); give a column with two or more"):
         make_folds(np.zeros(50, int), ("a",), SplitSettings())
+    with pytest.raises(DataError, match=r"fewer than 2 cells: 'd \(1\)'; leave them out"):
+        make_folds(np.array([0, 0, 1, 1, 2, 2, 3]), NAMES, SplitSettings(n_folds=0))
+    assert make_folds(np.repeat([0, 1, 2, 3], 5), NAMES, SplitSettings())
 
 
 @settings(max_examples=80, deadline=None)
@@ -136,58 +200,3 @@ def test_a_class_that_several_groups_have_must_be_there_to_learn_from(monkeypatc
         make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
     groups[80:] = "i"  # one group: nothing can be done, and no other split would help
     assert make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
-
-
-@given(seed=st.integers(0, 1000), n_classes=st.integers(2, 6))
-def test_metrics_agree_with_scikit_learn(seed, n_classes):
-    random = np.random.default_rng(seed)
-    truth = random.integers(0, n_classes, 40)
-    probabilities = random.dirichlet(np.ones(n_classes), 40)
-    judged = Judged.of(truth, probabilities, probabilities**2)
-    found = measure(truth, judged, [str(k) for k in range(n_classes)])
-    predicted = probabilities.argmax(axis=1)
-    assert found.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted))
-    assert found.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
-    macro_recall = metrics.recall_score(truth, predicted, labels=np.unique(truth), average="macro")
-    assert found.balanced_accuracy == pytest.approx(macro_recall)
-    assert found.mean_loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(n_classes)))
-    assert found.confusion_KK.sum() == 40
-    sure_B = (probabilities**2).max(axis=1)
-    assert found.calibration_error_uncalibrated == expected_calibration_error(sure_B, predicted == truth)
-
-
-@given(seed=st.integers(0, 1000))
-def test_cells_that_are_summed_up_apart_and_joined_are_those_summed_up_together(seed):
-    random = np.random.default_rng(seed)
-    truth, probabilities = random.integers(0, 4, 30), random.dirichlet(np.ones(4), 30)
-    whole = Judged.of(truth, probabilities, probabilities)
-    parts = [Judged.of(truth[some], probabilities[some], probabilities[some]) for some in (slice(13), slice(13, 30))]
-    for one in fields(Judged):
-        np.testing.assert_array_equal(getattr(Judged.joined(parts), one.name), getattr(whole, one.name))
-
-
-def test_the_spread_over_folds_leaves_out_folds_without_cells_of_a_class():
-    sure, names = np.eye(3), ["a", "b", "c"]
-    folds = [measure(np.array(truth), Judged.of(np.array(truth), sure[predicted], sure[predicted]), names)
-             for truth, predicted in (
-        ([0, 0, 1, 2], [0, 1, 1, 2]), ([0, 0, 1, 1], [0, 0, 1, 0])
-    )]  # fmt: skip
-    spread = spread_over(folds)
-    assert spread["accuracy"] == {"mean": 0.75, "sd": 0.0}
-    assert spread["per_class"]["a"]["recall"] == {"mean": 0.75, "sd": pytest.approx(0.5**1.5)}
-    assert spread["per_class"]["c"]["f1"] == {"mean": 1.0, "sd": None}
-
-
-def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
-    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.5, 0.5])
-    correct = np.array([True, True, True, False, True, False])
-    assert expected_calibration_error(confidence, correct) == pytest.approx((4 * 0.15 + 2 * 0.0) / 6)
-
-
-def test_the_label_table_names_best_and_second():
-    table = label_table(np.array(["x", "y"]), ranked(np.array([[0.2, 0.7, 0.1], [0.4, 0.2, 0.4]])), ["a", "b", "c"])
-    assert table.to_dict(orient="records") == [
-        {"cell_id": "x", "cell_type": "b", "confidence": 0.7, "margin": pytest.approx(0.5), "second": "a",
-         "second_confidence": 0.2},
-        {"cell_id": "y", "cell_type": "a", "confidence": 0.4, "margin": 0.0, "second": "c", "second_confidence": 0.4},
-    ]  # fmt: skip
