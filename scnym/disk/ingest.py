@@ -193,6 +193,7 @@ class _DatasetJob:
             if found.get("key") != key:
                 self._begin(key)
                 entry = self._write()
+                self._require_unchanged(key)
                 np.save(self._work / CELL_HASHES, entry.pop("cell_hashes"), allow_pickle=False)
                 found = {"key": key, "entry": entry}
                 _write_whole(done, json.dumps(found))
@@ -230,6 +231,13 @@ class _DatasetJob:
             if self.name in self.root:
                 del self.root[self.name]
             _write_whole(marker, key)
+
+    def _require_unchanged(self, key: str) -> None:
+        """Refuse an input that has changed while it was read: of text that was cut short, lines would be missing."""
+        if self.input.adata is None and self._key() != key:
+            raise DataError(
+                "it has changed while it was read", where=self.input.path, way_out="give the same command again"
+            )
 
     def _write(self) -> dict[str, Any]:
         source = self._opened()

@@ -1,0 +1,157 @@
+"""Commands that are stopped at some moment. Each runs in a process that was forked from one that has loaded all it needs,
+so that a moment falls into its work and not into a second of imports."""
+
+import multiprocessing
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from helpers import clustered_adata, write_csv, write_h5ad, write_loom
+
+LOADED = ("cli.main", "scnym", "anndata", "loompy", "numba", "torch", "zarr", "zarrs", "scnym.runs.training")
+LOADED += ("scnym.runs.samples", "scnym.runs.export", "cli.tables", "cli.reporting")
+TIMES = {"_log.csv": ["cells_per_second", "wait_share"], "summary.csv": ["seconds"]}
+"""The only times in the output: columns of tables, by the end of the file's name."""
+TRAIN = "--lower_group cell_type --n_folds 2 --n_epochs 4 --n_hidden 8 --batch_size 64 --checkpoint_every 2"
+PREDICT = "predict_cell_types --model_path model/tissue_independent --out_path OUT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that takes a while; OUT stands for its folder."""
+
+    line: str
+    goes_on: str = ""
+    """What is added to the line to go on."""
+    target: str
+    """What stands there whole or not at all."""
+    way_on: str
+    """What is said of it after Ctrl-C."""
+
+
+COMMANDS = {
+    "convert": Command(
+        line="convert cells.h5ad samples/b.csv samples/c.loom OUT/cells.zarr --cluster_by cell_type --training_metadata labels.csv",
+        target="cells.zarr",
+        way_on="the same command goes on",
+    ),
+    "train": Command(
+        line=f"train_tissue_independent --input_counts cells.h5ad --out_path OUT {TRAIN}",
+        goes_on="--resume",
+        target="tissue_independent",
+        way_on="--resume, and without --overwrite, goes on",
+    ),
+    "predict": Command(
+        line=f"{PREDICT} --input_counts cells.h5ad --embedding --write_h5ad",
+        target="predictions",
+        way_on="the same command begins again",
+    ),
+    "batch": Command(
+        line=f"{PREDICT} --input_counts samples --by_sample",
+        target="",
+        way_on="does those that are not finished",
+    ),
+}
+
+
+def write_inputs(folder: Path) -> None:
+    """Write what the commands read, but for the model."""
+    (folder / "samples").mkdir()
+    for path, seed in ((folder / "cells.h5ad", 0), (folder / "samples" / "a.h5ad", 1)):
+        adata = clustered_adata(300, seed=seed)
+        adata.obs["tissue"] = [("lung", "liver")[row % 2] for row in range(300)]
+        write_h5ad(path, adata)
+    write_csv(folder / "samples" / "b.csv", clustered_adata(200, seed=2))
+    write_loom(folder / "samples" / "c.loom", clustered_adata(150, seed=3))
+    labels = pd.concat([clustered_adata(300).obs, clustered_adata(200, seed=2).obs, clustered_adata(150, seed=3).obs])
+    labels.assign(sample=["cells.h5ad"] * 300 + ["b.csv"] * 200 + ["c.loom"] * 150).to_csv(
+        folder / "labels.csv", index_label="cell_id"
+    )
+
+
+def loaded() -> Any:
+    """Give what starts processes that have loaded everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(LOADED))
+    return context
+
+
+def begin(context: Any, line: str, out: Path) -> Any:
+    """Begin a command whose output folder is beside the inputs; give its process once it has begun."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_command, args=(line.replace("OUT", str(out)), out, theirs))
+    process.start()
+    theirs.close()
+    ours.recv()
+    return process
+
+
+def run(context: Any, line: str, out: Path) -> tuple[int, float]:
+    """Let a command run to its end; give its exit code and the seconds that it took."""
+    process, began = begin(context, line, out), time.monotonic()
+    process.join()
+    return process.exitcode, time.monotonic() - began
+
+
+def stopped(context: Any, line: str, out: Path, after: float, by: signal.Signals) -> tuple[int, float]:
+    """Stop a command some seconds after it has begun; give its exit code and the seconds that it took to end."""
+    process = begin(context, line, out)
+    process.join(after)
+    told = time.monotonic()
+    if process.is_alive():
+        os.kill(process.pid, by)
+    process.join()
+    return process.exitcode, time.monotonic() - told
+
+
+def said(out: Path) -> str:
+    """Give what the last command said."""
+    return out.with_suffix(".txt").read_text()
+
+
+def _command(line: str, out: Path, begun: Any) -> None:
+    import torch
+
+    import scnym.disk.ingest
+    import scnym.runs.checkpoints
+    from cli.main import app
+
+    torch.set_num_threads(1)
+    scnym.disk.ingest.MAX_BLOCK_ELEMENTS = 2_000  # many parts of few cells
+    scnym.runs.checkpoints.SECONDS_BETWEEN = 0
+    os.chdir(out.parent)
+    log = os.open(out.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.stdout, sys.stderr = (open(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))  # noqa: PTH123, SIM115
+    code: Any = 1
+    begun.send(True)
+    try:
+        app(shlex.split(line))
+    except SystemExit as end:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = end.code
+    except BaseException:  # noqa: BLE001 - is judged by whoever reads it
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Give every file below a folder, hidden ones too, without the columns that hold times and the folder's own name."""
+    return {str(path.relative_to(folder)): _content(path, folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def _content(path: Path, folder: Path) -> bytes:
+    for end, columns in TIMES.items():
+        if path.name.endswith(end):
+            return pd.read_csv(path).drop(columns=columns).to_csv().encode().replace(str(folder).encode(), b"OUT")
+    return path.read_bytes().replace(str(folder).encode(), b"OUT")
