@@ -1,14 +1,18 @@
-"""Commands that are stopped at some moment. Each runs in a process that was forked from one that has loaded all it needs,
-so that a moment falls into its work and not into a second of imports."""
+"""Commands that are stopped at some moment.
+
+Each runs in a process that was forked from one that has loaded all it needs, so that a moment falls into its work and not
+into seconds of imports.
+"""
 
 import multiprocessing
 import os
+import resource
 import shlex
 import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,10 @@ LOADED = ("cli.main", "scnym", "anndata", "loompy", "numba", "torch", "zarr", "z
 LOADED += ("scnym.runs.samples", "scnym.runs.export", "cli.tables", "cli.reporting")
 TIMES = {"_log.csv": ["cells_per_second", "wait_share"], "summary.csv": ["seconds"]}
 """The only times in the output: columns of tables, by the end of the file's name."""
-TRAIN = "--lower_group cell_type --n_folds 2 --n_epochs 4 --n_hidden 8 --batch_size 64 --checkpoint_every 2"
+TRAINING = (
+    "train_tissue_independent --input_counts cells.h5ad --out_path OUT --lower_group cell_type --n_folds 2 --n_epochs 4 "
+    "--n_hidden 8 --batch_size 64 --checkpoint_every 2"
+)
 PREDICT = "predict_cell_types --model_path model/tissue_independent --out_path OUT"
 
 
@@ -38,12 +45,13 @@ class Command:
 
 COMMANDS = {
     "convert": Command(
-        line="convert cells.h5ad samples/b.csv samples/c.loom OUT/cells.zarr --cluster_by cell_type --training_metadata labels.csv",
+        line="convert cells.h5ad samples/b.csv samples/c.loom OUT/cells.zarr --training_metadata labels.csv "
+        "--cluster_by cell_type",
         target="cells.zarr",
         way_on="the same command goes on",
     ),
     "train": Command(
-        line=f"train_tissue_independent --input_counts cells.h5ad --out_path OUT {TRAIN}",
+        line=TRAINING,
         goes_on="--resume",
         target="tissue_independent",
         way_on="--resume, and without --overwrite, goes on",
@@ -76,47 +84,71 @@ def write_inputs(folder: Path) -> None:
     )
 
 
-def loaded() -> Any:
-    """Give what starts processes that have loaded everything already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(LOADED))
-    return context
+@dataclass
+class Bench:
+    """Starts commands beside their inputs; none of them writes there but into its own OUT."""
+
+    folder: Path
+    context: Any = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
+    undisturbed: dict[str, tuple[dict[str, bytes], float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.context.set_forkserver_preload(list(LOADED))
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for the process from which the others are forked
+        write_inputs(self.folder)
+        self.require(TRAINING, self.folder / "model")
+
+    def whole(self, name: str) -> tuple[dict[str, bytes], float]:
+        """Give the output of a command that nothing disturbed, and the seconds that it took: the same twice."""
+        if name not in self.undisturbed:
+            for out in (self.folder / f"{name}_once", self.folder / f"{name}_again"):
+                seconds = self.require(COMMANDS[name].line, out)
+                found = tree(out)
+                assert found == self.undisturbed.setdefault(name, (found, seconds))[0]
+                self.undisturbed[name] = found, seconds
+        return self.undisturbed[name]
+
+    def require(self, line: str, out: Path) -> float:
+        """Let a command run to its good end; give the seconds that it took."""
+        code, seconds = self.run(line, out)
+        assert code == 0, self.said(out)
+        return seconds
+
+    def run(self, line: str, out: Path, largest_file: int = resource.RLIM_INFINITY) -> tuple[int, float]:
+        """Let a command run to its end; give its exit code and the seconds that it took."""
+        process, began = self.begin(line, out, largest_file), time.monotonic()
+        process.join()
+        return process.exitcode, time.monotonic() - began
+
+    def stopped(self, line: str, out: Path, after: float, by: signal.Signals) -> tuple[int, float]:
+        """Stop a command some seconds after it has begun; give its exit code and the seconds that it took to end."""
+        process = self.begin(line, out)
+        process.join(after)
+        told = time.monotonic()
+        if process.is_alive():
+            os.kill(process.pid, by)
+        process.join()
+        return process.exitcode, time.monotonic() - told
+
+    def begin(self, line: str, out: Path, largest_file: int = resource.RLIM_INFINITY) -> Any:
+        """Give the process of a command that has begun. What would make a file larger, in bytes, has no room."""
+        ours, theirs = self.context.Pipe(duplex=False)
+        arguments = (line.replace("OUT", str(out)), self.folder, self._log(out), largest_file, theirs)
+        process = self.context.Process(target=_command, args=arguments)
+        process.start()
+        theirs.close()
+        ours.recv()
+        return process
+
+    def said(self, out: Path) -> str:
+        """Give what the last command with this output said."""
+        return self._log(out).read_text()
+
+    def _log(self, out: Path) -> Path:
+        return self.folder / f"{out.name}.txt"
 
 
-def begin(context: Any, line: str, out: Path) -> Any:
-    """Begin a command whose output folder is beside the inputs; give its process once it has begun."""
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_command, args=(line.replace("OUT", str(out)), out, theirs))
-    process.start()
-    theirs.close()
-    ours.recv()
-    return process
-
-
-def run(context: Any, line: str, out: Path) -> tuple[int, float]:
-    """Let a command run to its end; give its exit code and the seconds that it took."""
-    process, began = begin(context, line, out), time.monotonic()
-    process.join()
-    return process.exitcode, time.monotonic() - began
-
-
-def stopped(context: Any, line: str, out: Path, after: float, by: signal.Signals) -> tuple[int, float]:
-    """Stop a command some seconds after it has begun; give its exit code and the seconds that it took to end."""
-    process = begin(context, line, out)
-    process.join(after)
-    told = time.monotonic()
-    if process.is_alive():
-        os.kill(process.pid, by)
-    process.join()
-    return process.exitcode, time.monotonic() - told
-
-
-def said(out: Path) -> str:
-    """Give what the last command said."""
-    return out.with_suffix(".txt").read_text()
-
-
-def _command(line: str, out: Path, begun: Any) -> None:
+def _command(line: str, folder: Path, log: Path, largest_file: int, begun: Any) -> None:
     import torch
 
     import scnym.disk.ingest
@@ -126,11 +158,12 @@ def _command(line: str, out: Path, begun: Any) -> None:
     torch.set_num_threads(1)
     scnym.disk.ingest.MAX_BLOCK_ELEMENTS = 2_000  # many parts of few cells
     scnym.runs.checkpoints.SECONDS_BETWEEN = 0
-    os.chdir(out.parent)
-    log = os.open(out.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.chdir(folder)
+    opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
-        os.dup2(log, stream)
-    sys.stdout, sys.stderr = (open(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))  # noqa: PTH123, SIM115
+        os.dup2(opened, stream)
+    sys.stdout, sys.stderr = (open(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))  # noqa: SIM115
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     code: Any = 1
     begun.send(True)
     try:
@@ -146,7 +179,7 @@ def _command(line: str, out: Path, begun: Any) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Give every file below a folder, hidden ones too, without the columns that hold times and the folder's own name."""
+    """Give every file below a folder, hidden ones too, without the columns of times and the folder's own name."""
     return {str(path.relative_to(folder)): _content(path, folder) for path in folder.rglob("*") if path.is_file()}
 
 

@@ -14,8 +14,8 @@ from scnym.base.errors import NoRoomError, OutputExistsError, ScnymError, UserEr
 RESULT = "result"
 """Subfolder of a resumable job's folder that becomes its target."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FULL_IN_WORDS = (*(os.strerror(number) for number in FULL), "requested and")
-"""What libraries quote: Rust and HDF5 the system, NumPy how many values it could write of those requested."""
+FULL_IN_WORDS = tuple(os.strerror(number) for number in FULL)
+"""What libraries quote of the system: Rust and HDF5."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def room_for(target: Path, *, way_out: str = "make room, then give the same comm
 
 def _comes_of_a_full_disk(fault: BaseException) -> bool:
     """Whether an error, or one that it came from, says that there is no room."""
-    if isinstance(fault, OSError) and fault.errno in FULL or any(words in str(fault) for words in FULL_IN_WORDS):
+    if (isinstance(fault, OSError) and fault.errno in FULL) or any(words in str(fault) for words in FULL_IN_WORDS):
         return True
     earlier = fault.__cause__ or fault.__context__
     return earlier is not None and _comes_of_a_full_disk(earlier)

@@ -42,7 +42,7 @@ from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import RESULT, clear_finished, locked, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
 from scnym.disk.checks import ValueChecks
-from scnym.disk.cut import Part, Parts, canonical
+from scnym.disk.cut import Part, Parts, canonical, write_array
 from scnym.disk.encode import rust_codecs, write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
@@ -194,7 +194,8 @@ class _DatasetJob:
                 self._begin(key)
                 entry = self._write()
                 self._require_unchanged(key)
-                np.save(self._work / CELL_HASHES, entry.pop("cell_hashes"), allow_pickle=False)
+                with (self._work / CELL_HASHES).open("wb") as file:
+                    write_array(file, entry.pop("cell_hashes"))
                 found = {"key": key, "entry": entry}
                 _write_whole(done, json.dumps(found))
             for leftover in (self._work / "parts", self._work / "turned", self._work / "grouped"):
