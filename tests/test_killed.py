@@ -116,3 +116,30 @@ def test_a_file_that_finds_no_room_is_told_of_and_with_room_the_same_command_end
     require_told(bench, name, out, whole)
     bench.require(f"{command.line} {command.goes_on}", out)
     assert tree(out) == whole
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_two_processes_with_one_target_do_not_mix(name: str, bench: Bench):
+    command, (whole, _) = COMMANDS[name], bench.whole(name)
+    out = bench.folder / f"{name}_two"
+    both = [bench.begin(command.line, out) for _ in range(2)]
+    for process in both:
+        process.join()
+    codes = sorted(process.exitcode for process in both)
+    assert set(codes) <= {0, 2}, bench.said(out)
+    assert not command.target or codes == [0, 2]
+    bench.run(f"{command.line} {command.goes_on}", out)  # of many samples, both may have done some
+    assert tree(out) == whole
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a disk to be read only")
+def test_a_place_that_may_only_be_read_is_named(name: str, bench: Bench):
+    with small_disk(bench.folder / f"{name}_read_only", 2**20) as place:
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        out = place / "never"
+        assert bench.run(COMMANDS[name].line, out)[0] == 2
+        (error,) = [line for line in bench.said(out).splitlines() if line.startswith("error: ")]
+        assert str(out) in error
+        assert "Read-only file system; check the path, its rights and the free space" in error
+        assert not list(place.iterdir())
