@@ -1,7 +1,7 @@
 """Commands that are stopped at some moment.
 
-Each runs in a process that was forked from one that has loaded all it needs, so that a moment falls into its work and not
-into seconds of imports.
+Each runs in a process that was forked from one that has loaded all it needs, so that a moment falls into its work and
+not into seconds of imports.
 """
 
 import multiprocessing
@@ -24,8 +24,8 @@ LOADED += ("scnym.runs.samples", "scnym.runs.export", "cli.tables", "cli.reporti
 TIMES = {"_log.csv": ["cells_per_second", "wait_share"], "summary.csv": ["seconds"]}
 """The only times in the output: columns of tables, by the end of the file's name."""
 TRAINING = (
-    "train_tissue_independent --input_counts cells.h5ad --out_path OUT --lower_group cell_type --n_folds 2 --n_epochs 4 "
-    "--n_hidden 8 --batch_size 64 --checkpoint_every 2"
+    "train_tissue_independent --input_counts cells.h5ad --out_path OUT --lower_group cell_type --n_folds 2 "
+    "--n_epochs 4 --n_hidden 8 --batch_size 64 --checkpoint_every 2"
 )
 PREDICT = "predict_cell_types --model_path model/tissue_independent --out_path OUT"
 
