@@ -78,7 +78,8 @@ def write_inputs(folder: Path) -> None:
         write_h5ad(path, adata)
     write_csv(folder / "samples" / "b.csv", clustered_adata(200, seed=2))
     write_loom(folder / "samples" / "c.loom", clustered_adata(150, seed=3))
-    labels = pd.concat([clustered_adata(300).obs, clustered_adata(200, seed=2).obs, clustered_adata(150, seed=3).obs])
+    frames: list[Any] = [clustered_adata(n, seed=seed).obs for n, seed in ((300, 0), (200, 2), (150, 3))]
+    labels = pd.concat(frames)
     labels.assign(sample=["cells.h5ad"] * 300 + ["b.csv"] * 200 + ["c.loom"] * 150).to_csv(
         folder / "labels.csv", index_label="cell_id"
     )
