@@ -187,5 +187,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 def _content(path: Path, folder: Path) -> bytes:
     for end, columns in TIMES.items():
         if path.name.endswith(end):
-            return pd.read_csv(path).drop(columns=columns).to_csv().encode().replace(str(folder).encode(), b"OUT")
+            return (
+                pd.read_csv(path)
+                .drop(columns=columns, errors="ignore")
+                .to_csv()
+                .encode()
+                .replace(str(folder).encode(), b"OUT")
+            )
     return path.read_bytes().replace(str(folder).encode(), b"OUT")
