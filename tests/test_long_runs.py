@@ -16,7 +16,7 @@ from helpers import clustered_adata, write_csv, write_h5ad
 from scnym import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings, predict_samples, train
 from scnym.base.progress import SilentProgress
 
-INPUTS = int(os.environ.get("INPUTS", "60"))
+INPUTS = int(os.environ.get("INPUTS", "40"))
 N_EPOCHS = 60
 MOST_GROWTH = 8e6
 """Bytes; what allocators keep is no leak."""
