@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test coverage mutation fuzz check format faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test coverage mutation fuzz kill-tests check format faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -37,6 +37,9 @@ mutation: $(INSTALLED) ## Change one thing at a time in a module, and count what
 
 fuzz: $(INSTALLED) ## Read damaged files of every kind (TARGETS="csv h5ad", EXECUTIONS=100000 of each)
 	$(VENV)/bin/python tests/fuzz/run.py $(TARGETS) $(addprefix --scratch ,$(wildcard /dev/shm)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
+
+kill-tests: $(INSTALLED) ## Stop every command at MOMENTS=50 random moments; it must end in the same bytes
+	MOMENTS=$(or $(MOMENTS),50) $(VENV)/bin/python -m pytest tests/test_killed.py -k moment -s --timeout 7200
 
 check: $(INSTALLED) ## Check format, lint and types
 	$(VENV)/bin/ruff format --check .

@@ -1,5 +1,6 @@
 """The group of commands: forgiving about spelling and order, one line for every error."""
 
+import os
 import sys
 from typing import Any
 
@@ -9,10 +10,19 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
 from scnym.base.errors import ScnymError, SettingsError
+from scnym.base.launch import Launch
 
 GROUP_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 SWITCH_METAVAR = "true|false"
 SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C has ended, as shells have it."""
+WAYS_ON = {
+    "convert": "the same command goes on",
+    "train": "the same command with --resume, and without --overwrite, goes on",
+    "predict": "the same command begins again; of many samples it does those that are not finished",
+}
+"""How to go on after Ctrl-C, by the first word of the command's name."""
 
 
 def underscored(name: str) -> str:
@@ -42,6 +52,16 @@ class ScnymGroup(TyperGroup):
         except OSError as fault:
             place = f"{fault.filename}: " if fault.filename else ""
             _fail(f"{place}{fault.strerror or fault}; check the path, its rights and the free space", 2)
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command; Ctrl-C ends it with a word on how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if Launch.of(os.environ).is_first:
+                kind = underscored(ctx.invoked_subcommand or "").partition("_")[0]
+                typer.echo(f"interrupted; {WAYS_ON.get(kind, 'the same command begins again')}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
     def _rearranged(self, args: list[str]) -> list[str]:
         """Put the command first, wherever it stands, and give bare switches the value true."""

@@ -25,8 +25,6 @@ from .given import takes_options
 from .options import Switch
 from .raw_input import RawInput
 
-INTERRUPTED = 130
-"""Exit code of what Ctrl-C has ended, as shells have it."""
 _RUN, _SPLIT, _STREAM = RunSettings(), SplitSettings(), StreamSettings()
 _NETWORK, _TRAINING = NetworkSettings(), TrainSettings()
 _RESIDUAL, _SHORTCUT = Switch.of(_NETWORK.residual), Switch.of(_NETWORK.shortcut)
@@ -145,24 +143,19 @@ def _text(path: Path | None) -> str | None:
 
 
 def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
-    """Give a command with training options (`takes_options`); Ctrl-C ends it with a word on how to go on.
+    """Give a command with training options (`takes_options`).
 
     Of several processes that train together, the first of each machine says what is wrong with the options. Of all else
     `scnym.model.collectives.joined` silences what the first process says; what another one alone has met, it says.
     """
 
     @wraps(command)
-    def interruptible(given: Any) -> None:
-        launch = Launch.of(os.environ)
+    def telling_once(given: Any) -> None:
         try:
             command(given)
-        except KeyboardInterrupt:
-            if launch.is_first:
-                typer.echo("interrupted; the same command with --resume, and without --overwrite, goes on", err=True)
-            raise typer.Exit(INTERRUPTED) from None
         except SettingsError as fault:
-            if launch.number_here == 0:
+            if Launch.of(os.environ).number_here == 0:
                 raise
             raise typer.Exit(fault.exit_code) from None
 
-    return takes_options(interruptible)
+    return takes_options(telling_once)

@@ -28,7 +28,7 @@ from scnym import (
     convert,
     train,
 )
-from scnym.base.errors import FormatError, OutputExistsError, SettingsError
+from scnym.base.errors import FormatError, NoRoomError, OutputExistsError, SettingsError
 from scnym.base.progress import SilentProgress
 from scnym.runs.checkpoints import Checkpoints
 
@@ -212,7 +212,7 @@ def test_a_full_disk_keeps_what_is_finished(cells: Path, undisturbed, tmp_path: 
 
     with monkeypatch.context() as patch:
         patch.setattr(scnym.runs.single_run, "_write_summary", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(NoRoomError, match=r"tissue_independent: no space .*--resume"):
             train(cells, tmp_path, SETTINGS)
     heard = Interrupting(1000)
     assert contents(train(cells, tmp_path, RESUMED, progress=heard).folder) == undisturbed

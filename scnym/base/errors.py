@@ -6,6 +6,7 @@
     └── UserError                   exit code 2: something the user can mend
         ├── MissingInputError       a file or folder that is not there (also FileNotFoundError)
         ├── OutputExistsError       a target that would be overwritten (also FileExistsError)
+        ├── NoRoomError             a disk that is full (also OSError)
         ├── FormatError             a file that cannot be read as what it should be (also ValueError)
         ├── DataError               a readable file with values that make no sense (also ValueError)
         └── SettingsError           an option or a config key (also ValueError)
@@ -65,6 +66,10 @@ class MissingInputError(UserError, FileNotFoundError):
 
 class OutputExistsError(UserError, FileExistsError):
     """A target that would be overwritten."""
+
+
+class NoRoomError(UserError, OSError):
+    """A disk that is full, or a quota that is used up."""
 
 
 class FormatError(UserError, ValueError):

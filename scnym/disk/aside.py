@@ -1,5 +1,6 @@
 """Work set aside: a folder beside its target that takes the target's name only when everything in it is whole."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -8,10 +9,38 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from scnym.base.errors import OutputExistsError, UserError
+from scnym.base.errors import NoRoomError, OutputExistsError, ScnymError, UserError
 
 RESULT = "result"
 """Subfolder of a resumable job's folder that becomes its target."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_IN_WORDS = tuple(os.strerror(number) for number in FULL)
+"""What libraries quote of the system: Rust and HDF5."""
+
+
+@contextmanager
+def room_for(target: Path, *, way_out: str = "make room, then give the same command again") -> Iterator[None]:
+    """Name what could not be written, where the disk is full: the system's error names no file, others no error.
+
+    Raises
+    ------
+    NoRoomError
+        In place of whatever error comes of a full disk.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as fault:
+        if isinstance(fault, ScnymError) or not _comes_of_a_full_disk(fault):
+            raise
+        raise NoRoomError("no space left on device", where=target, way_out=way_out) from fault
+
+
+def _comes_of_a_full_disk(fault: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that there is no room."""
+    if (isinstance(fault, OSError) and fault.errno in FULL) or any(words in str(fault) for words in FULL_IN_WORDS):
+        return True
+    earlier = fault.__cause__ or fault.__context__
+    return earlier is not None and _comes_of_a_full_disk(earlier)
 
 
 @contextmanager
@@ -34,12 +63,14 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
     ------
     OutputExistsError
         If the target exists and may not be replaced, or another process is writing it.
+    NoRoomError
+        If the disk is full.
     """
     target = target.resolve()  # a link keeps pointing where it did
     check = partial(require_replaceable, target, overwrite=overwrite, is_replaceable=is_replaceable)
     check()
     folder = work_folder(target)
-    with locked(folder, target):
+    with room_for(target), locked(folder, target):
         _empty(folder)
         try:
             yield folder
@@ -57,7 +88,12 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
 
 @contextmanager
 def resumable(
-    target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool], worth_keeping: Callable[[Path], bool]
+    target: Path,
+    *,
+    overwrite: bool,
+    is_replaceable: Callable[[Path], bool],
+    worth_keeping: Callable[[Path], bool],
+    way_on: str = "make room; the same command then goes on with what is finished",
 ) -> Iterator[Path]:
     """Give a folder to work in; its subfolder `RESULT` becomes `target` when the block ends without an error.
 
@@ -70,10 +106,12 @@ def resumable(
     worth_keeping
         Asked about the folder when the block fails by the user's mistake: whether something finished is in it that
         a next run will not have to do again. After other failures, a full disk or Ctrl-C, it is always kept.
+    way_on
+        What to do when the disk was full.
 
     Raises
     ------
-    OutputExistsError
+    OutputExistsError, NoRoomError
         As in `aside`.
     """
     target = target.resolve()
@@ -81,7 +119,7 @@ def resumable(
     folder = work_folder(target)
     clear_finished(target)
     check()
-    with locked(folder, target):
+    with room_for(target, way_out=way_on), locked(folder, target):
         try:
             yield folder
         except UserError:

@@ -82,7 +82,7 @@ class Parts:
         unfinished = path.with_name(f".{path.name}")
         with unfinished.open("wb") as file:
             for name in ARRAYS:
-                np.save(file, arrays[name], allow_pickle=False)
+                write_array(file, arrays[name])
         self._paths.append(unfinished.rename(path))
         self._lengths.append(arrays["row_lengths_C"])
 
@@ -122,6 +122,12 @@ class Parts:
             for _ in range(ARRAYS.index(name)):
                 _skip_array(file)
             return np.load(file, allow_pickle=False)
+
+
+def write_array(file: BinaryIO, array: np.ndarray) -> None:
+    """Write an array as `np.save` does, which says nothing of what the disk had no room for."""
+    npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+    file.write(np.ascontiguousarray(array).data)
 
 
 def _skip_array(file: BinaryIO) -> None:

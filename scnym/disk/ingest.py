@@ -42,7 +42,7 @@ from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import RESULT, clear_finished, locked, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
 from scnym.disk.checks import ValueChecks
-from scnym.disk.cut import Part, Parts, canonical
+from scnym.disk.cut import Part, Parts, canonical, write_array
 from scnym.disk.encode import rust_codecs, write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
@@ -193,7 +193,9 @@ class _DatasetJob:
             if found.get("key") != key:
                 self._begin(key)
                 entry = self._write()
-                np.save(self._work / CELL_HASHES, entry.pop("cell_hashes"), allow_pickle=False)
+                self._require_unchanged(key)
+                with (self._work / CELL_HASHES).open("wb") as file:
+                    write_array(file, entry.pop("cell_hashes"))
                 found = {"key": key, "entry": entry}
                 _write_whole(done, json.dumps(found))
             for leftover in (self._work / "parts", self._work / "turned", self._work / "grouped"):
@@ -230,6 +232,13 @@ class _DatasetJob:
             if self.name in self.root:
                 del self.root[self.name]
             _write_whole(marker, key)
+
+    def _require_unchanged(self, key: str) -> None:
+        """Refuse an input that has changed while it was read: of text that was cut short, lines would be missing."""
+        if self.input.adata is None and self._key() != key:
+            raise DataError(
+                "it has changed while it was read", where=self.input.path, way_out="give the same command again"
+            )
 
     def _write(self) -> dict[str, Any]:
         source = self._opened()

@@ -179,7 +179,26 @@ class Dataset:
                 where=f"{self.path}/{self.name}",
                 way_out="see scnym verify; copy the store again, or convert the source again",
             )
+        if not rows.values_N.all():
+            self._require_shards()
         return rows
+
+    def _require_shards(self) -> None:
+        """Refuse counts of which shards have gone since the store was opened: Zarr gives zeros, which are not stored.
+
+        Raises
+        ------
+        FormatError
+            If there are any.
+        """
+        counts = self._array("data")
+        lost = counts.nchunks - counts.nchunks_initialized
+        if lost:
+            raise FormatError(
+                f"{lost:,} of {counts.nchunks:,} shards of the counts have gone while they were read",
+                where=f"{self.path}/{self.name}",
+                way_out="copy the store again, or convert the source again",
+            )
 
     def n_decoded(self, rows_C: np.ndarray, order_C: np.ndarray | None = None) -> int:
         """Count the stored values that `read_rows` decodes, in whole chunks, to give some rows.

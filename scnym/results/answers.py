@@ -3,7 +3,6 @@
 C cells in all, B cells that come together, K classes, H hidden units, N columns of a matrix.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +37,10 @@ class RowMatrix:
         values_BN = np.ascontiguousarray(values_BN, np.float32)
         starts = np.flatnonzero(np.diff(rows_B, prepend=-2) != 1)
         stops = np.append(starts[1:], len(rows_B))
-        with self.path.open("r+b") as file:
+        with self.path.open("r+b") as file:  # which writes all or raises; os.pwrite stops where the disk is full
             for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-                os.pwrite(file.fileno(), values_BN[start:stop].data, int(rows_B[start]) * self._row_bytes)
+                file.seek(int(rows_B[start]) * self._row_bytes)
+                file.write(values_BN[start:stop].data)
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read rows from `start` to `stop`, all by default."""

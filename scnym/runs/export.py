@@ -19,6 +19,7 @@ from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import SOURCE
+from scnym.disk.aside import room_for
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
@@ -91,13 +92,14 @@ def export(
 @contextmanager
 def _written_aside(target: Path) -> Iterator[h5py.File]:
     unfinished = target.with_name(f".{target.name}.partial")
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with h5py.File(unfinished, "w") as file:
-            yield file
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with room_for(target):
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with h5py.File(unfinished, "w") as file:
+                yield file
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _write_counts(

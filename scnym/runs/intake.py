@@ -16,6 +16,7 @@ from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.aside import clear_finished
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
 from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key
@@ -113,6 +114,7 @@ def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress
     settings = replace(settings, overwrite=False)
     key = conversion_key([given], settings)
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:16]}.zarr"
+    clear_finished(cached)
     if not cached.exists():
         convert([given], cached, settings, progress=progress)
     try:

@@ -20,6 +20,8 @@ BEGUN_FILE = "begun.json"
 ROUNDING_ONLY = ("processes", "threads")
 """What a run that goes on may have other numbers of: both, or neither."""
 
+WAY_ON = "make room; the same command with --resume, and without --overwrite, then goes on"
+
 
 @contextmanager
 def attempt(
@@ -52,7 +54,8 @@ def attempt(
     require_startable(target, resume=resume, overwrite=overwrite)
     begun = _begun(target) if resume else None
     overwrite = overwrite or _may_overwrite(begun)
-    with resumable(target, overwrite=overwrite, is_replaceable=is_run, worth_keeping=_is_worth_keeping) as folder:
+    how: Any = {"is_replaceable": is_run, "worth_keeping": _is_worth_keeping, "way_on": WAY_ON}
+    with resumable(target, overwrite=overwrite, **how) as folder:
         if begun is None:
             _empty(folder)
             write_json(folder / BEGUN_FILE, {"identity": identity, "overwrite": overwrite})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from scnym.base.file_names import distinct_names
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
+from scnym.disk.aside import room_for
 from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
@@ -148,7 +150,7 @@ def predict_samples(
             _label([jobs[number] for number in missing], missing, outcomes, seconds, cluster, progress)
     finally:
         rows = [_row(job, outcomes.get(number), seconds) for number, job in enumerate(jobs)]
-        write_table(folder / TABLE_FILE, _with_types(pd.DataFrame(rows), rows))
+        _write_over(folder / TABLE_FILE, _with_types(pd.DataFrame(rows), rows))
     return SamplePredictions(folder, tuple(rows), tuple(outcomes[number] for number in range(len(jobs))))
 
 
@@ -271,6 +273,17 @@ def _with_types(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataF
     }
     whole = {name: table[name].astype("Int64") for name in ("n_cells", "n_empty_cells", "n_unknown")}
     return table.drop(columns="cells_by_type").assign(**whole).assign(**counts)
+
+
+def _write_over(path: Path, table: pd.DataFrame) -> None:
+    """Write the table; until it is whole the one before it stands, and another run's does not get mixed with it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with room_for(path):
+        try:
+            write_table(unfinished, table)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _seconds_before(path: Path) -> dict[str, float]:
