@@ -99,7 +99,7 @@ def test_an_element_that_anndata_does_not_know_is_a_damaged_file(tmp_path: Path)
     path = write_h5ad(tmp_path / "cells.h5ad", FEW)
     with h5py.File(path, "r+") as file:
         file["obs/_index"].attrs["encoding-version"] = "9.9"
-    with pytest.raises(FormatError, match="damaged or not an h5ad"):
+    with pytest.raises(FormatError, match="damaged or no AnnData"):
         convert([path], tmp_path / "cells.zarr")
 
 
