@@ -11,6 +11,7 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ def test_a_gzip_bomb_of_annotations_is_refused_before_it_is_unpacked(refusal: Re
         file.write(b"cell_id,cell_type\n")
         for _ in range(400):
             file.write(b"x,y\n" * 2**18)
-    assert "unpack to more than" in refusal(read_annotations, path)
+    assert "unpack to more than" in refusal(partial(read_annotations, say=print), path)
 
 
 def test_compressed_weights_are_refused_before_they_are_unpacked(tmp_path: Path):
@@ -259,7 +260,7 @@ def test_a_card_of_wrong_kinds_or_sizes_is_refused_in_bounded_memory(changes: di
     sys.set_int_max_str_digits(4300)
     path.write_bytes(write_safetensors(small_network().state_dict(), card))
     said = refusal(Snapshot.load, path)
-    assert "description is damaged" in said or "weights do not fit" in said
+    assert any(words in said for words in ("description is damaged", "weights do not fit", "newer than the"))
 
 
 def test_a_safetensors_file_of_something_else_is_no_model(tmp_path: Path):
