@@ -1,12 +1,14 @@
 """Small inputs whose values betray a misplaced cell or gene."""
 
 import gzip
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 
 
@@ -90,3 +92,10 @@ def ln_cpm(counts_CG: np.ndarray, library_C: np.ndarray | None = None, to: float
     """ln(CPM+1), written down plainly, to check the kernel against."""
     totals_C: np.ndarray = counts_CG.sum(axis=1) if library_C is None else library_C
     return np.log1p(counts_CG * to / np.maximum(totals_C, 1e-300)[:, None])
+
+
+def assert_frozen(one: Any) -> None:
+    """Check that no field of a dataclass can be set."""
+    for field in fields(one):
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, field.name, getattr(one, field.name))

@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass, field
+from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def _command(line: str, folder: Path, log: Path, largest_file: int, begun: Any) 
     opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(opened, stream)
-    sys.stdout, sys.stderr = (open(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))  # noqa: SIM115
+    sys.stdout, sys.stderr = (TextIOWrapper(FileIO(stream, "w", closefd=False), encoding="utf-8") for stream in (1, 2))
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     code: Any = 1
     begun.send(True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from fuzz.seeds import FEW, write_10x_folder, write_10x_h5, write_model, write_s
 from helpers import dense, write_csv, write_h5ad, write_loom, write_text
 from safetensors import safe_open
 from safetensors.torch import load
+from scipy import sparse
 from typer._click.exceptions import ClickException  # it has no public name in Typer
 
 from cli.main import app
@@ -122,7 +124,7 @@ def _h5ad(folder: Path) -> Execute:
 def _h5ad_other(folder: Path) -> Execute:
     """Execute on CSC or on dense and compressed counts."""
     csc = FEW.copy()
-    csc.X = csc.X.tocsc()  # type: ignore[union-attr]
+    csc.X = sparse.csc_matrix(dense(FEW))
     full = FEW.copy()
     full.X = dense(FEW)
     full.write_h5ad(folder / "dense.h5ad", compression="gzip")
@@ -202,13 +204,13 @@ def _checkpoint(folder: Path) -> Execute:
 def _config(folder: Path) -> Execute:
     lines = ("input_counts: a.h5ad", "out_path: out", "model_path: model", "batch_size: 32", "min_confidence: 0.5")
     path = write_text(folder / "config.yaml", "\n".join([*lines, "embedding: true", "seed: 7", "layer: null"]))
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
 
     def read(config: Path) -> None:
         given = ["predict_cell_types", "--config", str(config), "--input_counts", "a", "--out_path", "b"]
         try:
             with group.make_context("scnym", given, resilient_parsing=False) as context:
-                command = group.commands["predict_cell_types"]  # type: ignore[attr-defined]
+                command = group.commands["predict_cell_types"]
                 command.make_context("predict_cell_types", given[1:], parent=context)
         except ClickException as usage:  # which the command line puts into words as it does our own
             raise SettingsError(usage.format_message()) from usage
