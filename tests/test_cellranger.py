@@ -168,8 +168,8 @@ def test_reading_goes_on_at_any_slab_and_at_any_block(zipped: bool, max_elements
     for number, block in enumerate(blocks):
         assert block.counts_CG.nnz <= max_elements or block.counts_CG.shape[0] == 1
         rest = list(file.blocks(max_elements, first_cell))
-        assert [list(b.obs.index) for b in rest] == [list(b.obs.index) for b in blocks[number:]]
-        first_cell += len(block.obs)
+        assert [list(b.cells) for b in rest] == [list(b.cells) for b in blocks[number:]]
+        first_cell += len(block.cells)
 
 
 @settings(max_examples=60, deadline=None)
@@ -198,7 +198,7 @@ def test_any_matrix_comes_out_of_a_folder_cell_by_cell_as_it_went_in(
     source = TurnedSource(CellRangerFolder(folder), folder / "turned", SILENT)
     blocks = list(source.blocks(max_elements))
     np.testing.assert_array_equal(np.vstack([block.counts_CG.toarray() for block in blocks]), counts)
-    assert [cell for block in blocks for cell in block.obs.index] == BARCODES
+    assert [cell for block in blocks for cell in block.cells] == BARCODES
 
 
 @settings(max_examples=30, deadline=None)

@@ -44,7 +44,7 @@ def read(source: Any, max_elements: int = 10**6) -> np.ndarray:
 def cells_of(source: Any) -> list[str]:
     if source.obs is not None:
         return list(source.obs.index)
-    return [cell for block in source.blocks(1000) for cell in block.obs.index]
+    return [cell for block in source.blocks(1000) for cell in block.cells]
 
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\x00", exclude_categories=["C", "Z"]), min_size=1)
@@ -125,10 +125,10 @@ def test_reading_goes_on_at_any_cell_and_at_any_slab(max_elements: int, tmp_path
     first_cell = 0
     for number, block in enumerate(whole):
         rest = list(source.blocks(max_elements, first_cell))
-        assert [list(b.obs.index) for b in rest] == [list(b.obs.index) for b in whole[number:]]
+        assert [list(b.cells) for b in rest] == [list(b.cells) for b in whole[number:]]
         np.testing.assert_array_equal(rest[0].counts_CG.toarray(), block.counts_CG.toarray())
-        first_cell += len(block.obs)
-    assert cells_of(source)[7:] == [cell for b in source.blocks(max_elements, 7) for cell in b.obs.index]
+        first_cell += len(block.cells)
+    assert cells_of(source)[7:] == [cell for b in source.blocks(max_elements, 7) for cell in b.cells]
     turned = open_delimited(write_text(tmp_path / "genes.csv", table_of(telling_counts().T, ENSEMBL, BARCODES)))
     assert isinstance(turned, GenesByCellsTable)
     slabs = list(turned.slabs(max_elements))
@@ -146,7 +146,7 @@ def test_made_up_ids_go_on_where_reading_goes_on(tmp_path: Path):
     genes = write_text(tmp_path / "genes.txt", "\n".join(ENSEMBL))
     source: Any = open_delimited(table, genes_path=str(genes))
     blocks = list(source.blocks(10**6, 38))
-    assert [list(block.obs.index) for block in blocks] == [["cell_38", "cell_39"]]
+    assert [list(block.cells) for block in blocks] == [["cell_38", "cell_39"]]
     np.testing.assert_array_equal(blocks[0].counts_CG.toarray(), telling_counts()[38:])
     assert not source.has_cell_ids
     with pytest.raises(SettingsError, match="without names is read as cells x genes"):

@@ -52,7 +52,7 @@ def test_blocks_of_any_size_hold_every_cell_once_in_order(kind: str, block_eleme
     source: Any = open_source(WRITERS[kind](tmp_path / f"cells.{kind}"), ConvertSettings())
     blocks = list(source.blocks(block_elements))
     np.testing.assert_array_equal(np.vstack([block.counts_CG.toarray() for block in blocks]), telling_counts())
-    assert [cell for block in blocks for cell in block.obs.index] == [f"cell {k}" for k in range(40)]
+    assert [cell for block in blocks for cell in block.cells] == [f"cell {k}" for k in range(40)]
     if block_elements == 1:
         assert len(blocks) == 40
 

@@ -46,9 +46,9 @@ def test_blocks_hold_every_cell_once_and_reading_goes_on_at_any_cell(
     for number, block in enumerate(whole):
         assert block.counts_CG.shape[0] * 12 <= max(12, max_elements)
         rest = list(source.blocks(max_elements, first_cell))
-        assert [list(b.obs.index) for b in rest] == [list(b.obs.index) for b in whole[number:]]
-        first_cell += len(block.obs)
-    assert [cell for b in source.blocks(max_elements, 7) for cell in b.obs.index] == [f"cell {k}" for k in range(7, 40)]
+        assert [list(b.cells) for b in rest] == [list(b.cells) for b in whole[number:]]
+        first_cell += len(block.cells)
+    assert [cell for b in source.blocks(max_elements, 7) for cell in b.cells] == [f"cell {k}" for k in range(7, 40)]
 
 
 @pytest.mark.parametrize("max_elements", [60, 100, 200, 10**6])

@@ -4,8 +4,9 @@ C cells.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import anndata
 import numpy as np
@@ -19,7 +20,7 @@ from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 from scnym.disk.bucket import Location
-from scnym.disk.formats.block import as_text
+from scnym.disk.formats.block import as_text, strings
 
 ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
@@ -101,14 +102,16 @@ def library_sizes(
 
 def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
     """Write obs and var, made ready by `storable`, and the other groups of an AnnData, which are empty."""
-    with as_anndata_writes():
-        write_elem(group, "obs", obs)
-        write_elem(group, "var", var)
+    for name, frame in (("obs", obs), ("var", var)):
+        write_names(group, name, strings(frame.index), list(frame.columns))
+        with as_anndata_writes():
+            for column in frame:
+                write_elem(cast("zarr.Group", group[name]), str(column), frame[column].values)
     write_empty_groups(group)
 
 
-def write_names(group: zarr.Group, frame: str, names_C: np.ndarray) -> None:
-    """Write a table without columns, as AnnData does, in bounded memory.
+def write_names(group: zarr.Group, frame: str, names_C: np.ndarray, columns: Sequence[str] = ()) -> None:
+    """Write a table but for its columns, as AnnData does, in bounded memory.
 
     Parameters
     ----------
@@ -118,10 +121,13 @@ def write_names(group: zarr.Group, frame: str, names_C: np.ndarray) -> None:
         ``obs`` or ``var``.
     names_C
         Names of the rows, as NumPy's strings, shape (C,).
+    columns
+        Names of the columns, in their order, which are written into the table afterwards.
     """
-    attributes = {"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": INDEX, "column-order": []}
+    attributes: dict[str, Any] = {"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": INDEX}
+    attributes["column-order"] = list(columns)
     with as_anndata_writes():
-        array = group.create_group(frame, attributes=attributes).create_array(
+        array = group.create_group(frame, attributes=attributes, overwrite=True).create_array(
             INDEX,
             shape=names_C.shape,
             dtype=names_C.dtype,

@@ -19,7 +19,8 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
     source, table, wanted = one.open(settings), table_of(settings.training_metadata), settings.cluster_by
     if source.remark:
         progress.say(f"{one.sample}: {source.remark}")
-    frames = [frame for frame in (source.obs, table) if frame is not None]
+    obs = source.obs
+    frames = [frame for frame in (obs, table) if frame is not None]
     known = [*one.columns, *(str(name) for frame in frames for name in frame.columns)]
     if wanted is not None and wanted not in known:
         raise DataError(
@@ -27,9 +28,9 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
             where=one.path,
             way_out=f"give --cluster_by one of {examples(known)}" if known else "give --training_metadata",
         )
-    if source.obs is None:
+    if obs is None:
         return
-    obs = source.obs.assign(**one.columns)
+    obs = obs.assign(**one.columns)
     if table is not None:
         path = Path(settings.training_metadata or "")
         obs = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,7 +29,6 @@ from scnym.base.schema import (
     RENAMED,
     RENAMED_VAR,
     SOURCE_ROW,
-    STORE_ENCODING,
     Scale,
     dataset_name,
     value_dtype,
@@ -43,7 +41,7 @@ from scnym.disk.aside import RESULT, clear_finished, locked, require_replaceable
 from scnym.disk.bucket import ObjectPath, location
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical, write_array
-from scnym.disk.encode import rust_codecs, write_csr
+from scnym.disk.encode import write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import is_store
@@ -52,8 +50,8 @@ from scnym.disk.frames import library_sizes, storable, with_own_columns, write_f
 from scnym.disk.gather import Given, Input, gather, path_state
 from scnym.disk.groups import carry_groups
 from scnym.disk.handover import convert_and_send, require_store_name
-from scnym.disk.hashes import write_hashes
 from scnym.disk.headers import check_source, remarks_on_table, table_of
+from scnym.disk.imprint import seal
 
 MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
@@ -135,7 +133,7 @@ def convert(
             if outcome.fault is not None and len(jobs) > 1:
                 progress.say(f"failed: {jobs[number].input.sample}: {outcome.fault}")
         entries = results_of([outcomes[number] for number in range(len(jobs))], "inputs")
-        _seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
+        seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
 
 
@@ -246,13 +244,10 @@ class _DatasetJob:
         self._cut(source, parts)
         values = parts.value_range()
         scale = values.scale(source.path)
-        obs, renamed = self._annotated(source, parts, scale)
-        row_lengths_C, stretches, order_C = parts.row_lengths(), iter(parts), None
-        if self.settings.cluster_by is not None:
-            stored_name = {old: new for new, old in renamed.items()}
-            order_C = grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)])
+        order_C, renamed = self._order(source, parts, scale)
+        row_lengths_C, stretches = parts.row_lengths(), iter(parts)
+        if order_C is not None:
             stretches = self._regrouped(parts, order_C, len(source.var))
-            obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
             row_lengths_C = row_lengths_C[order_C]
         var, renamed_var = storable(source.var)
         attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale}
@@ -268,6 +263,9 @@ class _DatasetJob:
             max_memory_bytes=self.settings.max_memory_bytes,
             journal=self._work / "written.json",
         )
+        obs, _ = self._annotated(source, parts, scale)
+        if order_C is not None:
+            obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
         write_frames(group, obs, var)
         self._carry_groups(source, group, order_C)
         return {
@@ -280,7 +278,7 @@ class _DatasetJob:
             "has_cell_ids": source.has_cell_ids,
             "scale": scale,
             "cluster_by": self.settings.cluster_by,
-            "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object)),
+            "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object), categorize=False),
         }
 
     def _carry_groups(self, source: Source, group: zarr.Group, order_C: np.ndarray | None) -> None:
@@ -308,7 +306,7 @@ class _DatasetJob:
         with self.progress.task(f"convert {source.path.name}", total=source.n_cells, unit="cells") as task:
             task.advance(parts.n_cells)
             for block in source.blocks(self._max_elements, parts.n_cells):
-                cells = block.obs.index
+                cells = block.cells
                 checks.check(block.counts_CG, cells)
                 counts_CG = canonical(block.counts_CG)
                 parts.add(counts_CG, cells, checks.range_of(counts_CG, cells))
@@ -316,6 +314,18 @@ class _DatasetJob:
         if not parts.n_cells or not len(source.var):
             raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
         parts.close()
+
+    def _order(self, source: Source, parts: Parts, scale: Scale) -> tuple[np.ndarray | None, dict[str, str]]:
+        """Give the order that brings classes together, None as it is; and which columns are stored by other names.
+
+        What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
+        the ids of the cells take more memory than all else.
+        """
+        obs, renamed = self._annotated(source, parts, scale)
+        if self.settings.cluster_by is None:
+            return None, renamed
+        stored_name = {old: new for new, old in renamed.items()}
+        return grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)]), renamed
 
     def _annotated(self, source: Source, parts: Parts, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
         """Give the annotations to store: the source's, the manifest's, the table's and our own."""
@@ -366,35 +376,3 @@ def _write_whole(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text(text)
     unfinished.rename(path)
-
-
-def _seal(
-    root: zarr.Group,
-    folder: Path,
-    entries: list[dict[str, Any]],
-    cell_hashes: list[np.ndarray],
-    settings: ConvertSettings,
-) -> None:
-    """Say what the store is and what its files are; after this it is whole."""
-    wanted = {entry["dataset"] for entry in entries}
-    for leftover in set(root.group_keys()) - wanted:
-        del root[leftover]  # of an earlier run with more inputs
-    hashes = np.concatenate(cell_hashes)
-    shared = len(np.unique(hashes)) < len(hashes)
-    root.attrs.put(
-        {
-            "encoding-type": STORE_ENCODING,
-            "format_version": FORMAT_VERSION,
-            "converter": f"scnym {version('scnym')}",
-            "settings": asdict(replace(settings, overwrite=False)),
-            "cell_names": "sample:id" if shared else "id",
-            "sources": entries,
-        }
-    )
-    with rust_codecs(), warnings.catch_warnings():
-        # Zarr 3 warns that consolidated metadata is not in the specification yet; readers that ignore it lose nothing.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(root.store)
-    for unfinished in folder.rglob("*.partial"):
-        unfinished.unlink()  # of a write that a kill interrupted
-    write_hashes(folder)

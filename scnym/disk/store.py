@@ -20,11 +20,9 @@ from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellName
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
-from scnym.disk.formats.block import READING_FAULTS, require_indptr
+from scnym.disk.formats.block import READING_FAULTS, require_indptr, strings
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.rows import CsrRows, Empty, RowReader
-
-STRINGS = np.dtypes.StringDType()
 
 
 class SourceEntry(BaseModel):
@@ -323,7 +321,7 @@ class Store:
         names = [dataset.cell_ids for dataset in self.datasets]
         if self.cell_names != "id":
             named = zip(self.sources, names, strict=True)
-            names = [np.strings.add(np.array(f"{source.sample}:", STRINGS), ids) for source, ids in named]
+            names = [np.strings.add(strings([f"{source.sample}:"]), ids) for source, ids in named]
         return np.concatenate(names)
 
     def column(self, name: str) -> pd.Series:
@@ -357,7 +355,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def _strings(array: zarr.Array) -> np.ndarray:
-    return np.asarray(array[:]).astype(STRINGS, copy=False)
+    return strings(np.asarray(array[:]))
 
 
 def _require_listed(path: ObjectPath) -> None:

@@ -125,7 +125,7 @@ def _write_counts(
                 data[at:stop], indices[at:stop] = counts_CG.data, counts_CG.indices
                 indptr.append(at + counts_CG.indptr[1:].astype(np.int64))
                 at = stop
-                task.advance(len(block.obs))
+                task.advance(len(block.cells))
     group.create_dataset("indptr", data=np.concatenate(indptr))
 
 

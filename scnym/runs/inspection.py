@@ -172,9 +172,9 @@ def _values(source: AnySource) -> tuple[str, bool, float | None]:
         return "no cells", False, None
     checks = ValueChecks(source.path, source.var.index)
     try:
-        checks.check(block.counts_CG, block.obs.index)
+        checks.check(block.counts_CG, block.cells)
         counts_CG = canonical(block.counts_CG)
-        scale = checks.range_of(counts_CG, block.obs.index).scale(source.path)
+        scale = checks.range_of(counts_CG, block.cells).scale(source.path)
     except DataError as fault:
         return fault.what, False, None
     return scale, True, counts_CG.nnz / counts_CG.shape[0]

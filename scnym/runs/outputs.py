@@ -16,8 +16,9 @@ from anndata.io import write_elem
 
 from scnym.base.progress import Progress
 from scnym.disk.encode import rust_codecs
+from scnym.disk.formats.block import strings
 from scnym.disk.frames import write_empty_groups, write_names
-from scnym.disk.store import STRINGS, Store
+from scnym.disk.store import Store
 from scnym.model.snapshot import Card
 from scnym.results.answers import RowMatrix
 from scnym.results.predictions import Predictions
@@ -73,7 +74,7 @@ def write_matrix_zarr(path: Path, matrix: RowMatrix, cell_ids: np.ndarray, names
         for start, values_BN in matrix.blocks(chunk_cells * 4 * n_names):
             array[start : start + len(values_BN)] = values_BN
         write_names(root, "obs", cell_ids)
-        write_names(root, "var", np.array(names, dtype=STRINGS))
+        write_names(root, "var", strings(names))
         write_empty_groups(root)
         with warnings.catch_warnings():
             # Zarr 3 warns that consolidated metadata is not in the specification yet.

@@ -36,8 +36,8 @@ def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
             source = TurnedSource(source, scratch, SILENT)
         checks = ValueChecks(source.path, source.var.index)
         for block in source.blocks(MAX_ELEMENTS):
-            checks.check(block.counts_CG, block.obs.index)
-            values = values.joined(checks.range_of(canonical(block.counts_CG), block.obs.index))
+            checks.check(block.counts_CG, block.cells)
+            values = values.joined(checks.range_of(canonical(block.counts_CG), block.cells))
         values.scale(source.path)
         for frame in (source.var, source.obs):
             if frame is not None:

@@ -236,7 +236,7 @@ class CellRangerFile:
                 ]
                 counts_CF = genomes[0] if len(genomes) == 1 else sparse.hstack(genomes, format="csr")
                 counts_CG = counts_CF if self._features.are_all_genes else counts_CF[:, is_gene_F]
-                yield CellBlock(sparse.csr_matrix(counts_CG), self.obs.iloc[start:stop])
+                yield CellBlock(sparse.csr_matrix(counts_CG), self.obs.index[start:stop])
 
     def _rows(self, group: Any, n_features: int, indptr: np.ndarray) -> sparse.csr_matrix:
         low, high = int(indptr[0]), int(indptr[-1])

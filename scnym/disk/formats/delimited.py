@@ -277,7 +277,7 @@ class CellsByGenesTable:
         cells_N, genes_N = np.divmod(kept, shape[1])
         indptr = np.concatenate([np.zeros(1, np.int64), np.bincount(cells_N, minlength=shape[0]).cumsum()])
         counts_CG = sparse.csr_matrix((values[kept], genes_N.astype(np.int32), indptr), shape=shape)
-        return CellBlock(counts_CG, pd.DataFrame(index=pd.Index(lines.ids, dtype=object)))
+        return CellBlock(counts_CG, pd.Index(lines.ids, dtype=object))
 
     def _require_new(self, lines: Lines, seen: SeenNames) -> None:
         at = seen.first_repeated(lines.ids) if self.has_cell_ids else None

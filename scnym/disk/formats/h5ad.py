@@ -29,6 +29,7 @@ from scnym.disk.formats.block import (
     as_text,
     numbers,
     require_unique,
+    strings,
 )
 from scnym.disk.formats.caches import cache_for
 from scnym.disk.formats.claims import require_small_chunks, require_table
@@ -83,7 +84,9 @@ class AnnDataFile:
         with self.opened() as file:
             self._check_claims(file)
             self._check_layer(file)
-            self.obs = self._frame(file, "obs")
+            obs = self._frame(file, "obs")
+            self.n_cells, self.cell_ids = len(obs), strings(obs.index)
+            """Ids of the cells, shape (n_cells,); see `strings`."""
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
             self.encoding = _encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
@@ -94,7 +97,17 @@ class AnnDataFile:
         self._options = self.cache.options
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
         require_unique(self.var.index, "gene", path, way_out.format("var"))
-        require_unique(self.obs.index, "cell", path, way_out.format("obs"))
+        require_unique(obs.index, "cell", path, way_out.format("obs"))
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Annotations of the cells; the index holds their ids. Read anew each time, as it may be large."""
+        with self.opened() as file:
+            return self._frame(file, "obs")
+
+    def cells(self, start: int, stop: int) -> pd.Index:
+        """Give the ids of the cells from `start` to `stop`."""
+        return pd.Index(self.cell_ids[start:stop].astype(object))
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
@@ -185,7 +198,7 @@ class AnnDataFile:
             )
         shape = counts.attrs["h5sparse_shape"] if "h5sparse_shape" in counts.attrs else counts.attrs.get("shape")
         found = tuple(map(int, counts.shape if self.encoding == "array" else shape))
-        wanted = (len(self.obs), len(self.var))
+        wanted = (self.n_cells, len(self.var))
         if found != wanted:
             raise FormatError(
                 f"{self.counts_key} has shape {found}, but obs and var name {wanted}",
@@ -201,7 +214,7 @@ class AnnDataFile:
         """
         if self.encoding == "array" or not isinstance(counts, zarr.Group) or not isinstance(self.path, Path):
             return  # of a store in object storage, whoever opened it has counted the objects
-        n_lines = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)
+        n_lines = len(self.var) if self.encoding == "csc_matrix" else self.n_cells
         for name in ("data", "indices"):
             array: Any = counts[name]
             may_be_zero = name == "indices" and array.shape[0] <= n_lines
@@ -214,7 +227,7 @@ class AnnDataFile:
                 )
 
     def _check_n_lines(self, n_lines: int) -> None:
-        wanted = len(self.var) if self.encoding == "csc_matrix" else len(self.obs)
+        wanted = len(self.var) if self.encoding == "csc_matrix" else self.n_cells
         if n_lines != wanted:
             raise FormatError(
                 f"{self.counts_key}/indptr is of {n_lines:,} lines, where {wanted:,} are named",
@@ -237,9 +250,18 @@ class _OfAnnData:
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
-        self.path, self.obs, self.var = file.path, file.obs, file.var
-        self.n_cells, self.has_cell_ids = len(file.obs), True
+        self.path, self.var = file.path, file.var
+        self.n_cells, self.has_cell_ids = file.n_cells, True
         self.remark = file.left_out
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Annotations of the cells; the index holds their ids. Read anew each time."""
+        return self._file.obs
+
+    def cells(self, start: int, stop: int) -> pd.Index:
+        """Give the ids of the cells from `start` to `stop`."""
+        return self._file.cells(start, stop)
 
     @contextmanager
     def other_groups(self) -> Iterator[dict[str, Any]]:
@@ -265,10 +287,10 @@ class CellByCell(_OfAnnData):
                 stop = min(max(stop, start + 1), self.n_cells)
                 low, high = int(indptr[start]), int(indptr[stop])
                 genes = np.asarray(indices[low:high])
-                self._file.check_indices(genes, len(self.var), f"cell {self.obs.index[start]}")
+                self._file.check_indices(genes, len(self.var), f"cell {self._file.cell_ids[start]}")
                 parts = (numbers(np.asarray(data[low:high]), self.path), genes, indptr[start : stop + 1] - low)
                 counts = sparse.csr_matrix(parts, shape=(stop - start, len(self.var)))
-                yield CellBlock(counts, self.obs.iloc[start:stop])
+                yield CellBlock(counts, self.cells(start, stop))
                 start = stop
 
     def _dense_blocks(self, max_elements: int, first_cell: int) -> Iterator[CellBlock]:
@@ -277,7 +299,7 @@ class CellByCell(_OfAnnData):
             counts = file[self._file.counts_key]
             for start in range(first_cell, self.n_cells, rows):
                 block = numbers(np.asarray(counts[start : start + rows]), self.path)
-                yield CellBlock(sparse.csr_matrix(block), self.obs.iloc[start : start + rows])
+                yield CellBlock(sparse.csr_matrix(block), self.cells(start, start + rows))
 
 
 class GeneByGene(_OfAnnData):
@@ -291,7 +313,7 @@ class GeneByGene(_OfAnnData):
                 high = min(low + max_elements, int(indptr[-1]))
                 cells = np.asarray(indices[low:high])
                 genes = _lines_of(indptr, low, high)
-                self._file.check_indices(cells, len(self.obs), f"gene {self.var.index[genes[0]]}")
+                self._file.check_indices(cells, self.n_cells, f"gene {self.var.index[genes[0]]}")
                 yield Slab(cells, genes, numbers(np.asarray(data[low:high]), self.path))
 
 

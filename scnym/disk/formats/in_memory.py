@@ -60,7 +60,7 @@ class InMemorySource:
             block = self._counts_CG[start:stop]
             counts_CG = sparse.csr_matrix(block if _is_sparse(block) else numbers(np.asarray(block), self.path))
             counts_CG.data = numbers(counts_CG.data, self.path)
-            yield CellBlock(counts_CG, self.obs.iloc[start:stop])
+            yield CellBlock(counts_CG, self.obs.index[start:stop])
 
     def _spans(self, max_elements: int, first_cell: int) -> Iterator[tuple[int, int]]:
         if _is_sparse(self._counts_CG):

@@ -71,7 +71,7 @@ class LoomSource:
                     first, stop = max(start, first_cell), min(start + cells, strip_stop)
                     if first < stop:
                         block_GC = strip_GC[:, first - strip_start : stop - strip_start]
-                        yield CellBlock(sparse.csr_matrix(block_GC.T), self.obs.iloc[first:stop])
+                        yield CellBlock(sparse.csr_matrix(block_GC.T), self.obs.index[first:stop])
 
     def _require_values(self) -> None:
         """Refuse a matrix without cells or genes, which loompy takes for a file that is being made."""

@@ -62,7 +62,7 @@ class NpySource:
         for start in range(first_cell, self.n_cells, cells):
             # Mapped anew for each block, so that pages read before do not count as memory of this process.
             counts_CG = numbers(np.array(self._mapped()[start : start + cells]), self.path)
-            yield CellBlock(sparse.csr_matrix(counts_CG), self.obs.iloc[start : start + cells])
+            yield CellBlock(sparse.csr_matrix(counts_CG), self.obs.index[start : start + cells])
 
     def _mapped(self) -> np.ndarray:
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import zarr
+from anndata.io import read_elem
 
 from scnym.base.columns import original_names
 from scnym.base.errors import FormatError
@@ -40,11 +41,17 @@ class RestoredDataset(CellByCell):
         self.has_cell_ids = has_cell_ids
         with file.opened() as group:
             attributes = dict(group.attrs)
-        self.n_counts_C = self.obs[N_COUNTS].to_numpy(dtype=np.float64)
-        """Library size of every cell, shape (C,)."""
-        own = [column for column in OWN_OBS_COLUMNS if column in self.obs and column != SOURCE_ROW]
-        self.obs = _renamed(self.obs.drop(columns=own), attributes.get(RENAMED, {}))
+            self.n_counts_C = np.asarray(read_elem(group["obs"][N_COUNTS]), dtype=np.float64)
+            """Library size of every cell, shape (C,)."""
+        self._new_names = attributes.get(RENAMED, {})
         self.var = _renamed(self.var, attributes.get(RENAMED_VAR, {}))
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Annotations of the cells, as they came; the index holds their ids. Read anew each time."""
+        obs = super().obs
+        own = [column for column in OWN_OBS_COLUMNS if column in obs and column != SOURCE_ROW]
+        return _renamed(obs.drop(columns=own), self._new_names)
 
 
 def _renamed(frame: pd.DataFrame, renamed: dict[str, str]) -> pd.DataFrame:

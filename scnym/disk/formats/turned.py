@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from scnym.base.progress import Progress
 from scnym.disk.arrange import RowArranger
-from scnym.disk.formats.block import CellBlock, ScatteredSource
+from scnym.disk.formats.block import CellBlock, ScatteredSource, strings
 
 
 class TurnedSource:
@@ -24,16 +26,22 @@ class TurnedSource:
         """What is turned."""
         self._folder = folder
         self._progress = progress
-        self.path, self.obs, self.var = source.path, source.obs, source.var
+        self.path, self.var = source.path, source.var
         self.has_cell_ids, self.remark = source.has_cell_ids, source.remark
-        self.n_cells = len(source.obs)
+        self._cell_ids = strings(source.obs.index)
+        self.n_cells = len(self._cell_ids)
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Annotations of the cells; the index holds their ids. It may be read anew each time."""
+        return self.source.obs
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""
         arranger = self._arranged(max_elements)
         for counts_CG in arranger.blocks(max_elements, first_cell):
             n_cells = counts_CG.shape[0]
-            yield CellBlock(counts_CG, self.obs.iloc[first_cell : first_cell + n_cells])
+            yield CellBlock(counts_CG, pd.Index(self._cell_ids[first_cell : first_cell + n_cells].astype(object)))
             first_cell += n_cells
 
     def _arranged(self, max_elements: int) -> RowArranger:
