@@ -88,6 +88,16 @@ def test_the_groups_that_select_are_as_near_to_the_share_as_even_parts_come(frac
     assert not set(groups[final.selection]) & set(groups[final.train])
 
 
+def test_the_seed_decides_which_groups_select():
+    codes, groups = np.tile([0, 1, 0, 1, 0], 20), np.repeat(np.arange(20), 5)
+    chosen = set()
+    for seed in range(5):
+        (final,) = make_folds(codes, NAMES[:2], SplitSettings(n_folds=0, seed=seed), groups)
+        assert final.selection_by == "group"
+        chosen.add(frozenset(groups[final.selection].tolist()))
+    assert len(chosen) > 1
+
+
 def test_of_uneven_groups_those_select_that_come_nearest_to_the_share():
     groups = np.repeat(np.arange(12), [30, 30, 30, 30, *[8] * 6, 20, 12])
     codes = np.tile([0, 1], 100)
@@ -184,6 +194,11 @@ def test_groups_that_cannot_be_dealt_are_refused_with_the_way_out():
     assert classes_of_one_group(codes, ("x", "y"), groups) == ["y"]
     with pytest.raises(DataError, match=r"leave one class only to learn from.*--n_folds or --seed"):
         make_folds(codes, ("x", "y"), SplitSettings(n_folds=3), groups)
+
+
+def test_a_class_without_cells_is_in_no_group():
+    codes, groups = np.array([0, 0, 1, 1, -1]), np.array(["g", "h", "h", "h", "i"])
+    assert classes_of_one_group(codes, ("x", "y", "nobody"), groups) == ["y"]
 
 
 def test_a_class_that_several_groups_have_must_be_there_to_learn_from(monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnym.disk.store import Dataset
-from scnym.feed.genes import gene_list, map_datasets, map_genes, matches_in_words, mismatch_advice
+from scnym.feed.genes import aliases_of, gene_list, map_datasets, map_genes, matches_in_words, mismatch_advice
 
 IDS = [f"ENSG{number:011d}" for number in range(1, 7)]
 SYMBOLS = ["CD3E", "MS4A1", "LYZ", "NKG7", "PPBP", "CST3"]
@@ -172,6 +172,12 @@ def test_genes_that_one_source_tells_apart_stay_apart_in_all():
     assert gene_list(three, "inner") == ()
 
 
+def test_what_a_source_says_of_its_genes_is_for_the_others():
+    one = source(IDS, {"symbol": SYMBOLS})
+    assert aliases_of([one]) == {}
+    assert aliases_of([one, source(SYMBOLS)])["symbol"].to_dict() == dict(zip(IDS, SYMBOLS, strict=True))
+
+
 def test_sources_that_disagree_on_a_genes_other_name_translate_nothing():
     three = [
         source(IDS[:2], {"symbol": ["LYZ", "CD3E"]}),
@@ -276,3 +282,13 @@ def test_a_panel_of_the_models_genes_is_not_taken_for_another_species():
     assert "lacks" in advice
     assert SYMBOLS[1] in advice
     assert "species" not in advice
+
+
+def test_advice_names_what_is_lacking_and_not_what_is_over():
+    advice = mismatch_advice(["CD3E", "ZNF1", "AAMP"], ["CD3E", "LYZ", "NKG7"])
+    assert advice == "the data lacks 'LYZ', 'NKG7'; give all genes that were measured"
+
+
+@pytest.mark.parametrize("pair", [("RP11.1", "RP11.2"), ("Lyz", "LYZ")])
+def test_names_that_both_sides_tell_apart_are_not_what_keeps_them_apart(pair: tuple[str, str]):
+    assert "lacks 'CD3E'" in mismatch_advice([*pair, "GNLY"], [*pair, "CD3E"])

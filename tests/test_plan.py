@@ -115,6 +115,17 @@ def test_a_plan_of_many_cells_takes_a_few_bytes_for_each():
     assert peak < 4 * len(codes)
 
 
+def test_a_plan_remembers_no_more_after_many_epochs_than_after_a_few():
+    plan = make_plan(np.zeros(20_000, int), window_rows=2048, block_rows=1)
+    tracemalloc.start()
+    held = []
+    for epoch in range(12):
+        rows_of(plan, epoch)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[-1] - held[2] < 20_000
+
+
 def test_each_epoch_has_a_new_order_and_the_same_seed_gives_the_same_one():
     codes = np.repeat([0, 1, 2], 100)
     orders = [rows_of(make_plan(codes), epoch) for epoch in range(3)]
@@ -155,6 +166,13 @@ def test_natural_balance_reads_whole_blocks():
         blocks, sizes = np.unique(window.rows_W // 16, return_counts=True)
         assert (sizes == 16).all()
         assert len(blocks) == 4
+
+
+def test_natural_balance_reads_whole_blocks_where_a_window_has_no_room_for_one_of_each_class():
+    codes = np.repeat(np.arange(20), 24)
+    for window in make_plan(codes, "natural", block_rows=8, window_rows=64).windows(0):
+        _, sizes = np.unique(window.rows_W // 8, return_counts=True)
+        assert (sizes == 8).all()
 
 
 def test_the_schemes_give_the_draws_that_their_names_promise():

@@ -31,6 +31,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 HANG_SECONDS = 10.0
 STARTING_SECONDS = 180.0
 """Until its first execution a process imports and compiles."""
+MOST_SECONDS_OF_A_LOOK = 1.0
+"""What took longer between two looks at a process was a pause of both."""
 MEMORY_BYTES = 10**9
 """What one process may take beside what it had when it had read the file undamaged."""
 EXAMPLES = 3
@@ -117,7 +119,7 @@ def _fuzz(name: str, first: int, executions: int, scratch: Path | None) -> Tally
 
 def _watched(process: Any, at: "Synchronized[int]", messages: Any, tally: Tally) -> str:
     """Wait until a process ends, or hangs and is ended; say how."""
-    last, since = -1, time.monotonic()
+    last, waited, seen = -1, 0.0, time.monotonic()
     while process.is_alive() or not messages.empty():
         if messages.empty():
             process.join(0.05)
@@ -129,9 +131,11 @@ def _watched(process: Any, at: "Synchronized[int]", messages: Any, tally: Tally)
                 tally.peak_bytes = max(tally.peak_bytes, value)
             else:
                 tally.found(*value)
+        now = time.monotonic()
+        waited, seen = waited + min(now - seen, MOST_SECONDS_OF_A_LOOK), now
         if at.value != last:
-            last, since = at.value, time.monotonic()
-        if time.monotonic() - since > (STARTING_SECONDS if last < 0 else HANG_SECONDS):
+            last, waited = at.value, 0.0
+        if waited > (STARTING_SECONDS if last < 0 else HANG_SECONDS):
             process.kill()
             process.join()
             return f"hangs for {HANG_SECONDS:.0f} s"
