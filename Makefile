@@ -16,7 +16,7 @@ help: ## Show this list
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev,s3]'
+	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev,docs,pipelines,s3]'
 	@touch $@
 
 demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (SCNYM_DATA: folder of larger sets)
