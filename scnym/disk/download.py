@@ -97,8 +97,9 @@ class _Fetch:
         self._content, self._validator = folder / CONTENT, folder / VALIDATOR
         self._progress = progress
 
-    def __call__(self, url: str, output_file: str, _pooch: object) -> None:
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Bring all of a file, and put it where pooch wants it."""
+        del pooch  # what calls
         address = urlsplit(url)
         if address.scheme == "file":
             _copy(Path(url2pathname(address.path)), Path(output_file))
