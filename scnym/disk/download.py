@@ -56,7 +56,7 @@ def download(url: str, target: Path, known_hash: str | None, *, progress: Progre
     require_scheme(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     with room_for(target, way_out="make room; the same command goes on"), locked(work_folder(target), target):
-        fetch = _Fetch(work_folder(target), progress)
+        fetch: Any = _Fetch(work_folder(target), progress)  # pooch's own type for it is none that fits
         try:
             pooch.retrieve(url, known_hash, fname=target.name, path=target.parent, downloader=fetch)
         except ValueError as fault:  # pooch compares hashes
