@@ -50,7 +50,7 @@ def write_donors(folder: Path, labelled: anndata.AnnData) -> None:
     first.obs = first.obs[[]]
     write_h5ad(folder / "donor1.h5ad", first)
     write_csv(folder / "donor2.csv.gz", second)
-    labelled.obs.rename_axis("cell").to_csv(folder / "metadata.csv")
+    labelled.obs.to_csv(folder / "metadata.csv", index_label="cell")
     samples = {"path": ["donor1.h5ad", "donor2.csv.gz"], "sample": ["one", "two"], "condition": ["well", "ill"]}
     pd.DataFrame(samples).to_csv(folder / "samples.csv", index=False)
 
@@ -97,6 +97,31 @@ def test_every_command_of_quickstart_and_guides_works_as_it_stands(tmp_path: Pat
         run_line(line, tmp_path)
     assert len(pd.read_csv("run/predictions/predictions.csv")) == 60
     assert Path("full/predictions/predictions.h5ad").is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_shows_what_is_kept_of_it(tmp_path: Path):
+    notebook = DOCS / "tutorial.ipynb"
+    assert notebook.stat().st_size < 500_000
+    assert str(ROOT) not in notebook.read_text()
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output-dir", str(tmp_path)]
+    done = subprocess.run([*command, str(notebook)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for kept, ran in zip(outputs_of(notebook), outputs_of(tmp_path / "tutorial.ipynb"), strict=True):
+        assert kept == ran
+
+
+def outputs_of(notebook: Path) -> list[list[str]]:
+    """What the cells of a notebook show, by kind; words in them may differ in digits between machines."""
+    cells = json.loads(notebook.read_text())["cells"]
+    return [
+        [
+            kind
+            for output in cell.get("outputs", [])
+            for kind in (output["output_type"], *sorted(output.get("data", [])))
+        ]
+        for cell in cells
+    ]
 
 
 @pytest.fixture(scope="module")
