@@ -12,7 +12,7 @@ SHOWN = (
     "data/README.md",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",
-    "configs/*.txt",
+    "scnym/disk/public_data.json",
 )
 _LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)#\s:]+)(?P<after>(#[^)\s]*)?\))")
 
