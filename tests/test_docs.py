@@ -50,7 +50,8 @@ def write_donors(folder: Path, labelled: anndata.AnnData) -> None:
     first.obs = first.obs[[]]
     write_h5ad(folder / "donor1.h5ad", first)
     write_csv(folder / "donor2.csv.gz", second)
-    pd.DataFrame(labelled.obs).to_csv(folder / "metadata.csv", index_label="cell")
+    columns = {name: labelled.obs[name].to_numpy() for name in ("cell_type", "tissue", "donor")}
+    pd.DataFrame(columns, index=labelled.obs_names).to_csv(folder / "metadata.csv", index_label="cell")
     samples = {"path": ["donor1.h5ad", "donor2.csv.gz"], "sample": ["one", "two"], "condition": ["well", "ill"]}
     pd.DataFrame(samples).to_csv(folder / "samples.csv", index=False)
 
