@@ -199,6 +199,7 @@ def test_a_server_that_refuses_is_asked_once(tmp_path: Path, publisher: Publishe
     with pytest.raises(NetworkError, match=r"403.*--mirror"):
         fetch(tmp_path, publisher)
     assert len(publisher.ranges) == 1
+    assert list((tmp_path / "out" / "cells").iterdir()) == []
 
 
 def test_a_server_in_trouble_is_asked_again(tmp_path: Path, publisher: Publisher):

@@ -5,6 +5,7 @@ pooch says what is whole, and renames; what it fetches with begins again after e
 
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -66,6 +67,9 @@ def download(url: str, target: Path, known_hash: str | None, *, progress: Progre
                 where=target,
                 way_out="give the same command again; if it comes again, the file there has changed or is damaged",
             ) from fault
+        finally:
+            with suppress(OSError):  # something has come: it waits there
+                work_folder(target).rmdir()
         fetch.forget()
 
 
