@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test coverage mutation fuzz kill-tests check format faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test coverage mutation fuzz kill-tests check format docs docs-serve notebook faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -16,7 +16,7 @@ help: ## Show this list
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev,s3]'
+	$(VENV)/bin/python -m pip install --quiet --editable '.[demo,dev,docs,pipelines,s3]'
 	@touch $@
 
 demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (SCNYM_DATA: folder of larger sets)
@@ -49,6 +49,15 @@ check: $(INSTALLED) ## Check format, lint and types
 format: $(INSTALLED) ## Format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+docs: $(INSTALLED) ## Build the site into build/site; any warning ends it
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+
+docs-serve: $(INSTALLED) ## Build the site and show it on this machine, anew when a page changes
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs serve
+
+notebook: $(INSTALLED) ## Run the tutorial, and keep what it shows
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False docs/tutorial.ipynb
 
 faults: $(INSTALLED) ## Make every mistake of tests/faults, and write what is said of it to docs/faults.md
 	PYTHONPATH=.:tests $(VENV)/bin/python tests/faults/page.py

@@ -19,6 +19,7 @@ INTERRUPTED = 130
 """Exit code of what Ctrl-C has ended, as shells have it."""
 WAYS_ON = {
     "convert": "the same command goes on",
+    "data": "the same command goes on",
     "train": "the same command with --resume, and without --overwrite, goes on",
     "predict": "the same command begins again; of many samples it does those that are not finished",
 }

@@ -7,6 +7,7 @@ import typer
 
 from .compare import compare
 from .convert import convert
+from .data import app as data
 from .evaluate import evaluate
 from .export import export
 from .group import ScnymGroup, underscored
@@ -55,6 +56,7 @@ for command in (
     *(predict_cell_types, evaluate, find_cell_type_markers),
 ):
     app.command(name=command.__name__)(command)
+app.add_typer(data)
 
 if __name__ == "__main__":  # torchrun -m scnym.cli.main
     app()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from scnym.base.workers import ClusterSettings
     from scnym.disk.ingest import convert
+    from scnym.disk.public_data import DataFile, DataSet, FetchedData, data_sets, get_data
     from scnym.disk.store import Store, open_store
     from scnym.disk.verify import VerifyReport, verify
     from scnym.feed.genes import gene_list
@@ -41,8 +42,11 @@ _HOMES = {
     "ClusterSettings": "scnym.base.workers:ClusterSettings",
     "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
+    "DataFile": "scnym.disk.public_data:DataFile",
+    "DataSet": "scnym.disk.public_data:DataSet",
     "EvaluateSettings": "scnym.base.settings:EvaluateSettings",
     "Evaluation": "scnym.runs.judgement:Evaluation",
+    "FetchedData": "scnym.disk.public_data:FetchedData",
     "Inspection": "scnym.runs.inspection:Inspection",
     "MarkerSettings": "scnym.base.settings:MarkerSettings",
     "MarkerSummary": "scnym.runs.markers:MarkerSummary",
@@ -64,10 +68,12 @@ _HOMES = {
     "VerifyReport": "scnym.disk.verify:VerifyReport",
     "compare": "scnym.runs.tissue_comparison:compare",
     "convert": "scnym.disk.ingest:convert",
+    "data_sets": "scnym.disk.public_data:data_sets",
     "evaluate": "scnym.runs.judgement:evaluate",
     "export": "scnym.runs.export:export",
     "find_markers": "scnym.runs.markers:find_markers",
     "gene_list": "scnym.feed.genes:gene_list",
+    "get_data": "scnym.disk.public_data:get_data",
     "in_order_stream": "scnym.feed.stream:in_order_stream",
     "inspect": "scnym.runs.inspection:inspect",
     "open_store": "scnym.disk.store:open_store",
@@ -86,8 +92,11 @@ __all__ = [
     "ClusterSettings",
     "Comparison",
     "ConvertSettings",
+    "DataFile",
+    "DataSet",
     "EvaluateSettings",
     "Evaluation",
+    "FetchedData",
     "Inspection",
     "MarkerSettings",
     "MarkerSummary",
@@ -109,10 +118,12 @@ __all__ = [
     "VerifyReport",
     "compare",
     "convert",
+    "data_sets",
     "evaluate",
     "export",
     "find_markers",
     "gene_list",
+    "get_data",
     "in_order_stream",
     "inspect",
     "open_store",

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ FROZEN_OPTIONS = {
         "--cluster_by --config --csv_orientation --input_genes --json --layer --library_size --max_memory "
         "--overwrite --profile --scheduler --scheduler_file --training_metadata --workers"
     ),
+    "data get": "--json --mirror --out_path --registry",
+    "data list": "--json --registry",
     "export": "--json --overwrite",
     "evaluate": (
         "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite "
@@ -130,6 +133,8 @@ def test_importing_and_asking_for_help_load_nothing_heavy(statement: str):
         "matplotlib",
         "dask",
         "distributed",
+        "requests",
+        "pooch",
     )
     check = f"import sys; {statement}; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -137,8 +142,16 @@ def test_importing_and_asking_for_help_load_nothing_heavy(statement: str):
 
 
 def commands() -> dict[str, Any]:
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    """Every command by its full name, those of groups inside the group too."""
+    return dict(commands_in(typer.main.get_command(app)))
+
+
+def commands_in(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_in(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def test_the_options_of_every_command_are_frozen():

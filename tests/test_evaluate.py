@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anndata
 import pandas as pd
 import pytest
 from helpers import clustered_adata, write_h5ad, write_text
@@ -170,3 +171,14 @@ def test_labels_of_which_none_is_known_to_the_truth_are_told_of(files, tmp_path:
     assert result.exit_code == 0
     assert "no label given, such as '1.0', '2.0', is one of the truth, such as 'B', 'T'" in result.stderr
     assert "--mapping" in result.stderr
+
+
+def test_cells_in_memory_stand_for_tables(files):
+    given, truth = (pd.read_csv(path, index_col=0) for path in files)
+    named = given.rename(columns=lambda name: f"scnym_{name}")
+    adata = anndata.AnnData(obs=named.assign(cell_type=truth["cell_type"].reindex(named.index)))
+    known = anndata.AnnData(obs=truth)
+    figures = evaluate(*files).scores.to_json()
+    assert evaluate(adata, known).scores.to_json() == figures
+    assert evaluate(files[0], known).scores.to_json() == figures
+    assert evaluate(adata, files[1], EvaluateSettings(predicted_column="scnym_cell_type")).scores.to_json() == figures

@@ -274,6 +274,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_noise(work: P
     assert (tmp_path / "a" / FOLDER / name).read_bytes() != (tmp_path / "b" / FOLDER / name).read_bytes()
 
 
+def test_cells_in_memory_give_what_a_file_gives(work: Path, tmp_path: Path):
+    find_markers(work / "model.safetensors", tmp_path, QUICK, input_counts=clustered_adata(n_genes=300))
+    assert (tmp_path / FOLDER / "markers.csv").read_bytes() == (work / FOLDER / "markers.csv").read_bytes()
+
+
 def test_without_cells_genes_are_ranked_by_optimised_inputs_and_there_is_no_deletion_test(work: Path, tmp_path: Path):
     summary = find_markers(work / "model.safetensors", tmp_path, QUICK)
     assert not (tmp_path / FOLDER / "deletion.csv").exists()

@@ -7,6 +7,7 @@
         ├── MissingInputError       a file or folder that is not there (also FileNotFoundError)
         ├── OutputExistsError       a target that would be overwritten (also FileExistsError)
         ├── NoRoomError             a disk that is full (also OSError)
+        ├── NetworkError            a server that is out of reach, or refuses (also ConnectionError)
         ├── FormatError             a file that cannot be read as what it should be (also ValueError)
         ├── DataError               a readable file with values that make no sense (also ValueError)
         └── SettingsError           an option or a config key (also ValueError)
@@ -70,6 +71,10 @@ class OutputExistsError(UserError, FileExistsError):
 
 class NoRoomError(UserError, OSError):
     """A disk that is full, or a quota that is used up."""
+
+
+class NetworkError(UserError, ConnectionError):
+    """A server that is out of reach, or refuses."""
 
 
 class FormatError(UserError, ValueError):

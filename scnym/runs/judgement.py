@@ -1,25 +1,26 @@
 """Labels that any tool gave, against the truth: tables are read, columns found, cells joined by id, and measured."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from scnym.base.errors import DataError, FormatError, MissingInputError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
 from scnym.disk.aside import aside
-from scnym.disk.bucket import Location, location, require_folder, require_local
+from scnym.disk.bucket import Location, require_folder, require_local
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.sniff import is_store, open_source
 from scnym.disk.store import Store
 from scnym.results.scores import Scores, renamed, score
 from scnym.runs.folder import METRICS_FILE, is_run, write_json, write_table
-from scnym.runs.intake import label_text
+from scnym.runs.intake import label_text, name_of
 
 FOLDER = "evaluation"
 LABEL_COLUMNS = ("cell_type", "cell_ontology_class", "celltype", "label", "labels", "annotation")
@@ -58,8 +59,8 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: str | Path,
-    truth: str | Path,
+    predictions: str | Path | AnnData,
+    truth: str | Path | AnnData,
     settings: EvaluateSettings | None = None,
     *,
     out_path: str | Path | None = None,
@@ -71,9 +72,11 @@ def evaluate(
     Parameters
     ----------
     predictions
-        CSV or TSV with cell ids and labels, and a confidence if there is one.
+        CSV or TSV with cell ids and labels, and a confidence if there is one; or an AnnData with these in obs, such as
+        `scnym.predict` gives.
     truth
-        CSV or TSV with cell ids and labels; or an h5ad, another raw input or a store with a column of labels.
+        CSV or TSV with cell ids and labels; or an h5ad, another raw input, a store or an AnnData with a column of
+        labels.
     settings
         Names of columns, where they cannot be found out; a mapping of label names.
     out_path
@@ -90,7 +93,7 @@ def evaluate(
     """
     settings = settings or EvaluateSettings()
     target = None if out_path is None else require_folder(out_path) / FOLDER
-    compared = _Compared.read(Path(predictions), location(truth), settings)
+    compared = _Compared.read(predictions, truth, settings)
     for line in compared.remarks():
         progress.say(line)
     table = compared.table
@@ -114,10 +117,10 @@ class _Compared:
     counts: dict[str, int]
 
     @classmethod
-    def read(cls, predictions: Path, truth: Location, settings: EvaluateSettings) -> "_Compared":
-        mapping = _read_mapping(settings.mapping)
+    def read(cls, given: str | Path | AnnData, truth: str | Path | AnnData, settings: EvaluateSettings) -> "_Compared":
+        mapping, predictions = _read_mapping(settings.mapping), name_of(given)
         true_C, label_column = _truth_of(truth, settings)
-        table = read_table(predictions, "check PREDICTIONS", words={*true_C.dropna(), *true_C.index})
+        table = _table_of(given, words={*true_C.dropna(), *true_C.index})
         cells = _cells_of(table, predictions, settings.cell_column, true_C.index)
         table = _one_row_per_cell(table, cells, predictions)
         true_C = renamed(true_C, mapping)
@@ -170,9 +173,17 @@ class _Compared:
         ]
 
 
-def _truth_of(path: Location, settings: EvaluateSettings) -> tuple[pd.Series, str]:
+def _table_of(predictions: str | Path | AnnData, words: Collection[str]) -> pd.DataFrame:
+    """Read predictions, or the annotations of cells in memory, with the ids in a column."""
+    if isinstance(predictions, AnnData):
+        return _obs_of(predictions).astype(object).reset_index(names=ROW_NAMES)
+    return read_table(Path(predictions), "check PREDICTIONS", words=words)
+
+
+def _truth_of(truth: str | Path | AnnData, settings: EvaluateSettings) -> tuple[pd.Series, str]:
     """Read the true label of every cell, by its id."""
-    if not path.exists():
+    path = name_of(truth)
+    if not isinstance(truth, AnnData) and not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check TRUTH")
     if isinstance(path, Path) and path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES):
         table = read_table(path, "check TRUTH")
@@ -181,14 +192,23 @@ def _truth_of(path: Location, settings: EvaluateSettings) -> tuple[pd.Series, st
         cells = named if named is not None and named in table else _id_column(table, column)
         obs = _one_row_per_cell(table, cells, path)
     else:
-        obs = Store(path).obs if is_store(path) else open_source(require_local(path), ConvertSettings()).obs
-        if obs is None:
-            raise FormatError("it holds no labels", where=path, way_out="give a table of cells and labels")
+        obs = _obs_of(truth) if isinstance(truth, AnnData) else _annotations_of(path)
         column = _named(obs, settings.label_column, LABEL_COLUMNS, path, "--lower_group")
     return obs[column].map(label_text).astype(object).rename_axis(None), column
 
 
-def _cells_of(table: pd.DataFrame, path: Path, named: str | None, known: pd.Index) -> str:
+def _obs_of(adata: AnnData) -> pd.DataFrame:
+    return adata.obs if isinstance(adata.obs, pd.DataFrame) else adata.obs.to_memory()
+
+
+def _annotations_of(path: Location) -> pd.DataFrame:
+    obs = Store(path).obs if is_store(path) else open_source(require_local(path), ConvertSettings()).obs
+    if obs is None:
+        raise FormatError("it holds no labels", where=path, way_out="give a table of cells and labels")
+    return obs
+
+
+def _cells_of(table: pd.DataFrame, path: Location, named: str | None, known: pd.Index) -> str:
     """Find the column with the most ids of known cells."""
     if named is not None:
         return _named(table, named, (), path, "--cell_column")
@@ -201,7 +221,7 @@ def _id_column(table: pd.DataFrame, label_column: str) -> str:
     return next((name for name in others if table[name].notna().all() and table[name].is_unique), ROW_NAMES)
 
 
-def _one_row_per_cell(table: pd.DataFrame, cells: str, path: Path) -> pd.DataFrame:
+def _one_row_per_cell(table: pd.DataFrame, cells: str, path: Location) -> pd.DataFrame:
     if cells not in table:
         raise DataError("no column names every cell once", where=path, way_out="name one with --cell_column")
     repeated = table[cells][table[cells].duplicated()].unique()
@@ -210,7 +230,7 @@ def _one_row_per_cell(table: pd.DataFrame, cells: str, path: Path) -> pd.DataFra
     return table.set_index(cells)
 
 
-def _predicted_column(table: pd.DataFrame, path: Path, settings: EvaluateSettings, labels: set[str]) -> str:
+def _predicted_column(table: pd.DataFrame, path: Location, settings: EvaluateSettings, labels: set[str]) -> str:
     """Find the labels: by their column's name, else by the names in it."""
     if settings.predicted_column is None and not set(PREDICTED_COLUMNS) & set(table.columns):
         held = {str(name): int(table[name].isin(labels).sum()) for name in table.columns}
@@ -220,7 +240,7 @@ def _predicted_column(table: pd.DataFrame, path: Path, settings: EvaluateSetting
     return _named(table, settings.predicted_column, PREDICTED_COLUMNS, path, "--predicted_column")
 
 
-def _confidence_column(table: pd.DataFrame, path: Path, settings: EvaluateSettings) -> str | None:
+def _confidence_column(table: pd.DataFrame, path: Location, settings: EvaluateSettings) -> str | None:
     if settings.confidence_column is None and not set(CONFIDENCE_COLUMNS) & set(table.columns):
         return None
     return _named(table, settings.confidence_column, CONFIDENCE_COLUMNS, path, "--confidence_column")
@@ -238,7 +258,7 @@ def _named(table: pd.DataFrame, named: str | None, usual: Sequence[str], path: L
     )
 
 
-def _confidences(column: pd.Series, path: Path) -> pd.Series:
+def _confidences(column: pd.Series, path: Location) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce")
     wrong = numbers.index[(numbers.isna() & column.notna()) | (numbers < 0) | (numbers > 1)]
     if len(wrong):

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, MarkerSettings, StreamSettings
 from scnym.disk.aside import aside, require_replaceable
-from scnym.disk.bucket import location, require_folder
+from scnym.disk.bucket import require_folder
+from scnym.disk.gather import Given
 from scnym.model.snapshot import Snapshot
 from scnym.model.split_network import SplitNetwork
 from scnym.results.cell_evidence import LabelledCells, gather_evidence
@@ -23,7 +25,7 @@ from scnym.results.deletion import Deletion, delete_genes
 from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
 from scnym.runs.folder import SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
-from scnym.runs.intake import annotated, labels_of, open_input
+from scnym.runs.intake import annotated, labels_of, name_of, open_input
 
 FOLDER = "tissue_ind_class_optimums"
 N_IN_SUMMARY = 20
@@ -67,7 +69,7 @@ def find_markers(
     out_path: str | Path,
     settings: MarkerSettings | None = None,
     *,
-    input_counts: str | Path | None = None,
+    input_counts: str | Path | AnnData | None = None,
     training_metadata: str | Path | None = None,
     training_gene_names: str | Path | None = None,
     convert_settings: ConvertSettings | None = None,
@@ -85,8 +87,8 @@ def find_markers(
     settings
         Penalty, restarts, steps, classes, column with the labels of the cells.
     input_counts
-        Labelled cells, as a store or any raw input: with them, genes are ranked by what cells have too, and the
-        ranking is put to a test.
+        Labelled cells, as a store, any raw input or an AnnData: with them, genes are ranked by what cells have too, and
+        the ranking is put to a test.
     training_metadata
         Table with a row per cell, joined to the cells by their ids.
     training_gene_names
@@ -114,14 +116,14 @@ def find_markers(
         _say_what_is_not_used(training_metadata, settings, convert_settings or ConvertSettings(), progress)
     if input_counts is not None:
         metadata = None if training_metadata is None else Path(training_metadata)
-        source = Path(input_counts), out_path, convert_settings or ConvertSettings()
+        source = input_counts, out_path, convert_settings or ConvertSettings()
         cells = _labelled_cells(source, metadata, snapshot, network, settings, progress)
     with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
         findings = _search_all(_Search(network, cells, settings), codes, folder, progress)
         summary = MarkerSummary(folder=target, top_genes=findings.top_genes, deletions=findings.deletions)
         given = {
             "model": str(model_path),
-            "cells": input_counts and str(location(input_counts)),
+            "cells": None if input_counts is None else str(name_of(input_counts)),
             "settings": asdict(settings),
         }
         write_json(folder / SUMMARY_FILE, {**summary.to_json(), **given})
@@ -171,7 +173,7 @@ def _say_what_is_not_used(
 
 
 def _labelled_cells(
-    source: tuple[Path, Path, ConvertSettings],
+    source: tuple[Given, Path, ConvertSettings],
     metadata: Path | None,
     snapshot: Snapshot,
     network: SplitNetwork,
@@ -179,7 +181,7 @@ def _labelled_cells(
     progress: Progress,
 ) -> LabelledCells:
     """Open the cells, and find out which of the model's classes each is of."""
-    card, (path, *_) = snapshot.card, source
+    card, path = snapshot.card, name_of(source[0])
     store = open_input(*source, progress)
     column = settings.label_column or card.label_column
     labels = labels_of(annotated(store, metadata, progress), column, metadata or path)

@@ -1,6 +1,20 @@
 """The whole table, theme by theme."""
 
-from faults import answers, files, labels, matrices, models, names, options, outputs, stores, strangers, tables, values
+from faults import (
+    answers,
+    downloads,
+    files,
+    labels,
+    matrices,
+    models,
+    names,
+    options,
+    outputs,
+    stores,
+    strangers,
+    tables,
+    values,
+)
 from faults.fault import Fault
 
 THEMES: dict[str, tuple[Fault, ...]] = {
@@ -16,5 +30,6 @@ THEMES: dict[str, tuple[Fault, ...]] = {
     "Output": outputs.FAULTS,
     "Options": options.FAULTS,
     "Evaluation": answers.FAULTS,
+    "Public data": downloads.FAULTS,
 }
 FAULTS = tuple(fault for faults in THEMES.values() for fault in faults)
