@@ -264,6 +264,15 @@ def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
         _say(f"tables: {found.folder}")
 
 
+def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
+    """Print where the pages of runs are."""
+    if as_json:
+        _print_json({"pages": [str(page) for page in pages]})
+        return
+    for page in pages:
+        _say(f"report: {page}")
+
+
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     """Print the best genes of every class."""
     if as_json:

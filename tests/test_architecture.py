@@ -29,6 +29,7 @@ FROZEN_OPTIONS = {
     "inspect": "--csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "compare": "--json",
+    "report": "--json",
     **dict.fromkeys(
         ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
         "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --csv_orientation "

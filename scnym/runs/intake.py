@@ -6,6 +6,7 @@ C cells of the store.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -237,6 +238,12 @@ def _require_column(columns: Sequence[str], column: str, where: Location | str, 
             where=where,
             way_out=f"give {option} one of {listed}" if listed else "give --training_metadata",
         )
+
+
+def sources_of(store: Store) -> list[dict[str, Any]]:
+    """Give what the cells came from: name, file, cells, genes and hash of every source."""
+    told = ("sample", "file", "n_cells", "n_genes", "sha256")
+    return [{name: getattr(source, name) for name in told} for source in store.sources]
 
 
 def label_text(value: object) -> str | None:

@@ -43,7 +43,7 @@ from scnym.runs.folder import (
     write_tables,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.intake import UNLABELLED
+from scnym.runs.intake import UNLABELLED, sources_of
 from scnym.runs.job import FoldResult, Job
 
 
@@ -347,6 +347,7 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,
+        "sources": sources_of(job.store),
         "device": str(job.device),
         "threads": torch.get_num_threads(),
         "processes": job.processes.count,
