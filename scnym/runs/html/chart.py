@@ -32,6 +32,8 @@ class Chart:
     """Its data, by columns, which take less room than rows."""
     renderer: str = "svg"
     """`canvas` for very many marks."""
+    max_width: int | None = None
+    """In pixels; None for all there is."""
 
 
 def scale(low: float, high: float, span: Sequence[float] | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
     """Draw true against predicted classes: the darker a cell, the larger its share of the true class."""
     shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
     true_N, given_N = np.nonzero(counts_KK)
-    step = 34 if len(classes) <= MAX_NUMBERED else 20 if len(classes) <= MAX_DESCRIBED else 12
+    step = 40 if len(classes) <= MAX_NUMBERED else 20 if len(classes) <= MAX_DESCRIBED else 12
     position = {"sort": None, "scale": {"domain": list(range(len(classes)))}, "type": "ordinal"}
     encoding = {
         "x": {"field": "given", **position, "title": "predicted", "axis": {**CLASS_AXIS, "labelAngle": -50}},
@@ -51,9 +51,10 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
     }
     return Chart(
         name="confusion",
+        max_width=260 + 2 * step * len(classes),
         description="Confusion matrix: cells by true and predicted class. The table of classes has the same in figures.",
         spec={
-            "height": {"step": step},
+            "height": step * len(classes),
             "params": [{"name": "names", "value": named(classes)}],
             "transform": [
                 {"calculate": f"names[datum.{code}]", "as": words}
@@ -87,7 +88,7 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
         name="composition",
         description=f"Cells of each class among the {what}, the largest class first.",
         spec={
-            "height": {"step": 22},
+            "height": 22 * len(shown),
             "params": [{"name": "names", "value": named([name for name, _ in shown])}],
             "transform": [{"calculate": "names[datum.code]", "as": "class"}],
             "encoding": {
@@ -198,7 +199,7 @@ def dot_chart(markers: pd.DataFrame, classes: Sequence[str], size: str) -> Chart
         name="dots",
         description="Dot plot of markers: the best genes of every class, and what they score in the other classes.",
         spec={
-            "height": {"step": 18},
+            "height": 18 * len(genes),
             "params": [{"name": "names", "value": named(classes)}, {"name": "genes", "value": named(genes)}],
             "transform": [
                 {"calculate": "names[datum.code]", "as": "class"},
@@ -225,7 +226,7 @@ def dot_chart(markers: pd.DataFrame, classes: Sequence[str], size: str) -> Chart
                     "scale": scale(0, 1, [4, 200]),
                     "legend": {"title": words, "orient": "bottom", "values": [0.25, 0.5, 0.75, 1], "format": ".0%"},
                 },
-                "opacity": {"field": "score", "type": "quantitative", "scale": scale(0, 1, [0.15, 1]), "legend": None},
+                "fillOpacity": {"field": "score", "type": "quantitative", "scale": scale(0, 1, [0.15, 1]), "legend": None},
                 "tooltip": [
                     told("gene"),
                     told("class"),

@@ -81,7 +81,7 @@ def histogram_chart(parts: Mapping[str, Sequence[int]], colours: Sequence[str]) 
         description="Histogram of the confidence: cells by how sure the model is of their label.",
         spec={
             "height": 280,
-            "mark": {"type": "bar", "binSpacing": 1, "cornerRadius": 1},
+            "mark": {"type": "bar", "binSpacing": 1},
             "encoding": {
                 "x": {
                     "field": "start",
@@ -124,7 +124,7 @@ def coverage_chart(rows: Sequence[tuple[str, float, float]]) -> Chart:
         name="coverage",
         description="Share of the model's genes that the data has, and the same weighted by importance to the network.",
         spec={
-            "height": {"step": 20},
+            "height": 44 * len(rows),
             "params": [{"name": "names", "value": named([name for name, _, _ in rows])}],
             "transform": [{"calculate": "names[datum.code]", "as": "model"}],
             "mark": {"type": "bar", "cornerRadiusEnd": 2},

@@ -10,7 +10,7 @@ const LOOK = {
     titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelPadding: 6, titlePadding: 10, labelOverlap: true,
   },
   legend: {
-    labelColor: "var(--ink)", titleColor: "var(--quiet)", titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12,
+    labelColor: "var(--ink)", titleColor: "var(--quiet)", titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelLimit: 0,
     symbolStrokeWidth: 2, columnPadding: 14, columns: {expr: "width < 500 ? 2 : 6"},
   },
 };
