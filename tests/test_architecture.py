@@ -26,7 +26,7 @@ FROZEN_OPTIONS = {
         "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite "
         "--predicted_column --unknown_label"
     ),
-    "inspect": "--csv_orientation --input_genes --json --layer",
+    "inspect": "--card --csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "compare": "--json",
     "report": "--json",

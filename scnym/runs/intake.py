@@ -41,6 +41,11 @@ class CellLabels:
     n_rare: int
     """Cells of classes that are too small, left out."""
 
+    @property
+    def cells_per_class(self) -> np.ndarray:
+        """Cells of each class; int64, one for each of `classes`."""
+        return np.bincount(self.codes_C[self.codes_C >= 0], minlength=len(self.classes))
+
     def within(self, keep_C: np.ndarray, *, min_cells: int = 0) -> "CellLabels":
         """Give the labels of some of the cells: only classes that occur among them, in `min_cells` cells or more.
 

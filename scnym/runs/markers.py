@@ -24,7 +24,7 @@ from scnym.results.deletion import Deletion, delete_genes
 from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
 from scnym.runs.folder import REPORT_FILE, SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
-from scnym.runs.html.markers import write_markers_page
+from scnym.runs.handouts.markers import write_markers_page
 from scnym.runs.intake import annotated, labels_of, open_input
 
 FOLDER = "tissue_ind_class_optimums"

@@ -22,7 +22,7 @@ from scnym.results.cell_map import EmbeddingSample
 from scnym.results.coverage import GeneCoverage
 from scnym.results.predictions import Predictions
 from scnym.runs.folder import FIGURES_FILE, MAP_FILE, REPORT_FILE, SUMMARY_FILE, is_run, write_json, write_table
-from scnym.runs.html.prediction import write_prediction_page
+from scnym.runs.handouts.prediction import write_prediction_page
 from scnym.runs.intake import open_input, sources_of
 from scnym.runs.models import find_models
 from scnym.runs.one_pass import Checked, Pass

@@ -8,10 +8,10 @@ import jinja2
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.disk.aside import room_for
 from scnym.runs.folder import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_own_json
-from scnym.runs.html.markers import write_markers_page
-from scnym.runs.html.prediction import write_prediction_page
-from scnym.runs.html.tissues import write_tissues_page
-from scnym.runs.html.training import write_training_page
+from scnym.runs.handouts.markers import write_markers_page
+from scnym.runs.handouts.prediction import write_prediction_page
+from scnym.runs.handouts.tissues import write_tissues_page
+from scnym.runs.handouts.training import write_training_page
 
 Writer = Callable[[Path, Path], None]
 TOLD_BY: tuple[tuple[str, str, Writer], ...] = (

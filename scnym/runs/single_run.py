@@ -36,7 +36,8 @@ from scnym.runs.folder import (
     write_tables,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.html.training import write_training_page
+from scnym.runs.handouts.model_card import CARD_FILE, write_model_card
+from scnym.runs.handouts.training import write_training_page
 from scnym.runs.intake import CellLabels
 from scnym.runs.job import FoldResult, Job
 from scnym.runs.learning import run_baseline, run_fold
@@ -274,4 +275,6 @@ def _write_report(job: Job, summary: RunSummary, watch: Stopwatch, folder: Path)
     write_json(folder / FIGURES_FILE, figures_of(job, rows_C, judged))
     write_map(job, summary.folds, folder)
     write_json(folder / COST_FILE, watch.cost(len(rows_C)))
+    final = folder / summary.final.fold.name
+    write_model_card(final / MODEL_FILE, final / CARD_FILE)
     write_training_page(folder, folder / REPORT_FILE)

@@ -20,7 +20,7 @@ from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import SKIPPED, TISSUES_FILE, TRAINED, folder_names
 from scnym.runs.folder import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
-from scnym.runs.html.tissues import write_tissues_page
+from scnym.runs.handouts.tissues import write_tissues_page
 from scnym.runs.intake import Context
 from scnym.runs.job import Job
 from scnym.runs.resumption import STATES, attempt

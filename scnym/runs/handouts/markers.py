@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from scnym.runs.folder import SUMMARY_FILE, read_own_json
-from scnym.runs.html.chart import Chart
-from scnym.runs.html.class_charts import dot_chart
-from scnym.runs.html.document import write_page
-from scnym.runs.html.sources import cost_of, read_columns
+from scnym.runs.handouts.chart import Chart
+from scnym.runs.handouts.class_charts import dot_chart
+from scnym.runs.handouts.document import write_page
+from scnym.runs.handouts.files import cost_of, read_columns
 
 MAX_DOTTED_GENES = 150
 """Genes of a dot plot, shared out among the classes."""
@@ -40,7 +40,9 @@ def write_markers_page(folder: Path, path: Path) -> None:
 def _dots(table: pd.DataFrame, classes: Sequence[str], size: str) -> Chart | None:
     """Draw the best genes of the classes, wherever a class lists them."""
     n_each = max(1, min(MOST_OF_A_CLASS, MAX_DOTTED_GENES // max(1, len(classes))))
-    table = table.assign(**{column: pd.to_numeric(table[column]) for column in ("rank", "score", size)})
+    table = table.assign(
+        **{column: pd.to_numeric(table[column], errors="coerce") for column in ("rank", "score", size)}
+    )
     table = table[table["class"].isin(classes)].fillna({size: 0.0})
     best = table[(table["rank"] <= n_each) & (table["score"] > 0)]
     order = {gene: number for number, gene in enumerate(dict.fromkeys(best["gene"]))}

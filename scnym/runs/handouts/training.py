@@ -9,11 +9,11 @@ import pandas as pd
 
 from scnym.runs.families import title_of
 from scnym.runs.folder import FINAL_FOLDER, METRICS_FILE, read_own_json
-from scnym.runs.html.chart import RIGHT, WRONG, Chart
-from scnym.runs.html.class_charts import class_colours, composition_chart, confusion_chart, map_chart
-from scnym.runs.html.document import write_page
-from scnym.runs.html.measure_charts import curve_chart, histogram_chart, reliability_chart
-from scnym.runs.html.sources import cost_of, figures_of, map_of, optional_json
+from scnym.runs.handouts.chart import RIGHT, WRONG, Chart
+from scnym.runs.handouts.class_charts import class_colours, composition_chart, confusion_chart, map_chart
+from scnym.runs.handouts.document import write_page
+from scnym.runs.handouts.files import cost_of, figures_of, map_of, optional_json
+from scnym.runs.handouts.measure_charts import curve_chart, histogram_chart, reliability_chart
 
 HEADLINES = (
     ("accuracy", "accuracy"),

@@ -4,12 +4,13 @@ K classes, N cells of a matrix that hold anything.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scnym.base.display import displayed
-from scnym.runs.html.chart import ACCENT, CLASS_AXIS, INK, QUIET, RIGHT, SERIES, WRONG, Chart, named, scale, told
+from scnym.runs.handouts.chart import ACCENT, CLASS_AXIS, INK, QUIET, RIGHT, SERIES, WRONG, Chart, named, scale, told
 
 MAX_BARS = 40
 """Bars of a chart; what is more is summed up in one."""
@@ -52,7 +53,7 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
     return Chart(
         name="confusion",
         max_width=260 + 2 * step * len(classes),
-        description="Confusion matrix: cells by true and predicted class. The table of classes has the same in figures.",
+        description="Confusion matrix: cells by true and predicted class. The table of classes sums it up in figures.",
         spec={
             "height": step * len(classes),
             "params": [{"name": "names", "value": named(classes)}],
@@ -125,11 +126,13 @@ def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, 
         Columns that a point tells, and what they are called.
     """
     code_of = {name: code for code, name in enumerate(classes)}
-    place = {"type": "quantitative", "axis": None, "scale": {"zero": False, "nice": False}}
+    tooltip = [{"field": "id", "title": "cell"}, *(told(words) for words in fields.values())]
+    if "confidence" in cells:
+        tooltip.append(told("confidence", ".1%"))
     codes = {column: [code_of.get(name, -1) for name in cells[column]] for column in fields}
     return Chart(
         name="map",
-        description="Cells on the first two principal components of the network's last hidden layer, coloured by class.",
+        description="Cells by two principal components of the network's last hidden layer, coloured by class.",
         renderer="canvas",
         spec={
             "height": 460,
@@ -139,25 +142,7 @@ def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, 
             ],
             "transform": [{"calculate": f"names[datum.{c}]", "as": words} for c, words in fields.items()],
             "mark": {"type": "circle", "size": 18 if len(cells) > 3000 else 36, "aria": False},
-            "encoding": {
-                "x": {"field": "x", **place},
-                "y": {"field": "y", **place},
-                "color": {
-                    "field": "cell_type",
-                    "type": "ordinal",
-                    "scale": {"domain": list(range(len(classes))), "range": class_colours(len(classes))},
-                    "legend": None,
-                },
-                "opacity": {
-                    "condition": {"test": "chosen < 0 || chosen === datum.cell_type", "value": 0.72},
-                    "value": 0.05,
-                },
-                "tooltip": [
-                    {"field": "id", "title": "cell"},
-                    *(told(words) for words in fields.values()),
-                    *([told("confidence", ".1%")] if "confidence" in cells else []),
-                ],
-            },
+            "encoding": _map_encoding(len(classes), tooltip),
         },
         columns={
             "id": [displayed(name) for name in cells["cell_id"]],
@@ -167,6 +152,25 @@ def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, 
             **codes,
         },
     )
+
+
+def _map_encoding(n_classes: int, tooltip: list[dict[str, Any]]) -> dict[str, Any]:
+    place = {"type": "quantitative", "axis": None, "scale": {"zero": False, "nice": False}}
+    return {
+        "x": {"field": "x", **place},
+        "y": {"field": "y", **place},
+        "color": {
+            "field": "cell_type",
+            "type": "ordinal",
+            "scale": {"domain": list(range(n_classes)), "range": class_colours(n_classes)},
+            "legend": None,
+        },
+        "opacity": {
+            "condition": {"test": "chosen < 0 || chosen === datum.cell_type", "value": 0.72},
+            "value": 0.05,
+        },
+        "tooltip": tooltip,
+    }
 
 
 def class_colours(n_classes: int) -> list[str]:
@@ -206,35 +210,7 @@ def dot_chart(markers: pd.DataFrame, classes: Sequence[str], size: str) -> Chart
                 {"calculate": "genes[datum.row]", "as": "gene"},
             ],
             "mark": {"type": "circle", "color": ACCENT},
-            "encoding": {
-                "x": {
-                    "field": "code",
-                    "type": "ordinal",
-                    "title": None,
-                    "scale": {"domain": list(range(len(classes)))},
-                    "axis": {**CLASS_AXIS, "labelAngle": -50, "orient": "top", "grid": True},
-                },
-                "y": {
-                    "field": "row",
-                    "type": "ordinal",
-                    "title": None,
-                    "axis": {**CLASS_AXIS, "labelExpr": "genes[datum.value]", "grid": True},
-                },
-                "size": {
-                    "field": "part",
-                    "type": "quantitative",
-                    "scale": scale(0, 1, [4, 200]),
-                    "legend": {"title": words, "orient": "bottom", "values": [0.25, 0.5, 0.75, 1], "format": ".0%"},
-                },
-                "fillOpacity": {"field": "score", "type": "quantitative", "scale": scale(0, 1, [0.15, 1]), "legend": None},
-                "tooltip": [
-                    told("gene"),
-                    told("class"),
-                    told("score", ".3f"),
-                    told("rank"),
-                    told("part", ".0%", words),
-                ],
-            },
+            "encoding": _dot_encoding(len(classes), words),
         },
         columns={
             "row": [row_of[gene] for gene in markers["gene"]],
@@ -244,3 +220,40 @@ def dot_chart(markers: pd.DataFrame, classes: Sequence[str], size: str) -> Chart
             "part": [round(float(value), 4) for value in markers[size]],
         },
     )
+
+
+def _dot_encoding(n_classes: int, words: str) -> dict[str, Any]:
+    return {
+        "x": {
+            "field": "code",
+            "type": "ordinal",
+            "title": None,
+            "scale": {"domain": list(range(n_classes))},
+            "axis": {**CLASS_AXIS, "labelAngle": -50, "orient": "top", "grid": True},
+        },
+        "y": {
+            "field": "row",
+            "type": "ordinal",
+            "title": None,
+            "axis": {**CLASS_AXIS, "labelExpr": "genes[datum.value]", "grid": True},
+        },
+        "size": {
+            "field": "part",
+            "type": "quantitative",
+            "scale": scale(0, 1, [4, 200]),
+            "legend": {"title": words, "orient": "bottom", "values": [0.25, 0.5, 0.75, 1], "format": ".0%"},
+        },
+        "fillOpacity": {
+            "field": "score",
+            "type": "quantitative",
+            "scale": scale(0, 1, [0.15, 1]),
+            "legend": None,
+        },
+        "tooltip": [
+            told("gene"),
+            told("class"),
+            told("score", ".3f"),
+            told("rank"),
+            told("part", ".0%", words),
+        ],
+    }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from scnym.runs.html.chart import CLASS_AXIS, LEGEND_ABOVE, QUIET, Chart, named, scale, series, told
+from scnym.runs.handouts.chart import CLASS_AXIS, LEGEND_ABOVE, QUIET, Chart, named, scale, series, told
 
 
 def curve_chart(name: str, description: str, logs: Mapping[str, pd.DataFrame], column: str) -> Chart:
@@ -55,7 +55,7 @@ def reliability_chart(kinds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart
     }
     return Chart(
         name="reliability",
-        description="Reliability diagram: share of labels that are right, by confidence; the diagonal would be perfect.",
+        description="Reliability diagram: share of labels that are right by confidence; the diagonal is perfect.",
         spec={
             "height": 280,
             "encoding": {

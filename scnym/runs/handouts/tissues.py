@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from scnym.runs.folder import SUMMARY_FILE, read_own_json
-from scnym.runs.html.document import write_page
+from scnym.runs.handouts.document import write_page
 
 
 def write_tissues_page(folder: Path, path: Path) -> None:

@@ -35,14 +35,13 @@ def map_of(folder: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = read_own_table(path)
-    numbers = [name for name in ("x", "y", "confidence") if name in table]
-    table = table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
-    table = table[np.isfinite(table[["x", "y"]]).all(axis=1)]
+    for name in ("x", "y", "confidence"):
+        if name in table:
+            table[name] = pd.to_numeric(table[name])
+    table = table.replace([np.inf, -np.inf], np.nan).dropna(subset=["x", "y"])
     return table if len(table) >= FEWEST_POINTS else None
 
 
 def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read some columns of a long table that a run has written."""
-    table = pd.read_csv(path, usecols=lambda name: name in columns, keep_default_na=False, na_values={})
-    words = [name for name in table if table[name].dtype == object]
-    return table.assign(**{name: table[name].map(unguarded) for name in words})
+    """Read some columns of a long table that a run has written, as text; those that are not there are left out."""
+    return pd.read_csv(path, usecols=lambda name: name in columns, dtype=str, keep_default_na=False).map(unguarded)

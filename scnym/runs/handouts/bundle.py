@@ -14,8 +14,9 @@ SECONDS = 120
 def javascript() -> str | None:
     """Give the libraries; None where they cannot be had.
 
-    They come out of vl-convert, which needs no network, but holds a JavaScript engine that takes 140 MB, claims 64 GB of
-    address space, and ends its process where that is limited, as on some clusters. So it works in a process of its own.
+    They come out of vl-convert, which needs no network. But it holds a JavaScript engine that takes 140 MB, claims
+    64 GB of address space, and ends its process where that is limited, as on some clusters. So it works in a process
+    of its own.
     """
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter, and a program that nobody else writes

@@ -1,16 +1,20 @@
 """What all pages share: templates, what is done to text from files, and how a page is written."""
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from scnym.base.display import displayed
-from scnym.runs.html.bundle import javascript
-from scnym.runs.html.chart import Chart
+from scnym.runs.handouts.bundle import javascript
+from scnym.runs.handouts.chart import Chart
 
 FOLDER = Path(__file__).parent / "templates"
-NO_FIGURE = "–"
+_MARKUP = re.compile(r"([\\`*_\[\]|~$:@])")
+"""What Markdown may take for something else than itself."""
+NO_FIGURE = "\N{EN DASH}"
 """Stands where there is no figure."""
 
 
@@ -35,17 +39,30 @@ def write_page(path: Path, template: str, charts: list[Chart], **content: Any) -
     path.write_text(text, encoding="utf-8")
 
 
+def filled(template: str, **content: Any) -> str:
+    """Fill a template of a text that is no page."""
+    return _environment().get_template(template).render(**content)
+
+
 def _environment() -> jinja2.Environment:
     """Give the templates. Whatever they show is escaped, and control characters are spelled out."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         finalize=lambda shown: displayed(shown) if type(shown) is str else shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    environment.filters |= {"figure": figure, "count": count, "share": share, "size": size, "duration": duration}
+    environment.filters |= {
+        "figure": figure,
+        "count": count,
+        "share": share,
+        "size": size,
+        "duration": duration,
+        "text": as_markdown,
+    }
     return environment
 
 
@@ -81,3 +98,9 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def as_markdown(name: object) -> str:
+    """Give text from a file so that Markdown shows it as it is."""
+    line = " ".join(displayed(str(name)).split())
+    return _MARKUP.sub(r"\\\1", html.escape(line, quote=False))

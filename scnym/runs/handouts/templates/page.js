@@ -24,6 +24,7 @@ async function draw(plot) {
   const {spec, columns, renderer, description} = JSON.parse(document.getElementById("data-" + plot.dataset.chart).textContent);
   const whole = {...spec, description, width: "container", data: {values: rows(columns)}, autosize: {type: "fit-x", contains: "padding"}};
   const drawn = await vegaEmbed(plot, whole, {actions: false, renderer, config: LOOK, tooltip: {disableDefaultStyle: true}});
+  plot.view = drawn.view;
   if (plot.dataset.chart === "map") choosable(drawn.view, plot);
   if (renderer === "canvas") { plot.setAttribute("role", "img"); plot.setAttribute("aria-label", description); }
 }

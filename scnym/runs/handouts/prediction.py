@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from scnym.runs.folder import SUMMARY_FILE, read_own_json
-from scnym.runs.html.chart import ACCENT, QUIET, Chart
-from scnym.runs.html.class_charts import class_colours, composition_chart, map_chart
-from scnym.runs.html.document import write_page
-from scnym.runs.html.measure_charts import coverage_chart, histogram_chart
-from scnym.runs.html.sources import cost_of, figures_of, map_of
+from scnym.runs.handouts.chart import ACCENT, QUIET, Chart
+from scnym.runs.handouts.class_charts import class_colours, composition_chart, map_chart
+from scnym.runs.handouts.document import write_page
+from scnym.runs.handouts.files import cost_of, figures_of, map_of
+from scnym.runs.handouts.measure_charts import coverage_chart, histogram_chart
 
 MAX_MODELS = 40
 """Models whose gene coverage is drawn; those with the least come first."""
