@@ -185,9 +185,10 @@ def label_store(
                 _write(folder, job, checked, predictions)
                 _write_map(folder, job, predictions, sample)
         write_json(folder / SUMMARY_FILE, {**asdict(summary), **record, "sources": sources_of(job.store)})
-        write_json(folder / FIGURES_FILE, predictions.figures())
-        write_json(folder / COST_FILE, watch.cost(predictions.n_cells))
-        write_prediction_page(folder, folder / REPORT_FILE)
+        if write:
+            write_json(folder / FIGURES_FILE, predictions.figures())
+            write_json(folder / COST_FILE, watch.cost(predictions.n_cells))
+            write_prediction_page(folder, folder / REPORT_FILE)
     return summary, annotated
 
 

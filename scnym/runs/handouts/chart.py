@@ -11,8 +11,9 @@ from scnym.base.display import displayed
 
 LONGEST_NAME = 40
 """Characters of a name that an axis shows."""
-SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
-"""Colours that all can tell apart (Okabe and Ito 2008), grey in place of black, which a dark page would hide."""
+SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+"""Colours that all can tell apart (Okabe and Ito 2008); without yellow, which a white page hides, and with grey in
+place of black, which a dark one hides."""
 ACCENT, RIGHT, WRONG, QUIET, INK = (f"var(--{name})" for name in ("accent", "right", "wrong", "quiet", "ink"))
 CLASS_AXIS: dict[str, Any] = {"labelExpr": "names[datum.value]", "labelLimit": 180, "grid": False}
 LEGEND_ABOVE: dict[str, Any] = {"orient": "top", "title": None}

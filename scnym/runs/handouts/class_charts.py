@@ -26,9 +26,10 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
     true_N, given_N = np.nonzero(counts_KK)
     step = 40 if len(classes) <= MAX_NUMBERED else 20 if len(classes) <= MAX_DESCRIBED else 12
     position = {"sort": None, "scale": {"domain": list(range(len(classes)))}, "type": "ordinal"}
+    axis = {**CLASS_AXIS, "labelOverlap": len(classes) > MAX_DESCRIBED}
     encoding = {
-        "x": {"field": "given", **position, "title": "predicted", "axis": {**CLASS_AXIS, "labelAngle": -50}},
-        "y": {"field": "true", **position, "title": "true", "axis": CLASS_AXIS},
+        "x": {"field": "given", **position, "title": "predicted", "axis": {**axis, "labelAngle": -50}},
+        "y": {"field": "true", **position, "title": "true", "axis": axis},
     }
     cells = {
         "mark": {"type": "rect", "cornerRadius": 2, "aria": len(classes) <= MAX_DESCRIBED},
@@ -174,7 +175,7 @@ def _map_encoding(n_classes: int, tooltip: list[dict[str, Any]]) -> dict[str, An
 
 
 def class_colours(n_classes: int) -> list[str]:
-    """Give a colour to every class: eight that all can tell apart, then paler and darker ones of the same."""
+    """Give a colour to every class: seven that all can tell apart, then paler and darker ones of the same."""
     tints = (lambda part: part, lambda part: (part + 255) // 2, lambda part: part * 6 // 10)
     found = []
     for number in range(n_classes):
