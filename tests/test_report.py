@@ -152,8 +152,8 @@ def test_hovering_says_what_is_under_the_pointer(browser: Browser, out: Path):
     x, y = page.evaluate(
         """([x, y]) => {
           const plot = document.getElementById("plot-map"), box = plot.querySelector("canvas").getBoundingClientRect();
-          const [left, top] = plot.view.origin();
-          return [box.x + left + plot.view.scale("x")(x), box.y + top + plot.view.scale("y")(y)];
+          const view = plot.view, [left, top] = view.origin(), around = view.padding();
+          return [box.x + around.left + left + view.scale("x")(x), box.y + around.top + top + view.scale("y")(y)];
         }""",
         [round(cell["x"], 2), round(cell["y"], 2)],
     )

@@ -15,7 +15,7 @@ SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C
 """Colours that all can tell apart (Okabe and Ito 2008); without yellow, which a white page hides, and with grey in
 place of black, which a dark one hides."""
 ACCENT, RIGHT, WRONG, QUIET, INK = (f"var(--{name})" for name in ("accent", "right", "wrong", "quiet", "ink"))
-CLASS_AXIS: dict[str, Any] = {"labelExpr": "names[datum.value]", "labelLimit": 180, "grid": False}
+CLASS_AXIS: dict[str, Any] = {"labelExpr": "names[datum.value]", "grid": False}
 LEGEND_ABOVE: dict[str, Any] = {"orient": "top", "title": None}
 
 
@@ -33,6 +33,8 @@ class Chart:
     """Its data, by columns, which take less room than rows."""
     renderer: str = "svg"
     """`canvas` for very many marks."""
+    min_width: int = 0
+    """In pixels, below which a narrow screen has to be scrolled."""
     max_width: int | None = None
     """In pixels; None for all there is."""
 

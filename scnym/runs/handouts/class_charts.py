@@ -53,6 +53,7 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
     }
     return Chart(
         name="confusion",
+        min_width=130 + 25 * len(classes) if len(classes) <= MAX_NUMBERED else 0,
         max_width=260 + 2 * step * len(classes),
         description="Confusion matrix: cells by true and predicted class. The table of classes sums it up in figures.",
         spec={
@@ -210,7 +211,7 @@ def dot_chart(markers: pd.DataFrame, classes: Sequence[str], size: str) -> Chart
                 {"calculate": "names[datum.code]", "as": "class"},
                 {"calculate": "genes[datum.row]", "as": "gene"},
             ],
-            "mark": {"type": "circle", "color": ACCENT},
+            "mark": {"type": "circle", "color": ACCENT, "opacity": 1},
             "encoding": _dot_encoding(len(classes), words),
         },
         columns={
@@ -230,7 +231,13 @@ def _dot_encoding(n_classes: int, words: str) -> dict[str, Any]:
             "type": "ordinal",
             "title": None,
             "scale": {"domain": list(range(n_classes))},
-            "axis": {**CLASS_AXIS, "labelAngle": -50, "orient": "top", "grid": True},
+            "axis": {
+                **CLASS_AXIS,
+                "labelAngle": -50,
+                "labelOverlap": n_classes > MAX_DESCRIBED,
+                "orient": "top",
+                "grid": True,
+            },
         },
         "y": {
             "field": "row",

@@ -1,6 +1,8 @@
 "use strict";
 
 /* Figures: the libraries above draw what Vega-Lite describes; colours are those of the style sheet. */
+const narrow = innerWidth < 640;
+
 const LOOK = {
   background: null,
   font: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
@@ -8,10 +10,11 @@ const LOOK = {
   axis: {
     domain: false, ticks: false, gridColor: "var(--line)", labelColor: "var(--ink)", titleColor: "var(--quiet)",
     titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelPadding: 6, titlePadding: 10, labelOverlap: true,
+    labelLimit: narrow ? 100 : 190,
   },
   legend: {
     labelColor: "var(--ink)", titleColor: "var(--quiet)", titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelLimit: 0,
-    symbolStrokeWidth: 2, columnPadding: 14, columns: {expr: "width < 500 ? 2 : 6"},
+    symbolStrokeWidth: 2, columnPadding: 14, columns: {expr: "width < 320 ? 1 : width < 520 ? 2 : 7"},
   },
 };
 
