@@ -1,15 +1,19 @@
 """Pages of runs that are there already, written anew: for a folder moved, or a newer version's look."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.disk.aside import room_for
+from scnym.disk.gather import SAMPLE_COLUMN
 from scnym.runs.folder import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_own_json
 from scnym.runs.handouts.markers import write_markers_page
 from scnym.runs.handouts.prediction import write_prediction_page
+from scnym.runs.handouts.samples import TABLE_FILE, write_samples_page
 from scnym.runs.handouts.tissues import write_tissues_page
 from scnym.runs.handouts.training import write_training_page
 
@@ -65,10 +69,18 @@ def _folders(run: Path) -> list[Path]:
 
 def _writer_of(folder: Path) -> Writer | None:
     """Find out what a folder is; None if nothing that has a page."""
+    if _is_of_samples(folder):
+        return write_samples_page
     for file, key, writer in TOLD_BY:
         if (folder / file).is_file() and key in read_own_json(folder / file):
             return writer
     return None
+
+
+def _is_of_samples(folder: Path) -> bool:
+    with suppress(OSError, ValueError):  # a table of something else, or none
+        return SAMPLE_COLUMN in pd.read_csv(folder / TABLE_FILE, nrows=0)
+    return False
 
 
 def _written(folder: Path, writer: Writer) -> Path:

@@ -109,7 +109,10 @@ class RunSummary:
             "tissues": None if self.by_tissue is None else without_nan(self.by_tissue),
             "spread": spread_over([result.metrics for result in self.folds]),
             "baseline": None if self.baseline is None else self.baseline.to_json(self.folds),
-            "final_model_on_selection_cells": self.final.metrics.summary(),
+            # With nothing held out, these cells are all that the report can tell of.
+            "final_model_on_selection_cells": self.final.metrics.to_json()
+            if self.held_out is None
+            else self.final.metrics.summary(),
         }
 
 

@@ -3,6 +3,7 @@
 K classes, N cells of a matrix that hold anything.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,25 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.display import displayed
-from scnym.runs.handouts.chart import ACCENT, CLASS_AXIS, INK, QUIET, RIGHT, SERIES, WRONG, Chart, named, scale, told
+from scnym.runs.handouts.chart import (
+    ACCENT,
+    CLASS_AXIS,
+    INK,
+    LEGEND_ABOVE,
+    QUIET,
+    RIGHT,
+    SERIES,
+    WRONG,
+    Chart,
+    named,
+    scale,
+    told,
+)
 
 MAX_BARS = 40
 """Bars of a chart; what is more is summed up in one."""
+MAX_SHARES = 6
+"""Classes that a sample is shown to be made of, beside all others."""
 MAX_NUMBERED = 14
 """Classes of a confusion matrix whose cells are wide enough for numbers."""
 MAX_DESCRIBED = 30
@@ -113,6 +129,68 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
             "share": [round(n / total, 4) for _, n in shown],
         },
     )
+
+
+def share_chart(cells: Mapping[str, Mapping[str, int]]) -> Chart:
+    """Draw what samples are made of: shares of their most frequent classes, and of all others together."""
+    totals = Counter[str]()
+    for counts in cells.values():
+        totals.update(counts)
+    kept = [name for name, n in totals.most_common(MAX_SHARES) if n]
+    rows = [
+        (sample, code, n, n / max(1, sum(counts.values())))
+        for sample, counts in enumerate(cells.values())
+        for code, n in enumerate([*(counts.get(name, 0) for name in kept), _others(counts, kept)])
+        if n
+    ]
+    return Chart(
+        name="shares",
+        description="Shares of cell types in every sample, as bars one beside the other.",
+        spec={
+            "height": 24 * len(cells),
+            "params": [
+                {"name": "names", "value": named(list(cells))},
+                {"name": "classes", "value": [*named(kept), "others"]},
+            ],
+            "transform": [
+                {"calculate": "names[datum.row]", "as": "sample"},
+                {"calculate": "classes[datum.code]", "as": "cell type"},
+            ],
+            "mark": {"type": "bar", "height": {"band": 0.76}},
+            "encoding": _share_encoding(len(kept)),
+        },
+        columns={
+            "row": [row for row, _, _, _ in rows],
+            "code": [code for _, code, _, _ in rows],
+            "cells": [n for _, _, n, _ in rows],
+            "share": [round(share, 4) for _, _, _, share in rows],
+        },
+    )
+
+
+def _others(counts: Mapping[str, int], kept: Sequence[str]) -> int:
+    return sum(n for name, n in counts.items() if name not in kept)
+
+
+def _share_encoding(n_kept: int) -> dict[str, Any]:
+    return {
+        "y": {"field": "row", "type": "ordinal", "title": None, "axis": CLASS_AXIS},
+        "x": {
+            "field": "share",
+            "type": "quantitative",
+            "title": "share of the cells",
+            "scale": scale(0, 1),
+            "axis": {"format": ".0%", "tickCount": 5},
+        },
+        "color": {
+            "field": "code",
+            "type": "ordinal",
+            "scale": {"domain": list(range(n_kept + 1)), "range": [*class_colours(n_kept), QUIET]},
+            "legend": {**LEGEND_ABOVE, "labelExpr": "classes[datum.value]"},
+        },
+        "order": {"field": "code"},
+        "tooltip": [told("sample"), told("cell type"), told("cells", ","), told("share", ".1%")],
+    }
 
 
 def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, str]) -> Chart:
