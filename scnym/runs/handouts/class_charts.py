@@ -157,7 +157,7 @@ def share_chart(cells: Mapping[str, Mapping[str, int]]) -> Chart:
                 {"calculate": "classes[datum.code]", "as": "cell type"},
             ],
             "mark": {"type": "bar", "height": {"band": 0.76}},
-            "encoding": _share_encoding(len(kept)),
+            "encoding": _share_encoding(len(kept), has_others=any(code == len(kept) for _, code, _, _ in rows)),
         },
         columns={
             "row": [row for row, _, _, _ in rows],
@@ -172,7 +172,7 @@ def _others(counts: Mapping[str, int], kept: Sequence[str]) -> int:
     return sum(n for name, n in counts.items() if name not in kept)
 
 
-def _share_encoding(n_kept: int) -> dict[str, Any]:
+def _share_encoding(n_kept: int, *, has_others: bool) -> dict[str, Any]:
     return {
         "y": {"field": "row", "type": "ordinal", "title": None, "axis": CLASS_AXIS},
         "x": {
@@ -185,7 +185,7 @@ def _share_encoding(n_kept: int) -> dict[str, Any]:
         "color": {
             "field": "code",
             "type": "ordinal",
-            "scale": {"domain": list(range(n_kept + 1)), "range": [*class_colours(n_kept), QUIET]},
+            "scale": {"domain": list(range(n_kept + has_others)), "range": [*class_colours(n_kept), QUIET]},
             "legend": {**LEGEND_ABOVE, "labelExpr": "classes[datum.value]"},
         },
         "order": {"field": "code"},
