@@ -156,7 +156,7 @@ def plain_card(card: Card) -> dict[str, Any]:
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is None or empty, which older readers cannot read, and make arrays of lists, and of the columns of tables."""
+    """Leave out what is None or empty, which older readers cannot read; make arrays of lists and of tables' columns."""
     plain: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, dict):
