@@ -47,8 +47,33 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
         "x": {"field": "given", **position, "title": "predicted", "axis": {**axis, "labelAngle": -50}},
         "y": {"field": "true", **position, "title": "true", "axis": axis},
     }
+    return Chart(
+        name="confusion",
+        min_width=130 + 25 * len(classes) if len(classes) <= MAX_NUMBERED else 0,
+        max_width=260 + 2 * step * len(classes),
+        description="Confusion matrix: cells by true and predicted class. The table of classes sums it up in figures.",
+        spec={
+            "height": step * len(classes),
+            "params": [{"name": "names", "value": named(classes)}],
+            "transform": [
+                {"calculate": f"names[datum.{code}]", "as": words}
+                for code, words in (("true", "true class"), ("given", "predicted class"))
+            ],
+            "encoding": encoding,
+            "layer": _confusion_layers(len(classes)),
+        },
+        columns={
+            "true": true_N.tolist(),
+            "given": given_N.tolist(),
+            "cells": counts_KK[true_N, given_N].tolist(),
+            "share": np.round(shares_KK[true_N, given_N], 4).tolist(),
+        },
+    )
+
+
+def _confusion_layers(n_classes: int) -> list[dict[str, Any]]:
     cells = {
-        "mark": {"type": "rect", "cornerRadius": 2, "aria": len(classes) <= MAX_DESCRIBED},
+        "mark": {"type": "rect", "cornerRadius": 2, "aria": n_classes <= MAX_DESCRIBED},
         "encoding": {
             "color": {"condition": {"test": "datum.true === datum.given", "value": RIGHT}, "value": WRONG},
             "opacity": {"field": "share", "type": "quantitative", "scale": scale(0, 1, [0.12, 1]), "legend": None},
@@ -67,28 +92,7 @@ def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
             "color": {"condition": {"test": "datum.share > 0.55", "value": "var(--on-accent)"}, "value": INK},
         },
     }
-    return Chart(
-        name="confusion",
-        min_width=130 + 25 * len(classes) if len(classes) <= MAX_NUMBERED else 0,
-        max_width=260 + 2 * step * len(classes),
-        description="Confusion matrix: cells by true and predicted class. The table of classes sums it up in figures.",
-        spec={
-            "height": step * len(classes),
-            "params": [{"name": "names", "value": named(classes)}],
-            "transform": [
-                {"calculate": f"names[datum.{code}]", "as": words}
-                for code, words in (("true", "true class"), ("given", "predicted class"))
-            ],
-            "encoding": encoding,
-            "layer": [cells, numbers] if len(classes) <= MAX_NUMBERED else [cells],
-        },
-        columns={
-            "true": true_N.tolist(),
-            "given": given_N.tolist(),
-            "cells": counts_KK[true_N, given_N].tolist(),
-            "share": np.round(shares_KK[true_N, given_N], 4).tolist(),
-        },
-    )
+    return [cells, numbers] if n_classes <= MAX_NUMBERED else [cells]
 
 
 def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
