@@ -18,6 +18,9 @@ def inspect(
     input_genes: options.InputGenes = None,
     csv_orientation: options.CsvOrientation = _DEFAULT.csv_orientation,
     layer: options.Layer = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Of a model: write its card to this file, as Markdown.", metavar="FILE.md")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Show what a file is before anything is done with it: cells, genes, classes, what its values are, time to expect.
@@ -26,7 +29,7 @@ def inspect(
 
         scnym inspect cells.h5ad
 
-        scnym inspect run/tissue_independent/all_data/model.safetensors
+        scnym inspect run/tissue_independent/all_data/model.safetensors --card model_card.md
     """
     import scnym
 
@@ -35,4 +38,4 @@ def inspect(
     settings = convert_settings(
         input_genes=input_genes, csv_orientation=csv_orientation, layer=layer, library_size=None, max_memory="1GB"
     )
-    print_inspection(scnym.inspect(path, settings), as_json=json)
+    print_inspection(scnym.inspect(path, settings, card=card), as_json=json)

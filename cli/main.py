@@ -14,6 +14,7 @@ from .group import ScnymGroup, underscored
 from .inspect import inspect
 from .markers import find_cell_type_markers
 from .predict import predict_cell_types
+from .report import report
 from .train import train_tissue_dependent, train_tissue_independent, train_tissue_specific
 from .verify import verify
 
@@ -53,7 +54,7 @@ def _scnym(
 for command in (
     *(convert, inspect, verify, export),
     *(train_tissue_independent, train_tissue_dependent, train_tissue_specific, compare),
-    *(predict_cell_types, evaluate, find_cell_type_markers),
+    *(predict_cell_types, evaluate, find_cell_type_markers, report),
 ):
     app.command(name=command.__name__)(command)
 app.add_typer(data)

@@ -116,11 +116,16 @@ def _print_source(source: "SourceInspection") -> None:
 
 def _print_card(card: dict[str, Any]) -> None:
     classes, naming = card["classes"], card["gene_naming"]
-    shown = ", ".join(classes[:MAX_CLASSES_SHOWN]) + (" ..." if len(classes) > MAX_CLASSES_SHOWN else "")
+    counts = [f" {count:,}" for count in card["cells_per_class"]] or [""] * len(classes)
+    named = [name + count for name, count in zip(classes, counts, strict=False)]
+    shown = ", ".join(named[:MAX_CLASSES_SHOWN]) + (" ..." if len(named) > MAX_CLASSES_SHOWN else "")
     _say(f"names {len(classes):,} classes of column {card['label_column']}: {shown}")
     species = f"; {naming.species}, it seems" if naming.species else ""
     _say(f"reads {card['n_genes']:,} genes by {naming.id_type}{species}")
-    _say("judged: " + ", ".join(f"{name} {value:.3f}" for name, value in card["metrics"].items()))
+    for source in card["sources"]:
+        _say(f"learnt from {source['sample']}: {source['n_cells']:,} cells, sha256 {source['sha256'][:12]}")
+    judged = {name: f"{value:,.0f}" if name == "n_cells" else f"{value:.3f}" for name, value in card["metrics"].items()}
+    _say("judged: " + ", ".join(f"{name} {value}" for name, value in judged.items()))
 
 
 def _size(n_bytes: float) -> str:
@@ -262,6 +267,15 @@ def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
         _say(f"labelled {scores.coverage:.1%} of the cells, of these right {scores.accuracy_of_labelled:.3f}")
     if found.folder is not None:
         _say(f"tables: {found.folder}")
+
+
+def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
+    """Print where the pages of runs are."""
+    if as_json:
+        _print_json({"pages": [str(page) for page in pages]})
+        return
+    for page in pages:
+        _say(f"report: {page}")
 
 
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:

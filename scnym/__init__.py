@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scnym.runs.judgement import Evaluation, evaluate
     from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
+    from scnym.runs.report import report
     from scnym.runs.samples import SamplePredictions, predict_samples
     from scnym.runs.single_run import RunSummary
     from scnym.runs.tissue_comparison import Comparison, compare
@@ -80,6 +81,7 @@ _HOMES = {
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
     "predict_samples": "scnym.runs.samples:predict_samples",
+    "report": "scnym.runs.report:report",
     "train": "scnym.runs.training:train_tissue_independent",
     "train_tissue_dependent": "scnym.runs.training:train_tissue_dependent",
     "train_tissue_specific": "scnym.runs.training:train_tissue_specific",
@@ -130,6 +132,7 @@ __all__ = [
     "parse_bytes",
     "predict",
     "predict_samples",
+    "report",
     "train",
     "train_tissue_dependent",
     "train_tissue_specific",

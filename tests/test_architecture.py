@@ -29,9 +29,10 @@ FROZEN_OPTIONS = {
         "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite "
         "--predicted_column --unknown_label"
     ),
-    "inspect": "--csv_orientation --input_genes --json --layer",
+    "inspect": "--card --csv_orientation --input_genes --json --layer",
     "verify": "--json",
     "compare": "--json",
+    "report": "--json",
     **dict.fromkeys(
         ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
         "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --csv_orientation "

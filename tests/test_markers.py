@@ -228,7 +228,7 @@ def test_genes_that_speak_by_their_absence_are_no_markers():
 def test_every_file_is_there_and_the_known_genes_come_first(work: Path):
     folder = work / FOLDER
     own = [f"{code}_type {code}_{what}.csv" for code in range(3) for what in ("losses", "optima")]
-    rest = ["classes.csv", "deletion.csv", "markers.csv", "summary.json"]
+    rest = ["classes.csv", "cost.json", "deletion.csv", "markers.csv", "report.html", "summary.json"]
     assert sorted(path.name for path in folder.iterdir()) == sorted([*own, *rest])
     markers = pd.read_csv(folder / "markers.csv")
     for code in range(3):

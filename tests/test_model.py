@@ -503,7 +503,7 @@ def test_a_file_that_is_no_sound_model_is_refused(tmp_path: Path):
             Snapshot.load(path)
     documents = {
         "not a scnym model": None,
-        "newer than the 2 known here": damaged(card, format_version=99),
+        "newer than the 3 known here": damaged(card, format_version=99),
         "description is damaged": damaged(card, temperature=-1),
         "description is damaged ": damaged(card, surprise=1),
         "description is damaged  ": "{",

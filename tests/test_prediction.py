@@ -104,7 +104,11 @@ def test_probabilities_come_as_text_or_not_at_all(run: Path, tmp_path: Path):
     table = pd.read_csv(tmp_path / "a" / "predictions" / "probabilities.csv", index_col="cell_id")
     assert list(table.idxmax(axis=1)) == list(labelled(tmp_path / "a")["cell_type"])
     assert sorted(path.name for path in (tmp_path / "b" / "predictions").iterdir()) == [
+        "cell_map.csv",
+        "cost.json",
+        "figures.json",
         "predictions.csv",
+        "report.html",
         "summary.json",
     ]
 

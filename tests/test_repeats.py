@@ -1,4 +1,4 @@
-"""The same seed on the same machine gives the same bytes, whatever the command; all but what holds times."""
+"""The same seed on the same machine gives the same bytes, whatever the command; all but what holds times and memory."""
 
 import contextlib
 import json
@@ -29,7 +29,9 @@ LINES = (
     "evaluate OUT/predictions/predictions.csv cells.h5ad --lower_group cell_type --out_path OUT --json",
     "export OUT/cells.zarr OUT/cells.h5ad --json",
     "inspect OUT/cells.zarr --json",
+    "inspect OUT/tissue_independent/all_data/model.safetensors --card OUT/card.md --json",
     "verify OUT/cells.zarr --json",
+    "report OUT --json",
 )
 
 

@@ -19,8 +19,8 @@ from scnym.disk.features import read_genes
 from scnym.model.bare_weights import n_tissues_of, read_weights, settings_of
 from scnym.model.network import CellTypeNetwork
 
-MODEL_FORMAT_VERSION = 2
-"""Version 1 knew no tissues."""
+MODEL_FORMAT_VERSION = 3
+"""Version 1 knew no tissues; version 2 neither sources nor the cells of each class."""
 METADATA_KEY = "scnym"
 MAX_NAMES, MAX_NAME_CHARACTERS, MAX_EPOCH = 10**6, 10**4, 10**9
 """More genes or classes than anything has, longer names, and more epochs than anybody waits for."""
@@ -37,6 +37,19 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
 NamesOrNone = Annotated[tuple[Name, ...], Field(max_length=MAX_NAMES), AfterValidator(_distinct)]
 Names = Annotated[NamesOrNone, Field(min_length=1)]
+
+
+class CardSource(BaseModel):
+    """One source of the cells that a model learnt from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    sample: Name
+    file: Name
+    n_cells: int = Field(ge=0)
+    n_genes: int = Field(ge=0)
+    sha256: Name
+    """Of its content."""
 
 
 class Card(BaseModel):
@@ -67,6 +80,10 @@ class Card(BaseModel):
     """Names the counts the model was trained on."""
     metrics: Annotated[dict[Name, float], Field(max_length=MAX_NAMES)]
     """On held-out cells, or on selection cells for the final model."""
+    cells_per_class: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MAX_NAMES)] = ()
+    """Labelled cells of each class in the training data; none where that is not known."""
+    sources: Annotated[tuple[CardSource, ...], Field(max_length=MAX_NAMES)] = ()
+    """What the training data came from; none where that is not known."""
 
 
 class Snapshot:

@@ -6,11 +6,13 @@ C cells, K classes.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scnym.results.answers import NO_CLASS, UNKNOWN, Answers, Ranked
+from scnym.results.confidence import histogram
 
 TABLE_CELLS = 2**16
 """Cells that are put into words at a time."""
@@ -61,7 +63,26 @@ class Predictions:
             counted[name] += count
         return {name: count for name, count in counted.most_common() if count}
 
-    def columns(self, some: slice = slice(None)) -> pd.DataFrame:
+    def figures(self) -> dict[str, Any]:
+        """Give how confidence is distributed, over all cells and in every type."""
+        is_unknown_C, confidence_C = self.is_unknown_C, self.winners.confidence_B
+        codes_C = np.where(is_unknown_C, len(self.answers.classes), self.winners.best_B)
+        names = (*self.answers.classes, UNKNOWN)
+        counts, sums = (np.bincount(codes_C, minlength=len(names), weights=w) for w in (None, confidence_C))
+        types = [
+            {"name": name, "n_cells": int(n), "mean_confidence": float(total / n)}
+            for name, n, total in zip(names, counts, sums, strict=True)
+            if n
+        ]
+        return {
+            "confidence": {
+                "labelled": histogram(confidence_C, ~is_unknown_C),
+                "given no label": histogram(confidence_C, is_unknown_C),
+            },
+            "types": sorted(types, key=lambda one: -one["n_cells"]),
+        }
+
+    def columns(self, some: slice | np.ndarray = slice(None)) -> pd.DataFrame:
         """Put some cells into words; columns that say nothing are left out, such as the share of votes without a vote.
 
         Names are categories, so that few of them take little memory.

@@ -22,8 +22,7 @@ TRAINED, SKIPPED = "trained", "skipped"
 """What became of a tissue there: column `status`."""
 CATEGORIES_FILE = "tissue_categories.csv"
 """In the folder of the dependent family: code and name of each tissue."""
-REPORT_FILE = "report.html"
-TAKEN = {TISSUES_FILE, REPORT_FILE, "summary.json"}
+TAKEN = {TISSUES_FILE, "report.html", "summary.json"}
 """File names that no tissue's folder may have."""
 
 

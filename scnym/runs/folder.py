@@ -16,6 +16,11 @@ HELD_OUT_FILE = "held_out_predictions.csv"
 METRICS_FILE = "metrics.json"
 SUMMARY_FILE = "summary.json"
 MODEL_FILE = "model.safetensors"
+FIGURES_FILE = "figures.json"
+"""What a report's figures are drawn from, beside the metrics or the summary."""
+MAP_FILE = "cell_map.csv"
+"""Where cells lie in the network's last hidden layer."""
+REPORT_FILE = "report.html"
 FINAL_FOLDER = "all_data"
 """Of the final model, beside the folds."""
 CHECKPOINT_NAME = "model_weights_{:03d}.pkl"
@@ -104,6 +109,22 @@ def read_own_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=unguarded).map(unguarded)
     except (ValueError, OSError) as fault:
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="train again") from fault
+
+
+def read_own_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that a run has written.
+
+    Raises
+    ------
+    MissingInputError, FormatError
+        If it is not there, or damaged.
+    """
+    if not path.is_file():
+        raise MissingInputError("there is no such file", where=path, way_out="see whether the run is finished")
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError, OSError) as fault:
+        raise FormatError(f"the file cannot be read ({fault})", where=path, way_out="run the command again") from fault
 
 
 def write_rows(path: Path, cell_ids: np.ndarray, rows: np.ndarray) -> None:

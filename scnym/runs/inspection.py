@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, OutputExistsError, SettingsError
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location, ObjectPath, location
@@ -20,6 +20,7 @@ from scnym.disk.formats.sniff import AnySource, is_store, open_source
 from scnym.disk.gather import Input, gather
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
+from scnym.runs.handouts.model_card import write_model_card
 
 SAMPLE_ELEMENTS = 2**20
 """Values looked at to say what they are."""
@@ -97,8 +98,17 @@ class Inspection:
         return self.size_bytes / TEXT_BYTES_PER_SECOND[".gz" if is_gzip else ""]
 
 
-def inspect(path: str | Path, settings: ConvertSettings | None = None) -> Inspection:
+def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: str | Path | None = None) -> Inspection:
     """Look at a raw input, a store or a model, without reading more than a sample of the counts.
+
+    Parameters
+    ----------
+    path
+        What to look at.
+    settings
+        How a raw input is read.
+    card
+        Of a model: where to write its card, as Markdown. Nothing that exists is replaced.
 
     Raises
     ------
@@ -106,7 +116,14 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None) -> Inspec
         If it is not there, of no known format, or damaged.
     """
     place, settings = location(path), settings or ConvertSettings()
-    if isinstance(place, Path) and place.suffix == ".safetensors":
+    is_model = isinstance(place, Path) and place.suffix == ".safetensors"
+    if card is not None and not is_model:
+        raise SettingsError("only models have a card", where="--card", way_out="give a model.safetensors")
+    if card is not None and Path(card).exists():
+        raise OutputExistsError("it exists already", where=card, way_out="give --card another name")
+    if isinstance(place, Path) and is_model:
+        if card is not None:
+            write_model_card(place, Path(card))
         return Inspection(kind="model", path=place, size_bytes=_size(place), model=_card(place))
     if is_store(place):
         store = Store(place)

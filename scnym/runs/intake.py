@@ -6,6 +6,7 @@ C cells of the store.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,11 @@ class CellLabels:
     """Cells without a label, left out."""
     n_rare: int
     """Cells of classes that are too small, left out."""
+
+    @property
+    def cells_per_class(self) -> np.ndarray:
+        """Cells of each class; int64, one for each of `classes`."""
+        return np.bincount(self.codes_C[self.codes_C >= 0], minlength=len(self.classes))
 
     def within(self, keep_C: np.ndarray, *, min_cells: int = 0) -> "CellLabels":
         """Give the labels of some of the cells: only classes that occur among them, in `min_cells` cells or more.
@@ -237,6 +243,12 @@ def _require_column(columns: Sequence[str], column: str, where: Location | str, 
             where=where,
             way_out=f"give {option} one of {listed}" if listed else "give --training_metadata",
         )
+
+
+def sources_of(store: Store) -> list[dict[str, Any]]:
+    """Give what the cells came from: name, file, cells, genes and hash of every source."""
+    told = ("sample", "file", "n_cells", "n_genes", "sha256")
+    return [{name: getattr(source, name) for name in told} for source in store.sources]
 
 
 def label_text(value: object) -> str | None:

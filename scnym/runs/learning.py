@@ -27,7 +27,7 @@ from scnym.model.gene_variances import gene_variances, most_variable
 from scnym.model.network import CellTypeNetwork
 from scnym.model.objective import Objective, probabilities_of
 from scnym.model.refit import refit
-from scnym.model.snapshot import Card, Snapshot
+from scnym.model.snapshot import Card, CardSource, Snapshot
 from scnym.model.trainer import Course, EpochRecord, TrainingResult, fit_input_scale, train
 from scnym.results.judged import Judged
 from scnym.results.metrics import measure
@@ -43,7 +43,7 @@ from scnym.runs.folder import (
     write_tables,
 )
 from scnym.runs.folds import Fold
-from scnym.runs.intake import UNLABELLED
+from scnym.runs.intake import UNLABELLED, sources_of
 from scnym.runs.job import FoldResult, Job
 
 
@@ -329,6 +329,8 @@ def _card(job: Job, result: FoldResult) -> Card:
         best_epoch=result.training.best_epoch,
         data_hash=job.store.content_hash,
         metrics={name: float(value) for name, value in result.metrics.summary().items()},
+        cells_per_class=tuple(job.labels.cells_per_class.tolist()),
+        sources=tuple(CardSource(**source) for source in sources_of(job.store)),
     )
 
 
@@ -347,6 +349,7 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
         "best_epoch": result.training.best_epoch,
         "temperature": result.training.temperature,
         "data_hash": job.store.content_hash,
+        "sources": sources_of(job.store),
         "device": str(job.device),
         "threads": torch.get_num_threads(),
         "processes": job.processes.count,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scnym.base.cost import COST_FILE, Stopwatch
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT, Progress
@@ -24,7 +25,8 @@ from scnym.results.coverage import gene_coverage
 from scnym.results.deletion import Deletion, delete_genes
 from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
-from scnym.runs.folder import SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
+from scnym.runs.folder import REPORT_FILE, SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
+from scnym.runs.handouts.markers import write_markers_page
 from scnym.runs.intake import annotated, labels_of, name_of, open_input
 
 FOLDER = "tissue_ind_class_optimums"
@@ -105,7 +107,7 @@ def find_markers(
     UserError
         If something is missing, damaged or does not fit, before the search begins.
     """
-    settings = settings or MarkerSettings()
+    watch, settings = Stopwatch(), settings or MarkerSettings()
     out_path = require_folder(out_path)
     target = out_path / FOLDER
     require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
@@ -127,6 +129,8 @@ def find_markers(
             "settings": asdict(settings),
         }
         write_json(folder / SUMMARY_FILE, {**summary.to_json(), **given})
+        write_json(folder / COST_FILE, watch.cost(0))
+        write_markers_page(folder, folder / REPORT_FILE)
     return summary
 
 

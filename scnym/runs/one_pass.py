@@ -18,6 +18,7 @@ from scnym.feed.genes import matches_in_words
 from scnym.feed.stream import StreamDataset
 from scnym.model.snapshot import Card, Snapshot
 from scnym.results.answers import Answers
+from scnym.results.cell_map import EmbeddingSample, sampled_rows
 from scnym.results.coverage import GeneCoverage, gene_coverage, species_warning
 from scnym.results.labels import label_cells, prediction_stream
 from scnym.results.predictions import Predictions
@@ -117,8 +118,16 @@ class Pass:
             groups_C=None if self.settings.vote_by is None else self._groups(self.settings.vote_by),
         )
 
-    def label(self, checked: Checked, folder: Path, *, embedding: bool) -> Answers:
-        """Let every model label its cells; what is large goes to files in `folder`."""
+    def sample(self, checked: Checked) -> EmbeddingSample | None:
+        """Draw the cells whose places in the last hidden layer are kept; None where there is none that all share."""
+        width = next(iter(checked.cards.values())).network.n_hidden if len(checked.cards) == 1 else 0
+        rows_S = sampled_rows(np.arange(self.store.n_cells), self.settings.seed)
+        return EmbeddingSample(rows_S, width) if min(width, len(rows_S)) >= 2 else None
+
+    def label(
+        self, checked: Checked, folder: Path, *, embedding: bool, sample: EmbeddingSample | None = None
+    ) -> Answers:
+        """Let every model label its cells; what is large goes to files in `folder`, some cells to a sample."""
         votes = bool(self.settings.smooth_k) or checked.groups_C is not None
         answers = Answers.begun(
             folder,
@@ -133,6 +142,8 @@ class Pass:
                 codes_K = np.array([code_of[name] for name in snapshot.card.classes], np.int32)
                 for some in label_cells(self._stream(part, snapshot), snapshot, self.device):
                     answers.put(some.rows_B, codes_K, some.probabilities_BK, some.embedding_BH)
+                    if sample is not None:
+                        sample.put(some.rows_B, some.embedding_BH)
                     task.advance(len(some.rows_B))
         return answers
 

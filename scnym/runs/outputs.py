@@ -157,13 +157,15 @@ def plain_card(card: Card) -> dict[str, Any]:
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is None or empty, which older readers cannot read, and make arrays of lists."""
+    """Leave out what is None or empty, which older readers cannot read; make arrays of lists and of tables' columns."""
     plain: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, dict):
             plain[name] = _plain(value)
         elif isinstance(value, list):
-            if value:
+            if value and isinstance(value[0], dict):  # a table, by columns
+                plain[name] = _plain({column: [row[column] for row in value] for column in value[0]})
+            elif value:
                 plain[name] = np.array(value, dtype=object if isinstance(value[0], str) else None)
         elif value is not None:
             plain[name] = value

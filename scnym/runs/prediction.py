@@ -8,18 +8,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, overload
 
+import pandas as pd
 from anndata import AnnData
 
+from scnym.base.cost import COST_FILE, Stopwatch
 from scnym.base.errors import SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.bucket import require_folder
 from scnym.model.device import choose_device
+from scnym.results.cell_map import EmbeddingSample
 from scnym.results.coverage import GeneCoverage
 from scnym.results.predictions import Predictions
-from scnym.runs.folder import SUMMARY_FILE, is_run, write_json
-from scnym.runs.intake import open_input
+from scnym.runs.folder import FIGURES_FILE, MAP_FILE, REPORT_FILE, SUMMARY_FILE, is_run, write_json, write_table
+from scnym.runs.handouts.prediction import write_prediction_page
+from scnym.runs.intake import open_input, sources_of
 from scnym.runs.models import find_models
 from scnym.runs.one_pass import Checked, Pass
 from scnym.runs.outputs import (
@@ -166,18 +170,25 @@ def label_store(
     write
         Whether the labels are written.
     """
-    checked = job.check()
+    watch, checked = Stopwatch(), job.check()
     for line in (*checked.remarks, *checked.warnings):
         job.progress.say(line)
     embedding = adata is not None or job.settings.embedding or job.settings.write_h5ad
     with aside(target, overwrite=overwrite, is_replaceable=is_run) as folder:
         with TemporaryDirectory(dir=folder) as scratch:
-            predictions = job.decide(checked, job.label(checked, Path(scratch), embedding=embedding))
+            sample = job.sample(checked) if write else None
+            answers = job.label(checked, Path(scratch), embedding=embedding, sample=sample)
+            predictions = job.decide(checked, answers)
             summary = _summary(target, job, checked, predictions)
             annotated = None if adata is None else _annotated(adata, predictions, checked)
             if write:
                 _write(folder, job, checked, predictions)
-        write_json(folder / SUMMARY_FILE, {**asdict(summary), **record})
+                _write_map(folder, job, predictions, sample)
+        write_json(folder / SUMMARY_FILE, {**asdict(summary), **record, "sources": sources_of(job.store)})
+        if write:
+            write_json(folder / FIGURES_FILE, predictions.figures())
+            write_json(folder / COST_FILE, watch.cost(predictions.n_cells))
+            write_prediction_page(folder, folder / REPORT_FILE)
     return summary, annotated
 
 
@@ -224,6 +235,17 @@ def _write(folder: Path, job: Pass, checked: Checked, predictions: Predictions) 
         task.advance(len(cell_ids))
     if settings.write_h5ad:
         write_h5ad(folder / H5AD_FILE, job.store, predictions, checked.cards, job.progress)
+
+
+def _write_map(folder: Path, job: Pass, predictions: Predictions, sample: EmbeddingSample | None) -> None:
+    """Write where the model puts the cells of a sample."""
+    if sample is None:
+        return
+    places_S2, _ = sample.components()
+    columns = predictions.columns(sample.rows_S)[["cell_type", "confidence"]]
+    cell_ids = job.store.cell_ids[sample.rows_S].astype(object)
+    places = pd.DataFrame({"cell_id": cell_ids, "x": places_S2[:, 0], "y": places_S2[:, 1]})
+    write_table(folder / MAP_FILE, pd.concat([places, columns], axis="columns"))
 
 
 def _annotated(adata: AnnData, predictions: Predictions, checked: Checked) -> AnnData:

@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,15 @@ from scnym.disk.aside import room_for
 from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
-from scnym.runs.folder import SUMMARY_FILE, write_table
+from scnym.runs.folder import REPORT_FILE, SUMMARY_FILE, write_table
+from scnym.runs.handouts.samples import COUNT_PREFIX, TABLE_FILE, write_samples_page
 from scnym.runs.intake import open_input
 from scnym.runs.models import find_models
 from scnym.runs.one_pass import Pass
 from scnym.runs.outputs import PREDICTIONS_FILE
 from scnym.runs.prediction import FOLDER, label_store
 
-TABLE_FILE = "summary.csv"
-TAKEN = {TABLE_FILE, SUMMARY_FILE, PREDICTIONS_FILE}
+TAKEN = {TABLE_FILE, SUMMARY_FILE, PREDICTIONS_FILE, REPORT_FILE}
 """File names that no sample's folder may have."""
 LABELLED, FAILED, NOT_DONE = "labelled", "failed", "not done"
 """What became of a sample: column `status`."""
@@ -150,7 +151,9 @@ def predict_samples(
             _label([jobs[number] for number in missing], missing, outcomes, seconds, cluster, progress)
     finally:
         rows = [_row(job, outcomes.get(number), seconds) for number, job in enumerate(jobs)]
-        _write_over(folder / TABLE_FILE, _with_types(pd.DataFrame(rows), rows))
+        table = _with_types(pd.DataFrame(rows), rows)
+        _write_over(folder / TABLE_FILE, partial(write_table, table=table))
+        _write_over(folder / REPORT_FILE, partial(write_samples_page, folder))
     return SamplePredictions(folder, tuple(rows), tuple(outcomes[number] for number in range(len(jobs))))
 
 
@@ -266,7 +269,7 @@ def _with_types(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataF
     """Add a column for every type, with the number of its cells in each sample; no type's name makes it another one."""
     types = sorted({name for row in rows for name in row["cells_by_type"]})
     counts = {
-        f"n_cells_{name}": pd.array(
+        f"{COUNT_PREFIX}{name}": pd.array(
             [row["cells_by_type"].get(name, 0) if row["cells_by_type"] else None for row in rows], "Int64"
         )
         for name in types
@@ -275,12 +278,12 @@ def _with_types(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataF
     return table.drop(columns="cells_by_type").assign(**whole).assign(**counts)
 
 
-def _write_over(path: Path, table: pd.DataFrame) -> None:
-    """Write the table; until it is whole the one before it stands, and another run's does not get mixed with it."""
+def _write_over(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file; until it is whole the one before it stands, and another run's does not get mixed with it."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with room_for(path):
         try:
-            write_table(unfinished, table)
+            write(unfinished)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ K classes.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scnym.base.cost import COST_FILE, Stopwatch
 from scnym.base.progress import Progress
 from scnym.feed.plan import digest
 from scnym.results.judged import Judged
@@ -23,9 +24,11 @@ from scnym.results.tissues import figures_by_tissue
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import CATEGORIES_FILE, Family
 from scnym.runs.folder import (
+    FIGURES_FILE,
     HELD_OUT_FILE,
     METRICS_FILE,
     MODEL_FILE,
+    REPORT_FILE,
     stretches,
     without_nan,
     write_json,
@@ -33,10 +36,12 @@ from scnym.runs.folder import (
     write_tables,
 )
 from scnym.runs.folds import Fold
+from scnym.runs.handouts.model_card import CARD_FILE, write_model_card
+from scnym.runs.handouts.training import write_training_page
 from scnym.runs.intake import CellLabels
 from scnym.runs.job import FoldResult, Job
 from scnym.runs.learning import run_baseline, run_fold
-from scnym.runs.report import write_report
+from scnym.runs.overview import figures_of, write_map
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,10 @@ class RunSummary:
             "tissues": None if self.by_tissue is None else without_nan(self.by_tissue),
             "spread": spread_over([result.metrics for result in self.folds]),
             "baseline": None if self.baseline is None else self.baseline.to_json(self.folds),
-            "final_model_on_selection_cells": self.final.metrics.summary(),
+            # With nothing held out, these cells are all that the report can tell of.
+            "final_model_on_selection_cells": self.final.metrics.to_json()
+            if self.held_out is None
+            else self.final.metrics.summary(),
         }
 
 
@@ -162,6 +170,7 @@ def run_all(
     progress
         Where to report cells done.
     """
+    watch = Stopwatch()
     if job.processes.is_first:
         folder.mkdir(exist_ok=True)
     results, baseline = [], []
@@ -171,17 +180,18 @@ def run_all(
             baseline.append(run_baseline(job, fold, number, checkpoints, progress))
     summary = _summarise(job, results, baseline, target)
     if job.processes.is_first:
-        _write_run(job, summary, results, folder)
+        _write_run(job, summary, folder)
+        _write_report(job, summary, watch, folder)
     return summary
 
 
-def _write_run(job: Job, summary: RunSummary, results: list[FoldResult], folder: Path) -> None:
+def _write_run(job: Job, summary: RunSummary, folder: Path) -> None:
     """Write what concerns all folds."""
     if summary.folds:
         write_tables(folder / HELD_OUT_FILE, held_out_tables(job, summary.folds))
     if job.tissues:
         write_table(folder / CATEGORIES_FILE, pd.DataFrame({"code": range(len(job.tissues)), "tissue": job.tissues}))
-    _write_summary(folder, summary, results)
+    _write_summary(folder, summary)
 
 
 def held_out_tables(job: Job, folds: Sequence[FoldResult]) -> Iterator[pd.DataFrame]:
@@ -246,8 +256,8 @@ def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
     return measure(job.labels.codes_C[rows_C], found, job.labels.classes)
 
 
-def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult]) -> None:
-    """Write the classes, the figures and the report."""
+def _write_summary(folder: Path, summary: RunSummary) -> None:
+    """Write the classes and the figures."""
     classes = summary.labels.classes
     write_table(folder / "celltype_label.csv", pd.DataFrame({"code": range(len(classes)), "cell_type": classes}))
     for file, column, figure in (
@@ -260,6 +270,14 @@ def _write_summary(folder: Path, summary: RunSummary, results: list[FoldResult])
             table[f"baseline_{column}"] = [getattr(result.metrics, figure) for result in summary.baseline.folds]
         write_table(folder / file, table)
     write_json(folder / METRICS_FILE, summary.to_json())
-    logs = {result.fold.name: pd.DataFrame([asdict(record) for record in result.training.log]) for result in results}
-    judged = summary.held_out or summary.final.metrics
-    write_report(folder / "report.html", summary.to_json(), judged, logs)
+
+
+def _write_report(job: Job, summary: RunSummary, watch: Stopwatch, folder: Path) -> None:
+    """Write what is for people: the page, and what its figures are drawn from."""
+    rows_C, judged, _ = _held_out(summary.folds or [summary.final])
+    write_json(folder / FIGURES_FILE, figures_of(job, rows_C, judged))
+    write_map(job, summary.folds, folder)
+    write_json(folder / COST_FILE, watch.cost(len(rows_C)))
+    final = folder / summary.final.fold.name
+    write_model_card(final / MODEL_FILE, final / CARD_FILE)
+    write_training_page(folder, folder / REPORT_FILE)

@@ -17,12 +17,12 @@ from scnym.base.errors import MAX_EXAMPLES, DataError, UserError
 from scnym.base.progress import Progress
 from scnym.disk.aside import RESULT
 from scnym.runs.checkpoints import Checkpoints
-from scnym.runs.families import REPORT_FILE, SKIPPED, TISSUES_FILE, TRAINED, folder_names
-from scnym.runs.folder import METRICS_FILE, SUMMARY_FILE, without_nan, write_json, write_table
+from scnym.runs.families import SKIPPED, TISSUES_FILE, TRAINED, folder_names
+from scnym.runs.folder import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, without_nan, write_json, write_table
 from scnym.runs.folds import Fold
+from scnym.runs.handouts.tissues import write_tissues_page
 from scnym.runs.intake import Context
 from scnym.runs.job import Job
-from scnym.runs.report import write_index
 from scnym.runs.resumption import STATES, attempt
 from scnym.runs.single_run import identity_of, run_all
 
@@ -158,8 +158,8 @@ def _write_index(plans: Sequence[TissuePlan], folder: Path, target: Path, tissue
     table = pd.DataFrame([_row(plan, folder / plan.folder) for plan in plans], columns=list(COLUMNS))
     models = TissueModels(target, table)
     write_table(folder / TISSUES_FILE, table)
-    write_json(folder / SUMMARY_FILE, models.to_json())
-    write_index(folder / REPORT_FILE, without_nan(table), tissue_column)
+    write_json(folder / SUMMARY_FILE, {**models.to_json(), "tissue_column": tissue_column})
+    write_tissues_page(folder, folder / REPORT_FILE)
     return models
 
 

@@ -103,7 +103,7 @@ def _files() -> Iterator[Fault]:
             MODEL_FILE,
             f"{command} {FILE}",
             f"{FILE}: ",
-            "a model of format 99, newer than the 2 known here",
+            "a model of format 99, newer than the 3 known here",
             "update scnym",
             make=partial(_with_card, lambda card: card.update(format_version=99)),
         )
@@ -112,7 +112,7 @@ def _files() -> Iterator[Fault]:
         MODEL_FILE,
         f"inspect {FILE}",
         f"{FILE}: ",
-        "a model of format 99, newer than the 2 known here",
+        "a model of format 99, newer than the 3 known here",
         "update scnym",
         make=partial(_with_card, lambda card: card.update(format_version=99)),
     )

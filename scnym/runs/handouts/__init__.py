@@ -1,0 +1,1 @@
+"""What people read: pages of runs, which need nothing else, and cards of models."""

@@ -1,0 +1,94 @@
+"""The page of a training run: how well the model does on cells that it has not seen, and what it was made of."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scnym.runs.families import title_of
+from scnym.runs.folder import FINAL_FOLDER, METRICS_FILE, read_own_json
+from scnym.runs.handouts.chart import RIGHT, WRONG, Chart
+from scnym.runs.handouts.class_charts import class_colours, composition_chart, confusion_chart, map_chart
+from scnym.runs.handouts.document import write_page
+from scnym.runs.handouts.files import cost_of, figures_of, map_of, optional_json
+from scnym.runs.handouts.measure_charts import curve_chart, histogram_chart, reliability_chart
+
+HEADLINES = (
+    ("accuracy", "accuracy"),
+    ("macro_f1", "macro-F1"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("calibration_error", "calibration error"),
+)
+
+
+def write_training_page(folder: Path, path: Path) -> None:
+    """Write the page of the training run in a folder."""
+    summary = read_own_json(folder / METRICS_FILE)
+    judged, figures = judged_of(summary), figures_of(folder)
+    logs = {log.parent.name: pd.read_csv(log) for log in sorted(folder.glob("*/*_log.csv"), key=_final_last)}
+    cells = map_of(folder)
+    write_page(
+        path,
+        "training.html",
+        list(_charts(summary, judged, figures, logs, cells)),
+        title=title_of(summary["family"], summary["tissue"]),
+        summary=summary,
+        judged=judged,
+        headlines=[_headline(summary, judged, name, words) for name, words in HEADLINES],
+        parameters=optional_json(folder / FINAL_FOLDER / f"{FINAL_FOLDER}_parameters.json"),
+        map_cells=cells,
+        colours=class_colours(len(summary["classes"])),
+        cost=cost_of(folder),
+        epochs=_epochs(logs),
+    )
+
+
+def judged_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the figures of the cells that a run was judged on: held out, or else those that chose the epoch."""
+    return summary["held_out"] or summary["final_model_on_selection_cells"]
+
+
+def _final_last(log: Path) -> tuple[bool, str]:
+    return log.parent.name == FINAL_FOLDER, log.parent.name
+
+
+def _headline(summary: Mapping[str, Any], judged: Mapping[str, Any], name: str, words: str) -> dict[str, Any]:
+    """Give one figure with its spread over folds, and the baseline's beside it."""
+    spread, baseline = (summary["spread"] or {}).get(name, {}), summary["baseline"]
+    theirs = None if baseline is None else baseline["held_out"][name]
+    return {"words": words, "value": judged[name], "sd": spread.get("sd"), "baseline": theirs}
+
+
+def _charts(
+    summary: Mapping[str, Any],
+    judged: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    logs: Mapping[str, pd.DataFrame],
+    cells: pd.DataFrame | None,
+) -> Iterator[Chart]:
+    classes = summary["classes"]
+    if "confusion" in judged:
+        yield confusion_chart(np.array(judged["confusion"]), classes)
+        yield composition_chart(
+            {name: row["support"] for name, row in judged["per_class"].items()}, "cells that were judged"
+        )
+    if figures:
+        yield reliability_chart(figures["reliability"])
+        yield histogram_chart(figures["confidence"], (RIGHT, WRONG))
+    if logs:
+        for part in ("train", "selection"):
+            words = f"Loss on {'training' if part == 'train' else part} cells by epoch, a line for each fold."
+            yield curve_chart(f"{part}_curve", words, logs, f"{part}_loss")
+    if cells is not None:
+        told = {"cell_type": "class", "predicted": "predicted when held out"}
+        yield map_chart(cells, classes, {column: words for column, words in told.items() if column in cells})
+
+
+def _epochs(logs: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Give how many epochs were trained, and how many cells a second."""
+    if not logs:
+        return {}
+    speeds = pd.concat([log["cells_per_second"] for log in logs.values()])
+    return {"count": sum(map(len, logs.values())), "cells_per_second": float(speeds.median())}
