@@ -2,6 +2,7 @@
 
 import os
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -12,7 +13,9 @@ from typer.core import TyperGroup
 from scnym.base.errors import ScnymError, SettingsError
 from scnym.base.launch import Launch
 
-GROUP_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
+LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
+"""Of all commands; they may stand anywhere on the line."""
+GROUP_OPTIONS = {*LOUDNESS_OPTIONS, "-h", "--help", "--version", "--install-completion", "--show-completion"}
 SWITCH_METAVAR = "true|false"
 SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
 INTERRUPTED = 130
@@ -66,6 +69,8 @@ class ScnymGroup(TyperGroup):
 
     def _rearranged(self, args: list[str]) -> list[str]:
         """Put the command first, wherever it stands, and give bare switches the value true."""
+        loudness = [token for token in args if token in LOUDNESS_OPTIONS]
+        args = [token for token in args if token not in LOUDNESS_OPTIONS]
         command, rest, at = None, [], 0
         while at < len(args):
             token = args[at]
@@ -83,10 +88,13 @@ class ScnymGroup(TyperGroup):
                 rest.append(token)
             at += 1
         if command is None and rest and not set(rest) & GROUP_OPTIONS:
+            near = [found for token in rest for found in get_close_matches(underscored(token), self.commands, n=1)]
             raise SettingsError(
-                f"no command among {' '.join(rest)!r}", where="scnym", way_out=f"name one of {', '.join(self.commands)}"
+                f"no command among {' '.join(rest)!r}",
+                where="scnym",
+                way_out=f"did you mean scnym {near[0]}" if near else f"name one of {', '.join(self.commands)}",
             )
-        return rest if command is None else [command, *rest]
+        return [*loudness, *rest] if command is None else [*loudness, command, *rest]
 
     def _shape(self, token: str) -> tuple[bool, bool]:
         """Whether an option takes a value, and whether that value is true or false."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from scnym.base.errors import SettingsError
+
 from .compare import compare
 from .convert import convert
 from .data import app as data
@@ -15,6 +17,7 @@ from .inspect import inspect
 from .markers import find_cell_type_markers
 from .predict import predict_cell_types
 from .report import report
+from .reporting import Loudness
 from .train import train_tissue_dependent, train_tissue_independent, train_tissue_specific
 from .verify import verify
 
@@ -44,11 +47,19 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _scnym(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone, no progress.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print a line for every step, with its time and memory.")
+    ] = False,
 ) -> None:
     del version
+    if quiet and verbose:
+        raise SettingsError("--quiet and --verbose ask for opposite things", where="scnym", way_out="give one of them")
+    context.obj = Loudness.QUIET if quiet else Loudness.VERBOSE if verbose else Loudness.USUAL
 
 
 for command in (

@@ -1,5 +1,6 @@
 """What the user sees while work is under way: bars on a terminal, one plain line per finished task elsewhere."""
 
+import enum
 import os
 import time
 from collections.abc import Iterator
@@ -7,23 +8,43 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.progress import Task as RichTask
 from rich.text import Text
+from typer._click.globals import get_current_context  # it has no public name in Typer
 
+from scnym.base.cost import peak_memory_bytes
 from scnym.base.display import displayed
 from scnym.base.launch import Launch
-from scnym.base.progress import Task
+from scnym.base.progress import SILENT, Progress, Task
+
+
+class Loudness(enum.Enum):
+    """How much is told while work is under way."""
+
+    QUIET = "quiet"
+    USUAL = "usual"
+    VERBOSE = "verbose"
+
+
+class MemoryColumn(ProgressColumn):
+    """The most memory that this process has taken so far."""
+
+    def render(self, task: RichTask) -> Text:
+        """Show it in MB or GB."""
+        del task
+        return Text(_peak_memory(), style="progress.download")
 
 
 class RateColumn(ProgressColumn):
@@ -38,7 +59,7 @@ class RateColumn(ProgressColumn):
 
 @dataclass
 class _BarTask:
-    bars: Progress
+    bars: Bars
     task_id: TaskID
 
     def advance(self, amount: int, note: str = "") -> None:
@@ -62,7 +83,7 @@ class TerminalProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars: Progress | None = None
+        self._bars: Bars | None = None
 
     @contextmanager
     def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
@@ -86,8 +107,8 @@ class TerminalProgress:
         """Print a line above the bars."""
         self._console.print(displayed(line), markup=False, highlight=False)
 
-    def _display(self) -> Progress:
-        return Progress(
+    def _display(self) -> Bars:
+        return Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -95,16 +116,17 @@ class TerminalProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            MemoryColumn(),
             TextColumn("{task.fields[note]}", style="dim"),
             console=self._console,
         )
 
 
 class PlainProgress:
-    """One line on stderr per finished task, for logs."""
+    """One line on stderr per finished task, for logs; if asked for, with the memory that was taken."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, with_memory: bool = False) -> None:
+        self._console, self._with_memory = console, with_memory
 
     @contextmanager
     def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
@@ -114,6 +136,7 @@ class PlainProgress:
         yield task
         seconds = max(time.monotonic() - started, 1e-9)
         note = f", {task.note}" if task.note else ""
+        note += f", peak memory {_peak_memory()}" if self._with_memory else ""
         self.say(f"{name}: {task.done:,} {unit} in {seconds:.1f} s ({task.done / seconds:,.0f} {unit}/s{note})")
 
     def say(self, line: str) -> None:
@@ -121,12 +144,22 @@ class PlainProgress:
         self._console.print(displayed(line), markup=False, highlight=False, soft_wrap=True)
 
 
+def _peak_memory() -> str:
+    peak = peak_memory_bytes()
+    return "unknown" if peak is None else decimal(peak)
+
+
 def speaks() -> bool:
     """Whether this process talks to the user: of several that train together only the first does."""
     return Launch.of(os.environ).is_first
 
 
-def make_progress() -> TerminalProgress | PlainProgress:
-    """Bars if stderr is a terminal, plain lines otherwise."""
-    console = Console(stderr=True)
+def make_progress() -> Progress:
+    """Bars if stderr is a terminal, plain lines otherwise or with --verbose, nothing with --quiet."""
+    console, context = Console(stderr=True), get_current_context(silent=True)
+    loudness = Loudness.USUAL if context is None else context.find_root().obj
+    if loudness is Loudness.QUIET:
+        return SILENT
+    if loudness is Loudness.VERBOSE:
+        return PlainProgress(console, with_memory=True)
     return TerminalProgress(console) if console.is_terminal else PlainProgress(console)

@@ -467,3 +467,28 @@ def test_columns_of_the_stores_own_are_not_offered_as_labels(tmp_path: Path):
     printed = scnym("train_tissue_independent", *arguments, expect=2)
     assert "give --training_metadata" in printed
     assert "n_counts" not in printed
+
+
+def test_quiet_prints_results_alone_and_verbose_adds_memory_wherever_they_stand(cells: Path, tmp_path: Path):
+    def told(*before: str, after: str = "") -> tuple[str, str]:
+        store = tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr"
+        result = CliRunner().invoke(app, [*before, "convert", str(cells), str(store), *after.split()])
+        assert result.exit_code == 0, result.output
+        return result.stdout, result.stderr
+
+    usual, quiet, verbose = told(), told("--quiet"), told("-v")
+    assert "cells in" in usual[1]
+    assert "peak memory" not in usual[1]
+    assert quiet[1] == ""
+    assert "store:" in quiet[0]
+    assert "peak memory" in verbose[1]
+    assert told(after="-q")[1] == ""
+    clash = CliRunner().invoke(app, ["-q", "inspect", str(cells), "--verbose"])
+    assert clash.exit_code == 2
+    assert "opposite" in clash.stderr
+
+
+def test_a_misspelt_command_is_answered_with_the_right_one():
+    result = CliRunner().invoke(app, ["predict_cel_types", "--out_path", "run"])
+    assert result.exit_code == 2
+    assert "did you mean scnym predict_cell_types" in result.stderr
