@@ -24,6 +24,8 @@ from scnym.disk.formats.block import READING_FAULTS, require_indptr, strings
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
+NAMES_AT_A_TIME = 2**16
+
 
 class SourceEntry(BaseModel):
     """What a store says of one of its sources."""
@@ -355,7 +357,11 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def _strings(array: zarr.Array) -> np.ndarray:
-    return strings(np.asarray(array[:]))
+    """Read names a few at a time: all at once, each would be an object of Python's on its way."""
+    names = np.empty(array.shape, np.dtypes.StringDType())
+    for start in range(0, len(names), NAMES_AT_A_TIME):
+        names[start : start + NAMES_AT_A_TIME] = array[start : start + NAMES_AT_A_TIME]
+    return names
 
 
 def _require_listed(path: ObjectPath) -> None:

@@ -15,6 +15,7 @@ from scnym.model.device import mixed_precision, moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
 from scnym.model.network import CellTypeNetwork, Reading, pooled
 
+CELLS_AT_A_TIME = 2**13
 LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
 
 
@@ -93,12 +94,19 @@ def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:
     labels_B
         Their classes, shape (B,).
     """
-    logits_BK = logits_BK.double()
     n_cells, n_classes = logits_BK.shape
     smoothing = n_classes / (n_classes - 1) / (n_cells + 2)
 
     def loss(log_temperature: float) -> float:
-        return float(functional.cross_entropy(logits_BK / np.exp(log_temperature), labels_B, label_smoothing=smoothing))
+        """Of a few cells at a time: in double precision, a hundred thousand would take several times their memory."""
+        some = zip(logits_BK.split(CELLS_AT_A_TIME), labels_B.split(CELLS_AT_A_TIME), strict=True)
+        losses = (
+            functional.cross_entropy(
+                logits.double() / np.exp(log_temperature), labels, label_smoothing=smoothing, reduction="sum"
+            )
+            for logits, labels in some
+        )
+        return float(sum(losses)) / n_cells
 
     found = minimize_scalar(loss, bounds=LOG_TEMPERATURE_BOUNDS, method="bounded")
     return float(np.exp(found.x))

@@ -21,9 +21,11 @@ from scnym.base.settings import GIGABYTE
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import (
+    NUL,
     READING_FAULTS,
     CellBlock,
     ScatteredSource,
+    SeenNames,
     Slab,
     Source,
     as_text,
@@ -42,6 +44,8 @@ LEFT_OUT = ("layers", "obsp", "varp")
 OLD_RECORDS = ("obsm", "varm")
 """Before version 0.7 these were arrays of records."""
 OLD_INDEX_FIELDS = ("index", "_index")
+IDS_AT_A_TIME = 2**16
+TEXT_ENCODING = ("string-array", "0.2.0")
 DEFAULT_ENCODING = "csr_matrix"
 
 
@@ -84,9 +88,10 @@ class AnnDataFile:
         with self.opened() as file:
             self._check_claims(file)
             self._check_layer(file)
-            obs = self._frame(file, "obs")
-            self.n_cells, self.cell_ids = len(obs), strings(obs.index)
+            obs = self._obs(file)
+            self.n_cells, self.cell_ids = len(obs), self._cell_ids(file, obs)
             """Ids of the cells, shape (n_cells,); see `strings`."""
+            del obs
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
             self.encoding = _encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
@@ -97,13 +102,13 @@ class AnnDataFile:
         self._options = self.cache.options
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
         require_unique(self.var.index, "gene", path, way_out.format("var"))
-        require_unique(obs.index, "cell", path, way_out.format("obs"))
+        self._require_unique_cells(way_out.format("obs"))
 
     @property
     def obs(self) -> pd.DataFrame:
         """Annotations of the cells; the index holds their ids. Read anew each time, as it may be large."""
         with self.opened() as file:
-            return self._frame(file, "obs")
+            return self._obs(file).set_axis(self.cells(0, self.n_cells))
 
     def cells(self, start: int, stop: int) -> pd.Index:
         """Give the ids of the cells from `start` to `stop`."""
@@ -188,6 +193,32 @@ class AnnDataFile:
             raise FormatError(f"{key} is no table", where=self.path, way_out="write the file again")
         frame.index = as_text(frame.index)
         return frame
+
+    def _obs(self, file: Any) -> pd.DataFrame:
+        """Read the annotations; without the ids, if these can be read a few at a time."""
+        if _index_of(file["obs"]) is None:
+            return self._frame(file, "obs")
+        require_table(file["obs"], "obs", self.path)
+        columns = {name: read_elem(file["obs"][name]) for name in map(str, file["obs"].attrs["column-order"])}
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(_index_of(file["obs"]))))
+
+    def _cell_ids(self, file: Any, obs: pd.DataFrame) -> np.ndarray:
+        """Read the ids a few at a time: all at once, each would be an object of HDF5's and one of Python's."""
+        names = _index_of(file["obs"])
+        if names is None:
+            return strings(obs.index)
+        ids_C = np.empty(len(obs), np.dtypes.StringDType())
+        for start in range(0, len(obs), IDS_AT_A_TIME):
+            some = slice(start, start + IDS_AT_A_TIME)
+            ids_C[some] = names.asstr()[some] if isinstance(names, h5py.Dataset) else names[some]
+        return ids_C
+
+    def _require_unique_cells(self, way_out: str) -> None:
+        seen = SeenNames()
+        for start in range(0, self.n_cells, IDS_AT_A_TIME):
+            some = self.cell_ids[start : start + IDS_AT_A_TIME].tolist()
+            if seen.first_repeated(some) is not None or any(not name or NUL in name for name in some):
+                require_unique(self.cell_ids, "cell", self.path, way_out)  # says which
 
     def _check_shape(self, counts: Any) -> None:
         if self.encoding not in {"array", "csr_matrix", "csc_matrix"}:
@@ -323,6 +354,17 @@ def _lines_of(indptr: np.ndarray, low: int, high: int) -> np.ndarray:
     last = int(np.searchsorted(indptr, high, side="left"))
     lengths = np.diff(np.clip(indptr[first : last + 1], low, high))
     return np.repeat(np.arange(first, last, dtype=np.int32), lengths)
+
+
+def _index_of(table: Any) -> Any:
+    """Give the array that names a table's rows, if it is one of text as AnnData writes it now; else None."""
+    if table.attrs.get("encoding-type") != "dataframe" or table.attrs.get("encoding-version") != "0.2.0":
+        return None
+    names: Any = table.get(table.attrs.get("_index", ""))
+    if names is None or names.ndim != 1:
+        return None
+    encoding = names.attrs.get("encoding-type"), names.attrs.get("encoding-version")
+    return names if encoding == TEXT_ENCODING else None
 
 
 def _is_there(file: Any, key: str) -> bool:
