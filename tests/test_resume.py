@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import clustered_adata, write_h5ad
+from helpers import bytes_but_cost, clustered_adata, write_h5ad
 
 import scnym.runs.checkpoints
 import scnym.runs.learning
@@ -80,7 +80,7 @@ def contents(run: Path) -> dict[str, bytes | str]:
     """Every file; logs without their times."""
     files = {str(path.relative_to(run)): path for path in run.rglob("*") if path.is_file()}
     return {
-        name: pd.read_csv(path).drop(columns=TIMES).to_csv() if name.endswith("_log.csv") else path.read_bytes()
+        name: pd.read_csv(path).drop(columns=TIMES).to_csv() if name.endswith("_log.csv") else bytes_but_cost(path)
         for name, path in files.items()
     }
 

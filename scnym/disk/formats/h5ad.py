@@ -200,7 +200,7 @@ class AnnDataFile:
             return self._frame(file, "obs")
         require_table(file["obs"], "obs", self.path)
         columns = {name: read_elem(file["obs"][name]) for name in map(str, file["obs"].attrs["column-order"])}
-        return pd.DataFrame(columns, index=pd.RangeIndex(len(_index_of(file["obs"]))))
+        return pd.DataFrame(columns, index=pd.RangeIndex(_index_of(file["obs"]).shape[0]))
 
     def _cell_ids(self, file: Any, obs: pd.DataFrame) -> np.ndarray:
         """Read the ids a few at a time: all at once, each would be an object of HDF5's and one of Python's."""
