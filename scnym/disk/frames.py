@@ -20,7 +20,7 @@ from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 from scnym.disk.bucket import Location
-from scnym.disk.formats.block import as_text, strings
+from scnym.disk.formats.block import NAMES_AT_A_TIME, as_text, strings
 
 ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
@@ -28,7 +28,6 @@ NUMBER_KINDS = "biuf"
 NUMBER_ARRAYS = (pd.arrays.NumpyExtensionArray, pd.arrays.IntegerArray, pd.arrays.BooleanArray)
 """What numbers may stand in for AnnData to write them."""
 INDEX = "_index"
-NAMES_IN_CHUNK = 2**16
 EMPTY_GROUPS = ("layers", "obsm", "obsp", "varm", "varp", "uns")
 
 
@@ -131,11 +130,11 @@ def write_names(group: zarr.Group, frame: str, names_C: np.ndarray, columns: Seq
             INDEX,
             shape=names_C.shape,
             dtype=names_C.dtype,
-            chunks=(min(max(1, len(names_C)), NAMES_IN_CHUNK),),
+            chunks=(min(max(1, len(names_C)), NAMES_AT_A_TIME),),
             attributes={"encoding-type": "string-array", "encoding-version": "0.2.0"},
         )
-        for start in range(0, len(names_C), NAMES_IN_CHUNK):
-            array[start : start + NAMES_IN_CHUNK] = names_C[start : start + NAMES_IN_CHUNK]
+        for start in range(0, len(names_C), NAMES_AT_A_TIME):
+            array[start : start + NAMES_AT_A_TIME] = names_C[start : start + NAMES_AT_A_TIME]
 
 
 def write_empty_groups(group: zarr.Group) -> None:

@@ -20,11 +20,9 @@ from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellName
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
-from scnym.disk.formats.block import READING_FAULTS, require_indptr, strings
+from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indptr, strings
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.rows import CsrRows, Empty, RowReader
-
-NAMES_AT_A_TIME = 2**16
 
 
 class SourceEntry(BaseModel):
@@ -96,7 +94,7 @@ class Dataset:
     def cell_ids(self) -> np.ndarray:
         """Ids of the cells, as their source has them: NumPy's strings, shape (C,). Read anew each time."""
         frame = cast("zarr.Group", self._group["obs"])
-        return self._element(f"obs/{frame.attrs['_index']}", _strings)
+        return self._element(f"obs/{frame.attrs['_index']}", read_strings)
 
     @property
     def columns(self) -> list[str]:
@@ -354,14 +352,6 @@ class Store:
 def open_store(path: str | os.PathLike[str]) -> Store:
     """Open a finished store; see `Store`."""
     return Store(path)
-
-
-def _strings(array: zarr.Array) -> np.ndarray:
-    """Read names a few at a time: all at once, each would be an object of Python's on its way."""
-    names = np.empty(array.shape, np.dtypes.StringDType())
-    for start in range(0, len(names), NAMES_AT_A_TIME):
-        names[start : start + NAMES_AT_A_TIME] = array[start : start + NAMES_AT_A_TIME]
-    return names
 
 
 def _require_listed(path: ObjectPath) -> None:

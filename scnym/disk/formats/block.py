@@ -16,6 +16,7 @@ from scnym.base.schema import value_dtype
 from scnym.disk.bucket import Location
 
 NUL = "\0"
+NAMES_AT_A_TIME = 2**16
 BYTES_PER_ELEMENT = 96
 """Memory that one stored value takes on its way from a raw file to a part, copies included, in bytes."""
 READING_FAULTS = (
@@ -272,6 +273,16 @@ def strings(names: Iterable[str] | np.ndarray) -> np.ndarray:
     Of a dtype of their own: the first array of a dtype leaves its long strings with it, and they live as long as that.
     """
     return np.asarray(names).astype(np.dtypes.StringDType(), copy=False)
+
+
+def read_strings(array: Any) -> np.ndarray:
+    """Read names from HDF5 or Zarr a few at a time: all at once, each would be an object of its own on its way."""
+    names = np.empty(array.shape, np.dtypes.StringDType())
+    text = array.asstr() if hasattr(array, "asstr") else array
+    step = max([NAMES_AT_A_TIME, *(array.chunks or ())])  # no chunk is decoded twice
+    for start in range(0, len(names), step):
+        names[start : start + step] = text[start : start + step]
+    return names
 
 
 def as_text(index: pd.Index) -> pd.Index:

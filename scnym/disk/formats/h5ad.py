@@ -21,6 +21,7 @@ from scnym.base.settings import GIGABYTE
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import (
+    NAMES_AT_A_TIME,
     NUL,
     READING_FAULTS,
     CellBlock,
@@ -30,6 +31,7 @@ from scnym.disk.formats.block import (
     Source,
     as_text,
     numbers,
+    read_strings,
     require_unique,
     strings,
 )
@@ -44,7 +46,6 @@ LEFT_OUT = ("layers", "obsp", "varp")
 OLD_RECORDS = ("obsm", "varm")
 """Before version 0.7 these were arrays of records."""
 OLD_INDEX_FIELDS = ("index", "_index")
-IDS_AT_A_TIME = 2**16
 TEXT_ENCODING = ("string-array", "0.2.0")
 DEFAULT_ENCODING = "csr_matrix"
 
@@ -91,7 +92,6 @@ class AnnDataFile:
             obs = self._obs(file)
             self.n_cells, self.cell_ids = len(obs), self._cell_ids(file, obs)
             """Ids of the cells, shape (n_cells,); see `strings`."""
-            del obs
             self.var = self._frame(file, "raw/var" if layer == RAW else "var")
             self.encoding = _encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
@@ -196,27 +196,21 @@ class AnnDataFile:
 
     def _obs(self, file: Any) -> pd.DataFrame:
         """Read the annotations; without the ids, if these can be read a few at a time."""
-        if _index_of(file["obs"]) is None:
+        table, names = file["obs"], _index_of(file["obs"])
+        if names is None:
             return self._frame(file, "obs")
-        require_table(file["obs"], "obs", self.path)
-        columns = {name: read_elem(file["obs"][name]) for name in map(str, file["obs"].attrs["column-order"])}
-        return pd.DataFrame(columns, index=pd.RangeIndex(_index_of(file["obs"]).shape[0]))
+        require_table(table, "obs", self.path)
+        columns = {name: read_elem(table[name]) for name in map(str, table.attrs["column-order"])}
+        return pd.DataFrame(columns, index=pd.RangeIndex(names.shape[0]))
 
     def _cell_ids(self, file: Any, obs: pd.DataFrame) -> np.ndarray:
-        """Read the ids a few at a time: all at once, each would be an object of HDF5's and one of Python's."""
         names = _index_of(file["obs"])
-        if names is None:
-            return strings(obs.index)
-        ids_C = np.empty(len(obs), np.dtypes.StringDType())
-        for start in range(0, len(obs), IDS_AT_A_TIME):
-            some = slice(start, start + IDS_AT_A_TIME)
-            ids_C[some] = names.asstr()[some] if isinstance(names, h5py.Dataset) else names[some]
-        return ids_C
+        return strings(obs.index) if names is None else read_strings(names)
 
     def _require_unique_cells(self, way_out: str) -> None:
         seen = SeenNames()
-        for start in range(0, self.n_cells, IDS_AT_A_TIME):
-            some = self.cell_ids[start : start + IDS_AT_A_TIME].tolist()
+        for start in range(0, self.n_cells, NAMES_AT_A_TIME):
+            some = self.cell_ids[start : start + NAMES_AT_A_TIME].tolist()
             if seen.first_repeated(some) is not None or any(not name or NUL in name for name in some):
                 require_unique(self.cell_ids, "cell", self.path, way_out)  # says which
 
@@ -290,10 +284,6 @@ class _OfAnnData:
         """Annotations of the cells; the index holds their ids. Read anew each time."""
         return self._file.obs
 
-    def cells(self, start: int, stop: int) -> pd.Index:
-        """Give the ids of the cells from `start` to `stop`."""
-        return self._file.cells(start, stop)
-
     @contextmanager
     def other_groups(self) -> Iterator[dict[str, Any]]:
         """Open obsm, varm and uns, as far as they are there."""
@@ -321,7 +311,7 @@ class CellByCell(_OfAnnData):
                 self._file.check_indices(genes, len(self.var), f"cell {self._file.cell_ids[start]}")
                 parts = (numbers(np.asarray(data[low:high]), self.path), genes, indptr[start : stop + 1] - low)
                 counts = sparse.csr_matrix(parts, shape=(stop - start, len(self.var)))
-                yield CellBlock(counts, self.cells(start, stop))
+                yield CellBlock(counts, self._file.cells(start, stop))
                 start = stop
 
     def _dense_blocks(self, max_elements: int, first_cell: int) -> Iterator[CellBlock]:
@@ -330,7 +320,7 @@ class CellByCell(_OfAnnData):
             counts = file[self._file.counts_key]
             for start in range(first_cell, self.n_cells, rows):
                 block = numbers(np.asarray(counts[start : start + rows]), self.path)
-                yield CellBlock(sparse.csr_matrix(block), self.cells(start, start + rows))
+                yield CellBlock(sparse.csr_matrix(block), self._file.cells(start, start + rows))
 
 
 class GeneByGene(_OfAnnData):
