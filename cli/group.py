@@ -15,7 +15,7 @@ from scnym.base.launch import Launch
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
 """Of all commands; they may stand anywhere on the line."""
-GROUP_OPTIONS = {*LOUDNESS_OPTIONS, "-h", "--help", "--version", "--install-completion", "--show-completion"}
+GROUP_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 SWITCH_METAVAR = "true|false"
 SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
 INTERRUPTED = 130
@@ -94,7 +94,7 @@ class ScnymGroup(TyperGroup):
                 where="scnym",
                 way_out=f"did you mean scnym {near[0]}" if near else f"name one of {', '.join(self.commands)}",
             )
-        return [*loudness, *rest] if command is None else [*loudness, command, *rest]
+        return [*loudness, *([] if command is None else [command]), *rest]
 
     def _shape(self, token: str) -> tuple[bool, bool]:
         """Whether an option takes a value, and whether that value is true or false."""

@@ -14,10 +14,10 @@ from .evaluate import evaluate
 from .export import export
 from .group import ScnymGroup, underscored
 from .inspect import inspect
+from .loudness import Loudness
 from .markers import find_cell_type_markers
 from .predict import predict_cell_types
 from .report import report
-from .reporting import Loudness
 from .train import train_tissue_dependent, train_tissue_independent, train_tissue_specific
 from .verify import verify
 

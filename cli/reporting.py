@@ -1,6 +1,5 @@
 """What the user sees while work is under way: bars on a terminal, one plain line per finished task elsewhere."""
 
-import enum
 import os
 import time
 from collections.abc import Iterator
@@ -22,20 +21,13 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.progress import Task as RichTask
 from rich.text import Text
-from typer._click.globals import get_current_context  # it has no public name in Typer
 
 from scnym.base.cost import peak_memory_bytes
 from scnym.base.display import displayed
 from scnym.base.launch import Launch
 from scnym.base.progress import SILENT, Progress, Task
 
-
-class Loudness(enum.Enum):
-    """How much is told while work is under way."""
-
-    QUIET = "quiet"
-    USUAL = "usual"
-    VERBOSE = "verbose"
+from .loudness import Loudness
 
 
 class MemoryColumn(ProgressColumn):
@@ -156,8 +148,7 @@ def speaks() -> bool:
 
 def make_progress() -> Progress:
     """Bars if stderr is a terminal, plain lines otherwise or with --verbose, nothing with --quiet."""
-    console, context = Console(stderr=True), get_current_context(silent=True)
-    loudness = Loudness.USUAL if context is None else context.find_root().obj
+    console, loudness = Console(stderr=True), Loudness.asked_for()
     if loudness is Loudness.QUIET:
         return SILENT
     if loudness is Loudness.VERBOSE:
