@@ -6,7 +6,6 @@ not into seconds of imports.
 
 import multiprocessing
 import os
-import re
 import resource
 import shlex
 import signal
@@ -19,16 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from helpers import clustered_adata, write_csv, write_h5ad, write_loom
-
-from scnym.base.cost import COST_FILE
+from helpers import bytes_but_cost, clustered_adata, write_csv, write_h5ad, write_loom
 
 LOADED = ("cli.main", "scnym", "anndata", "loompy", "numba", "torch", "zarr", "zarrs", "scnym.runs.training")
 LOADED += ("scnym.runs.samples", "scnym.runs.export", "cli.tables", "cli.reporting")
 TIMES = {"_log.csv": ["cells_per_second", "wait_share"], "summary.csv": ["seconds"]}
 """The only times in tables: columns, by the end of the file's name."""
-COST = re.compile(rb'<section id="cost">.*?</section>', re.DOTALL)
-"""Time and memory on the page of a run."""
 TRAINING = (
     "train_tissue_independent --input_counts cells.h5ad --out_path OUT --lower_group cell_type --n_folds 2 "
     "--n_epochs 4 --n_hidden 8 --batch_size 64 --checkpoint_every 2"
@@ -187,11 +182,7 @@ def _command(line: str, folder: Path, log: Path, largest_file: int, begun: Any) 
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Give every file below a folder, hidden ones too, without times, memory and the folder's own name."""
-    return {
-        str(path.relative_to(folder)): b"" if path.name == COST_FILE else _content(path, folder)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): _content(path, folder) for path in folder.rglob("*") if path.is_file()}
 
 
 def _content(path: Path, folder: Path) -> bytes:
@@ -204,5 +195,4 @@ def _content(path: Path, folder: Path) -> bytes:
                 .encode()
                 .replace(str(folder).encode(), b"OUT")
             )
-    content = path.read_bytes().replace(str(folder).encode(), b"OUT")
-    return COST.sub(b"", content) if path.suffix == ".html" else content
+    return bytes_but_cost(path).replace(str(folder).encode(), b"OUT")
