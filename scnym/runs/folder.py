@@ -95,6 +95,11 @@ def without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
 
 
+def _require_there(path: Path) -> None:
+    if not path.is_file():
+        raise MissingInputError("there is no such file", where=path, way_out="see whether the run is finished")
+
+
 def read_own_table(path: Path) -> pd.DataFrame:
     """Read a CSV that a run has written, as text; what is empty is empty text.
 
@@ -103,8 +108,7 @@ def read_own_table(path: Path) -> pd.DataFrame:
     MissingInputError, FormatError
         If it is not there, or damaged.
     """
-    if not path.is_file():
-        raise MissingInputError("there is no such file", where=path, way_out="see whether the run is finished")
+    _require_there(path)
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=unguarded).map(unguarded)
     except (ValueError, OSError) as fault:
@@ -119,8 +123,7 @@ def read_own_json(path: Path) -> dict[str, Any]:
     MissingInputError, FormatError
         If it is not there, or damaged.
     """
-    if not path.is_file():
-        raise MissingInputError("there is no such file", where=path, way_out="see whether the run is finished")
+    _require_there(path)
     try:
         return dict(json.loads(path.read_bytes()))
     except (ValueError, TypeError, RecursionError, OSError) as fault:
