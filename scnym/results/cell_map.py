@@ -58,11 +58,10 @@ class EmbeddingSample:
         """Whether there are two dimensions to look at."""
         return min(self._embedding_SH.shape) >= 2
 
-    def components(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give the cells' first two principal components, shape (S, 2), and the share of the variance of each."""
+    def components(self) -> np.ndarray:
+        """Give the cells' first two principal components, shape (S, 2)."""
         from sklearn.decomposition import PCA
 
         pca = PCA(n_components=2, svd_solver="covariance_eigh")
         with np.errstate(divide="ignore", invalid="ignore"):  # of cells that are all alike
-            places_S2 = pca.fit_transform(self._embedding_SH.astype(np.float64))
-        return places_S2, np.nan_to_num(pca.explained_variance_ratio_)
+            return pca.fit_transform(self._embedding_SH.astype(np.float64))

@@ -122,7 +122,8 @@ class Pass:
         """Draw the cells whose places in the last hidden layer are kept; None where there is none that all share."""
         width = next(iter(checked.cards.values())).network.n_hidden if len(checked.cards) == 1 else 0
         rows_S = sampled_rows(np.arange(self.store.n_cells), self.settings.seed)
-        return EmbeddingSample(rows_S, width) if min(width, len(rows_S)) >= 2 else None
+        sample = EmbeddingSample(rows_S, width)
+        return sample if sample.can_be_drawn else None
 
     def label(
         self, checked: Checked, folder: Path, *, embedding: bool, sample: EmbeddingSample | None = None

@@ -49,7 +49,7 @@ def write_map(job: Job, folds: Sequence[FoldResult], folder: Path) -> None:
     )
     for some in label_cells(stream, snapshot, job.device):
         sample.put(some.rows_B, some.embedding_BH)
-    places_S2, _ = sample.components()
+    places_S2 = sample.components()
     table = pd.DataFrame(
         {"cell_id": job.store.cell_ids[rows_S].astype(object), "x": places_S2[:, 0], "y": places_S2[:, 1]}
     )

@@ -241,7 +241,7 @@ def _write_map(folder: Path, job: Pass, predictions: Predictions, sample: Embedd
     """Write where the model puts the cells of a sample."""
     if sample is None:
         return
-    places_S2, _ = sample.components()
+    places_S2 = sample.components()
     columns = predictions.columns(sample.rows_S)[["cell_type", "confidence"]]
     cell_ids = job.store.cell_ids[sample.rows_S].astype(object)
     places = pd.DataFrame({"cell_id": cell_ids, "x": places_S2[:, 0], "y": places_S2[:, 1]})
