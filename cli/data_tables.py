@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .tables import _STDOUT, _print_json, _say, _table, _text
+from .look import STDOUT, print_json, say, table_of, text
 
 if TYPE_CHECKING:
     from scnym import DataFile, DataSet, FetchedData
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 def print_data_sets(listed: Mapping[str, "DataSet"], *, as_json: bool) -> None:
     """Print what data sets there are."""
     if as_json:
-        _print_json({name: asdict(one) for name, one in listed.items()})
+        print_json({name: asdict(one) for name, one in listed.items()})
         return
-    table = _table("name", "files", "checksum")
+    table = table_of("name", "files", "checksum")
     table.add_column("what")
     for name, one in listed.items():
-        table.add_row(_text(name), str(len(one.files)), _checksums(one.files), _text(one.title))
-    _STDOUT.print(table)
+        table.add_row(text(name), str(len(one.files)), _checksums(one.files), text(one.title))
+    STDOUT.print(table)
 
 
 def print_fetched(fetched: "FetchedData", *, as_json: bool) -> None:
     """Print where a data set is."""
     if as_json:
-        _print_json(asdict(fetched))
+        print_json(asdict(fetched))
         return
     for path in (*(fetched.folder / name for name in fetched.files), *fetched.unpacked):
-        _say(str(path))
-    _say(f"licence: {fetched.data_set.licence} ({fetched.data_set.page})")
-    _say(f"cite: {fetched.data_set.citation}")
+        say(str(path))
+    say(f"licence: {fetched.data_set.licence} ({fetched.data_set.page})")
+    say(f"cite: {fetched.data_set.citation}")
 
 
 def _checksums(files: "tuple[DataFile, ...]") -> str:

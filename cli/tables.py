@@ -1,17 +1,14 @@
 """Results on the terminal: one look everywhere, or JSON."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
-from rich.text import Text as RichText
 
-from scnym.base.display import displayed
+from .look import STDOUT, print_json, say, table_of, text
 
 if TYPE_CHECKING:
     from scnym import (
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from scnym.results.scores import Scores
     from scnym.runs.inspection import SourceInspection
 
-_STDOUT = Console(highlight=False)
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
 MAX_GENES_SHOWN = 8
@@ -41,50 +37,50 @@ GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 def print_store(store: "Store", *, as_json: bool) -> None:
     """Print what a store holds."""
     if as_json:
-        _print_json(
+        print_json(
             {"store": str(store.path), "n_cells": store.n_cells, "sources": [dict(source) for source in store.sources]}
         )
         return
-    table = _table("source", "cells", "genes", "values")
+    table = table_of("source", "cells", "genes", "values")
     for source in store.sources:
-        table.add_row(_text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
-    _STDOUT.print(table)
-    _say(f"store: {store.path}")
+        table.add_row(text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
+    STDOUT.print(table)
+    say(f"store: {store.path}")
 
 
 def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
     """Print what a verification found."""
     if as_json:
-        _print_json({**asdict(report), "n_lost_cells": report.n_lost_cells})
+        print_json({**asdict(report), "n_lost_cells": report.n_lost_cells})
         return
     if report.faults:
-        table = _table("file", "fault")
+        table = table_of("file", "fault")
         for fault in report.faults:
-            table.add_row(_text(fault.file), fault.what)
-        _STDOUT.print(table)
+            table.add_row(text(fault.file), fault.what)
+        STDOUT.print(table)
     if report.lost:
-        table = _table("lost in", "what", "first row", "last row")
+        table = table_of("lost in", "what", "first row", "last row")
         for rows in report.lost:
-            table.add_row(_text(rows.dataset), rows.what, f"{rows.first:,}", f"{rows.last:,}")
-        _STDOUT.print(table)
+            table.add_row(text(rows.dataset), rows.what, f"{rows.first:,}", f"{rows.last:,}")
+        STDOUT.print(table)
     found = "all are what they were" if not report.faults else f"{len(report.faults):,} are not what they were"
-    _say(f"{report.n_files:,} files of {report.n_cells:,} cells: {found}")
+    say(f"{report.n_files:,} files of {report.n_cells:,} cells: {found}")
 
 
 def print_export(target: Path, *, as_json: bool) -> None:
     """Print where an export is."""
     if as_json:
-        _print_json({"file": str(target), "bytes": target.stat().st_size})
+        print_json({"file": str(target), "bytes": target.stat().st_size})
         return
-    _say(f"written: {target} ({_size(target.stat().st_size)})")
+    say(f"written: {target} ({_size(target.stat().st_size)})")
 
 
 def print_inspection(found: "Inspection", *, as_json: bool) -> None:
     """Print what a path is."""
     if as_json:
-        _print_json({**asdict(found), "n_cells": found.n_cells, "estimates": found.estimates()})
+        print_json({**asdict(found), "n_cells": found.n_cells, "estimates": found.estimates()})
         return
-    _say(f"{found.path}: {found.kind}, {_size(found.size_bytes)}")
+    say(f"{found.path}: {found.kind}, {_size(found.size_bytes)}")
     if found.model:
         _print_card(found.model)
     for source in found.sources:
@@ -92,12 +88,12 @@ def print_inspection(found: "Inspection", *, as_json: bool) -> None:
     estimates = found.estimates()
     if "convert_seconds" in estimates:
         stored = f", store about {_size(estimates['store_bytes'])}" if "store_bytes" in estimates else ""
-        _say(
+        say(
             f"to expect on 2 cores: convert {_time(estimates['convert_seconds'])}{stored}, "
             "memory at most 1.3 GB (less with --max_memory)"
         )
     if "epoch_seconds" in estimates:
-        _say(f"to expect on 2 cores: reading all cells once {_time(estimates['epoch_seconds'])}")
+        say(f"to expect on 2 cores: reading all cells once {_time(estimates['epoch_seconds'])}")
 
 
 def _print_source(source: "SourceInspection") -> None:
@@ -105,13 +101,13 @@ def _print_source(source: "SourceInspection") -> None:
     naming = source.genes
     details = [naming.id_type, *(["with versions"] if naming.versioned else [])]
     details += [f"{naming.species}, it seems"] if naming.species else []
-    _say(f"\n{source.sample}: {cells} x {source.n_genes:,} genes ({', '.join(details)})")
+    say(f"\n{source.sample}: {cells} x {source.n_genes:,} genes ({', '.join(details)})")
     density = "" if source.values_per_cell is None else f", about {source.values_per_cell:,.0f} a cell"
-    _say(f"values: {source.values}{density}" + ("" if source.is_usable else "  - cannot be used as they are"))
+    say(f"values: {source.values}{density}" + ("" if source.is_usable else "  - cannot be used as they are"))
     for name, classes in source.columns.items():
         shown = ", ".join(f"{label} {count:,}" for label, count in list(classes.items())[:MAX_CLASSES_SHOWN])
         more = len(classes) - MAX_CLASSES_SHOWN
-        _say(f"{name}: {len(classes):,} values: {shown}" + (f" and {more:,} more" if more > 0 else ""))
+        say(f"{name}: {len(classes):,} values: {shown}" + (f" and {more:,} more" if more > 0 else ""))
 
 
 def _print_card(card: dict[str, Any]) -> None:
@@ -119,13 +115,13 @@ def _print_card(card: dict[str, Any]) -> None:
     counts = [f" {count:,}" for count in card["cells_per_class"]] or [""] * len(classes)
     named = [name + count for name, count in zip(classes, counts, strict=False)]
     shown = ", ".join(named[:MAX_CLASSES_SHOWN]) + (" ..." if len(named) > MAX_CLASSES_SHOWN else "")
-    _say(f"names {len(classes):,} classes of column {card['label_column']}: {shown}")
+    say(f"names {len(classes):,} classes of column {card['label_column']}: {shown}")
     species = f"; {naming.species}, it seems" if naming.species else ""
-    _say(f"reads {card['n_genes']:,} genes by {naming.id_type}{species}")
+    say(f"reads {card['n_genes']:,} genes by {naming.id_type}{species}")
     for source in card["sources"]:
-        _say(f"learnt from {source['sample']}: {source['n_cells']:,} cells, sha256 {source['sha256'][:12]}")
+        say(f"learnt from {source['sample']}: {source['n_cells']:,} cells, sha256 {source['sha256'][:12]}")
     judged = {name: f"{value:,.0f}" if name == "n_cells" else f"{value:.3f}" for name, value in card["metrics"].items()}
-    _say("judged: " + ", ".join(f"{name} {value}" for name, value in judged.items()))
+    say("judged: " + ", ".join(f"{name} {value}" for name, value in judged.items()))
 
 
 def _size(n_bytes: float) -> str:
@@ -140,65 +136,63 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
     """Print what a training run gave."""
     if as_json:
         content = {"folder": str(summary.folder), "model": str(summary.model_path), **summary.to_json()}
-        _print_json(content)
+        print_json(content)
         return
     judged = summary.held_out or summary.final.metrics
-    _STDOUT.print(_metrics_table(judged))
+    STDOUT.print(_metrics_table(judged))
     if len(summary.labels.classes) <= MAX_CONFUSION_CLASSES:
-        _STDOUT.print(_confusion_table(judged, summary.labels.classes))
+        STDOUT.print(_confusion_table(judged, summary.labels.classes))
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
-    _say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
+    say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
     if judged.calibration_error_uncalibrated is not None:
         before = judged.calibration_error_uncalibrated
-        _say(f"calibration error {judged.calibration_error:.3f}, before temperature scaling {before:.3f}")
+        say(f"calibration error {judged.calibration_error:.3f}, before temperature scaling {before:.3f}")
     if summary.baseline is not None:
         gains = summary.baseline.to_json(summary.folds)["network_adds"]
         theirs = summary.baseline.held_out
-        _say(
-            f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells"
-        )
+        say(f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells")
         said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
-        _say(f"what the network adds: {'   '.join(said)}")
-    _say(f"report: {summary.folder / 'report.html'}")
-    _say(f"model:  {summary.model_path}")
+        say(f"what the network adds: {'   '.join(said)}")
+    say(f"report: {summary.folder / 'report.html'}")
+    say(f"model:  {summary.model_path}")
 
 
 def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
     """Print what the training of a model for each tissue gave."""
     if as_json:
-        _print_json({"folder": str(models.folder), **models.to_json()})
+        print_json({"folder": str(models.folder), **models.to_json()})
         return
-    table = _table("tissue", "cells", "classes", "accuracy", "macro-F1")
+    table = table_of("tissue", "cells", "classes", "accuracy", "macro-F1")
     for row in models.to_json()["tissues"]:
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(
-            _text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
+            text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
             *(["skipped"] if row["reason"] else figures),
         )  # fmt: skip
-    _STDOUT.print(table)
-    _say(f"report: {models.folder / 'report.html'}")
-    _say(f"models: {models.folder / 'summary.csv'}")
+    STDOUT.print(table)
+    say(f"report: {models.folder / 'report.html'}")
+    say(f"models: {models.folder / 'summary.csv'}")
 
 
 def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
     """Print which family is best for which tissue."""
     content = comparison.to_json()
     if as_json:
-        _print_json(content)
+        print_json(content)
         return
-    table = _table("tissue", "cells", "family", "accuracy", "macro-F1", "")
+    table = table_of("tissue", "cells", "family", "accuracy", "macro-F1", "")
     last = None
     for row in content["rows"]:
         tissue = row["tissue"] or row["scope"]
-        head = [_text(tissue), f"{row['n_cells']:,}"] if tissue != last else ["", ""]
+        head = [text(tissue), f"{row['n_cells']:,}"] if tissue != last else ["", ""]
         verdict = "best" if row["winner"] else "within the spread" if row["within_spread"] else ""
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(*head, row["family"], *figures, verdict)
         last = tissue
-    _STDOUT.print(table)
+    STDOUT.print(table)
     for remark in comparison.remarks:
-        _say(f"note: {remark}")
-    _say(f"written: {comparison.path}")
+        say(f"note: {remark}")
+    say(f"written: {comparison.path}")
 
 
 def _spread(mean: float | None, sd: float | None) -> str:
@@ -208,95 +202,95 @@ def _spread(mean: float | None, sd: float | None) -> str:
 def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     """Print what a prediction gave."""
     if as_json:
-        _print_json(asdict(summary))
+        print_json(asdict(summary))
         return
-    table = _table("cell type", "cells")
+    table = table_of("cell type", "cells")
     for name, count in summary.cells_by_type.items():
-        table.add_row(_text(name), f"{count:,}")
-    _STDOUT.print(table)
+        table.add_row(text(name), f"{count:,}")
+    STDOUT.print(table)
     coverage = summary.coverage
     if coverage.n_genes:  # of a model that has labelled any cell
-        _say(
+        say(
             f"genes: {coverage.n_found:,} of the model's {coverage.n_genes:,} ({coverage.share:.1%}; "
             f"{coverage.weighted_share:.1%} by weight)   mean confidence {summary.mean_confidence:.3f}"
         )
     if summary.n_empty_cells:
-        _say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
+        say(f"{summary.n_empty_cells:,} cells have no counts; their labels say nothing")
     if summary.n_unknown:
-        _say(f"{summary.n_unknown:,} of {summary.n_cells:,} cells are given no label (Unknown)")
+        say(f"{summary.n_unknown:,} of {summary.n_cells:,} cells are given no label (Unknown)")
     for line in summary.warnings:
-        _say(line)
-    _say(f"predictions: {summary.folder / 'predictions.csv'}")
+        say(line)
+    say(f"predictions: {summary.folder / 'predictions.csv'}")
 
 
 def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
     """Print what the predictions of many samples gave."""
     if as_json:
-        _print_json({"folder": str(samples.folder), "samples": samples.rows})
+        print_json({"folder": str(samples.folder), "samples": samples.rows})
         return
-    table = _table("sample", "cells", "unknown", "confidence", "genes", "most frequent")
+    table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent")
     for row in samples.rows:
         if row["status"] == "labelled":
             figures = (f"{row['n_cells']:,}", f"{row['n_unknown']:,}", f"{row['mean_confidence']:.3f}")
-            table.add_row(_text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", _text(row["most_frequent"]))
+            table.add_row(text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", text(row["most_frequent"]))
         else:
-            table.add_row(_text(row["sample"]), row["status"])
-    _STDOUT.print(table)
+            table.add_row(text(row["sample"]), row["status"])
+    STDOUT.print(table)
     for row in samples.rows:
         if row["reason"]:
-            _say(f"{row['sample']}: {row['reason']}")
-    _say(f"table of all samples: {samples.table}")
+            say(f"{row['sample']}: {row['reason']}")
+    say(f"table of all samples: {samples.table}")
 
 
 def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
     """Print how good labels are."""
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     scores = found.scores
-    _STDOUT.print(_metrics_table(scores))
+    STDOUT.print(_metrics_table(scores))
     if len(scores.confusion) <= MAX_CONFUSION_CLASSES:
         columns = ["?" if name not in scores.confusion.index else str(k + 1) for k, name in enumerate(scores.confusion)]
-        _STDOUT.print(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
+        STDOUT.print(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
     calibration = "" if scores.calibration_error is None else f"   calibration error {scores.calibration_error:.3f}"
-    _say(
+    say(
         f"accuracy {scores.accuracy:.3f}   balanced {scores.balanced_accuracy:.3f}   macro-F1 {scores.macro_f1:.3f}"
         f"{calibration}   on {scores.n_cells:,} cells"
     )
     if scores.accuracy_of_labelled is not None and scores.coverage < 1:
-        _say(f"labelled {scores.coverage:.1%} of the cells, of these right {scores.accuracy_of_labelled:.3f}")
+        say(f"labelled {scores.coverage:.1%} of the cells, of these right {scores.accuracy_of_labelled:.3f}")
     if found.folder is not None:
-        _say(f"tables: {found.folder}")
+        say(f"tables: {found.folder}")
 
 
 def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
     """Print where the pages of runs are."""
     if as_json:
-        _print_json({"pages": [str(page) for page in pages]})
+        print_json({"pages": [str(page) for page in pages]})
         return
     for page in pages:
-        _say(f"report: {page}")
+        say(f"report: {page}")
 
 
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     """Print the best genes of every class."""
     if as_json:
-        _print_json(summary.to_json())
+        print_json(summary.to_json())
         return
     tested = bool(summary.deletions)
-    table = _table("class", *(("accuracy", "deleted", "at random") if tested else ()))
+    table = table_of("class", *(("accuracy", "deleted", "at random") if tested else ()))
     table.add_column("top genes", overflow="fold")
     for name, genes in summary.top_genes.items():
         figures = _accuracies(summary.deletions.get(name)) if tested else ()
-        table.add_row(_text(name), *figures, _text(" ".join(genes[:MAX_GENES_SHOWN])))
-    _STDOUT.print(table)
+        table.add_row(text(name), *figures, text(" ".join(genes[:MAX_GENES_SHOWN])))
+    STDOUT.print(table)
     if tested:
-        _say(
+        say(
             "accuracy: share of the class's cells that are labelled right; deleted: without its best "
             f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
             "others that it expresses"
         )
-    _say(f"markers: {summary.folder / 'markers.csv'}")
+    say(f"markers: {summary.folder / 'markers.csv'}")
 
 
 def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
@@ -307,10 +301,10 @@ def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
 
 
 def _metrics_table(metrics: "Metrics | Scores") -> Table:
-    table = _table("class", "cells", "precision", "recall", "F1")
+    table = table_of("class", "cells", "precision", "recall", "F1")
     for name, row in metrics.per_class.iterrows():
         figures = (f"{row[column]:.3f}" for column in ("precision", "recall", "f1"))
-        table.add_row(_text(str(name)), f"{row['support']:,.0f}", *figures)
+        table.add_row(text(str(name)), f"{row['support']:,.0f}", *figures)
     return table
 
 
@@ -319,28 +313,7 @@ def _confusion_table(metrics: "Metrics", classes: tuple[str, ...]) -> Table:
 
 
 def _counts_table(columns: Sequence[str], names: Iterable[str], counts_KN: Iterable[Iterable[int]]) -> Table:
-    table = _table("true \\ predicted", *columns)
+    table = table_of("true \\ predicted", *columns)
     for number, (name, counts) in enumerate(zip(names, counts_KN, strict=True)):
-        table.add_row(_text(f"{number + 1:>2} {name}"), *(f"{count:,}" if count else "·" for count in counts))
+        table.add_row(text(f"{number + 1:>2} {name}"), *(f"{count:,}" if count else "·" for count in counts))
     return table
-
-
-def _text(content: str) -> RichText:
-    """Give text that is shown as it is: without markup, and without what steers a terminal."""
-    return RichText(displayed(content))
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _say(line: str) -> None:
-    _STDOUT.print(displayed(line), markup=False, soft_wrap=True)
-
-
-def _print_json(content: object) -> None:
-    _STDOUT.file.write(json.dumps(content, indent=2, default=str) + "\n")
