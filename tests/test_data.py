@@ -285,7 +285,9 @@ def tarred(names: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-ARCHIVES = {"cells.zip": zipped, "cells.tar.gz": tarred}
+ARCHIVES = {"cells.zip": zipped}
+if hasattr(tarfile, "data_filter"):  # Python before 3.11.4 has none, and unpacks no tar here
+    ARCHIVES["cells.tar.gz"] = tarred
 
 
 def fetch_archive(folder: Path, publisher: Publisher, name: str, content: bytes) -> Path:
@@ -312,6 +314,13 @@ def test_nothing_in_an_archive_is_written_elsewhere(tmp_path: Path, publisher: P
     with nullcontext() if name.endswith(".zip") else is_refused:
         fetch_archive(tmp_path, publisher, name, content)
     assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_python_without_filters_unpacks_no_tar(tmp_path: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with pytest.raises(SettingsError, match=r"use Python 3\.11\.4 or newer"):
+        fetch_archive(tmp_path, publisher, "cells.tar.gz", tarred(["matrix.mtx"]))
+    assert not (tmp_path / "out" / "cells" / "cells").exists()
 
 
 def test_an_archive_that_is_none_is_named(tmp_path: Path, publisher: Publisher):

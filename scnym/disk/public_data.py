@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
 from scnym.base.progress import SILENT, Progress
@@ -168,16 +168,23 @@ def _unpacked(archive: Path) -> Path:
 
     Raises
     ------
-    FormatError
-        If it cannot be read.
+    FormatError, SettingsError
+        If it cannot be read, or this Python knows no filters of tar archives.
     """
     target = archive.with_name(archive.name.partition(".")[0])
     if not target.exists():
         # A tar's links and absolute paths are refused by the filter; names in a zip that lead out are left out.
-        tar_filter: Literal["data"] | None = None if archive.suffix == ".zip" else "data"
+        is_zip = archive.suffix == ".zip"
+        if not is_zip and not hasattr(tarfile, "data_filter"):
+            raise SettingsError(
+                "this Python cannot unpack a tar safely",
+                where=archive,
+                way_out="use Python 3.11.4 or newer, or unpack it by hand",
+            )
+        how: dict[str, Any] = {} if is_zip else {"filter": "data"}
         with aside(target, overwrite=False, is_replaceable=lambda _: False) as folder:
             try:
-                shutil.unpack_archive(archive, folder, filter=tar_filter)
+                shutil.unpack_archive(archive, folder, **how)
             except (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError) as fault:
                 raise FormatError(
                     f"the archive cannot be unpacked ({fault})", where=archive, way_out="remove it, and get it again"
