@@ -14,6 +14,14 @@ from scnym.runs.handouts.chart import Chart
 FOLDER = Path(__file__).parent / "templates"
 _MARKUP = re.compile(r"([\\`*_\[\]|~$:@])")
 """What Markdown may take for something else than itself."""
+MEASURES = (
+    ("accuracy", "accuracy"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("macro_f1", "macro-F1"),
+    ("mean_loss", "loss"),
+    ("calibration_error", "calibration error"),
+)
+"""Figures of merit: their names in files, and in words."""
 NO_FIGURE = "\N{EN DASH}"
 """Stands where there is no figure."""
 

@@ -6,17 +6,10 @@ from pathlib import Path
 from scnym.disk.features import gene_naming
 from scnym.model.snapshot import Snapshot
 from scnym.runs.folder import FINAL_FOLDER, METRICS_FILE
-from scnym.runs.handouts.document import filled
+from scnym.runs.handouts.document import MEASURES, filled
 from scnym.runs.handouts.files import optional_json
 
 CARD_FILE = "model_card.md"
-FIGURES = (
-    ("accuracy", "accuracy"),
-    ("balanced_accuracy", "balanced accuracy"),
-    ("macro_f1", "macro-F1"),
-    ("mean_loss", "loss"),
-    ("calibration_error", "calibration error"),
-)
 
 
 def model_card(model: Path) -> str:
@@ -37,7 +30,7 @@ def model_card(model: Path) -> str:
         naming=gene_naming(card.genes),
         file=model.name,
         sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
-        figures=FIGURES,
+        figures=MEASURES,
         held_out=held_out,
         per_class=held_out.get("per_class", {}),
         n_folds=len(run.get("folds", ())),

@@ -11,7 +11,7 @@ from scnym.runs.families import title_of
 from scnym.runs.folder import FINAL_FOLDER, METRICS_FILE, read_own_json
 from scnym.runs.handouts.chart import RIGHT, WRONG, Chart
 from scnym.runs.handouts.class_charts import class_colours, composition_chart, confusion_chart, map_chart
-from scnym.runs.handouts.document import write_page
+from scnym.runs.handouts.document import MEASURES, write_page
 from scnym.runs.handouts.files import cost_of, figures_of, map_of, optional_json
 from scnym.runs.handouts.measure_charts import curve_chart, histogram_chart, reliability_chart
 
@@ -36,6 +36,7 @@ def write_training_page(folder: Path, path: Path) -> None:
         title=title_of(summary["family"], summary["tissue"]),
         summary=summary,
         judged=judged,
+        measures=MEASURES,
         headlines=[_headline(summary, judged, name, words) for name, words in HEADLINES],
         parameters=optional_json(folder / FINAL_FOLDER / f"{FINAL_FOLDER}_parameters.json"),
         map_cells=cells,
