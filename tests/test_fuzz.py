@@ -1,7 +1,9 @@
 """Damaged files are refused in scnym's own words, or read; nothing else comes out. `make fuzz` does it at length."""
 
 import json
+import struct
 import warnings
+import zipfile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from scnym import convert, open_store
 from scnym.base.errors import DataError, FormatError
 from scnym.base.settings import ConvertSettings
+from scnym.model.bare_weights import read_weights
 from scnym.runs.checkpoints import UNFINISHED, Checkpoints
 
 
@@ -95,6 +98,16 @@ def test_a_heap_of_texts_that_hdf5_would_read_for_ever_is_refused(tmp_path: Path
         convert([path], tmp_path / "cells.zarr")
 
 
+def test_a_heap_of_texts_that_hdf5_would_take_gigabytes_for_is_refused(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", FEW)
+    content = bytearray(path.read_bytes())
+    length = content.index(b"GCOL") + 8
+    content[length : length + 8] = (2 * 10**9).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="a heap of texts is damaged"):
+        convert([path], tmp_path / "cells.zarr")
+
+
 def test_an_element_that_anndata_does_not_know_is_a_damaged_file(tmp_path: Path):
     path = write_h5ad(tmp_path / "cells.h5ad", FEW)
     with h5py.File(path, "r+") as file:
@@ -162,3 +175,18 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
     torch.save([1, 2], tmp_path / f"fold00{UNFINISHED}")
     with pytest.raises(FormatError, match="a damaged checkpoint; nothing in it was executed"):
         Checkpoints(tmp_path).unfinished("fold00")
+
+
+@pytest.mark.parametrize("instructions", [b"\x80\x02K\x01Q.", b"\x80\x02J\x01"], ids=["no storage", "cut off"])
+def test_what_torch_itself_does_not_expect_in_a_file_is_refused(instructions: bytes, tmp_path: Path):
+    path = tmp_path / f"fold00{UNFINISHED}"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", instructions)
+        archive.writestr("archive/version", b"3\n")
+        archive.writestr("archive/byteorder", b"little")
+    with pytest.raises((AssertionError, struct.error)):  # else this is no test
+        torch.load(path, weights_only=True)
+    with pytest.raises(FormatError, match="a damaged checkpoint"):
+        Checkpoints(tmp_path).unfinished("fold00")
+    with pytest.raises(FormatError, match="not a file of plain weights"):
+        read_weights(path)

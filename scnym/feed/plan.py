@@ -248,14 +248,15 @@ class _Walk:
         """Give the end of the piece at `position` if more than the share `phase` of it lies before, else its start."""
         cycle, offset = divmod(position, self.n_rows)
         ends = self._cycle(cycle)[1]
-        number = int(np.searchsorted(ends, offset))
+        number = int(np.searchsorted(ends, ends.dtype.type(offset)))
         start = int(ends[number - 1]) if number else 0
         end = int(ends[number])
         return cycle * self.n_rows + (end if offset - start > phase * (end - start) else start)
 
     def _rows_of_cycle(self, cycle: int, first: int, last: int) -> np.ndarray:
         order_P, ends_P = self._cycle(cycle)
-        low, high = np.searchsorted(ends_P, first, side="right"), np.searchsorted(ends_P, last)
+        number = ends_P.dtype.type  # another type would have all of them converted first
+        low, high = np.searchsorted(ends_P, number(first), side="right"), np.searchsorted(ends_P, number(last))
         skipped = first - (int(ends_P[low - 1]) if low else 0)
         return self._pieces.rows(order_P[low : high + 1])[skipped : skipped + last - first]
 
@@ -269,7 +270,7 @@ class _Walk:
     def _order_of_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
         lengths_P = self._pieces.lengths_P
         order_P = _keyed(*self._key, cycle).permutation(np.arange(len(lengths_P), dtype=np.uint32))
-        return order_P, np.cumsum(lengths_P[order_P], dtype=np.int64)
+        return order_P, np.cumsum(lengths_P[order_P], dtype=np.min_scalar_type(self.n_rows))
 
 
 def _is_clustered(codes_C: np.ndarray, block_rows: int, window_rows: int) -> bool:

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -13,8 +14,11 @@ from torch import nn
 from scnym.base.errors import FormatError
 from scnym.base.settings import NetworkSettings
 
-LOADING_FAULTS = (RuntimeError, EOFError, OSError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError)
-"""What torch raises, beside its own, on files that are damaged or made by hand."""
+LOADING_FAULTS = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, AssertionError),
+    *(RuntimeError, EOFError, OSError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError),
+)
+"""What torch raises on files that are damaged or made by hand."""
 
 
 def save_weights(path: Path, network: nn.Module) -> None:
@@ -37,7 +41,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         n_bytes = path.stat().st_size
         sound = all(isinstance(value, torch.Tensor) and _is_held(value, n_bytes) for value in weights.values())
-    except (pickle.UnpicklingError, zipfile.BadZipFile, *LOADING_FAULTS):
+    except LOADING_FAULTS:
         sound, weights = False, {}
     if not sound:
         raise FormatError(

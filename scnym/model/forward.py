@@ -13,6 +13,7 @@ from torch import nn
 from scnym.feed.stream import Batch, StreamDataset
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import moved
+from scnym.model.network import CellTypeNetwork
 
 T = TypeVar("T")
 
@@ -33,22 +34,28 @@ def of_each_batch(
     device: torch.device,
     take: Callable[[Batch, torch.Tensor], T],
     processes: Processes = ALONE,
-) -> list[T]:
+) -> Iterator[T]:
     """Give what is taken of each batch of a stream and its logits, shape (B, K), in its order.
 
     Of several processes each computes that of every n-th batch, and all is given to all.
     """
     own = logits_of(network, cells.epoch(0, worker=processes.number, n_workers=processes.count), device)
-    return list(_dealt_back(processes.gathered([take(batch, logits_BK) for batch, logits_BK in own])))
+    taken = (take(batch, logits_BK) for batch, logits_BK in own)
+    return taken if processes.count == 1 else _dealt_back(processes.gathered(list(taken)))
 
 
 def all_logits(
-    network: nn.Module, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
+    network: CellTypeNetwork, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give labels (C,) and logits (C, K) of all cells of a stream at once, in its order."""
-    found = of_each_batch(network, cells, device, lambda batch, logits_BK: (batch.labels, logits_BK), processes)
-    labels, logits = zip(*found, strict=True)
-    return torch.cat(labels), torch.cat(logits)
+    n_cells = cells.plan.n_draws
+    # Filled as they come: batches that are kept to be joined take twice the memory.
+    labels_C, logits_CK = torch.empty(n_cells, dtype=torch.int64), torch.empty(n_cells, network.n_classes)
+    end = 0
+    for labels_B, logits_BK in of_each_batch(network, cells, device, lambda batch, x: (batch.labels, x), processes):
+        begin, end = end, end + len(labels_B)
+        labels_C[begin:end], logits_CK[begin:end] = labels_B, logits_BK
+    return labels_C, logits_CK
 
 
 def _dealt_back(hands: Sequence[Sequence[T]]) -> Iterator[T]:

@@ -174,8 +174,9 @@ def train(
         walked = _one_epoch(
             network, read, training, optimizers, objective, key, device=device, task=task, processes=processes
         )
-        labels, logits = all_logits(network, selection, device, processes)
-        record = processes.from_first(partial(_record, epoch, walked, objective, labels, logits, optimizers.rate))
+        said = all_logits(network, selection, device, processes)
+        record = processes.from_first(partial(_record, epoch, walked, objective, *said, optimizers.rate))
+        del said  # of a large selection the largest array of all
         course.take(record)
         task.advance(0, note=f"epoch {epoch} of {n_epochs}, selection loss {record.selection_loss:.3f}")
         after_epoch(course)
@@ -186,9 +187,12 @@ def train(
             way_out="go back to their defaults",
         )
     network.load_state_dict(course.best_weights)
+    best_epoch, log = course.best_epoch, course.log
+    del course, optimizers  # gradients, their moments and the best weights: five times the network
+    network.zero_grad()
     labels, logits = all_logits(network, selection, device, processes)
     temperature = processes.from_first(partial(fit_temperature, logits, labels))
-    return TrainingResult(best_epoch=course.best_epoch, temperature=temperature, log=course.log)
+    return TrainingResult(best_epoch=best_epoch, temperature=temperature, log=log)
 
 
 @dataclass(frozen=True, kw_only=True)

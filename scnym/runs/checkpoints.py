@@ -1,6 +1,5 @@
 """What an interrupted run goes on from: what finished folds gave, and the last kept epoch of an unfinished one."""
 
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -77,7 +76,7 @@ def _read(path: Path) -> State | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *LOADING_FAULTS):
+    except LOADING_FAULTS:
         state = None
     if not isinstance(state, dict):
         raise FormatError(

@@ -33,7 +33,7 @@ class CellLabels:
     """The classes of a store's cells."""
 
     codes_C: np.ndarray
-    """Position in `classes`, -1 for cells without a label; int64, shape (n_cells,)."""
+    """Position in `classes`, -1 for cells without a label; as few bytes as it takes, shape (n_cells,)."""
     classes: tuple[str, ...]
     """Class names, sorted."""
     n_unlabelled: int
@@ -59,7 +59,7 @@ class CellLabels:
         codes_C = np.where(keep_C, self.codes_C, UNLABELLED)
         sizes = np.bincount(codes_C[codes_C >= 0], minlength=len(self.classes))
         kept = np.flatnonzero(sizes >= max(1, min_cells))
-        new_code = np.full(len(self.classes) + 1, UNLABELLED)  # the last stands for -1
+        new_code = np.full(len(self.classes) + 1, UNLABELLED, self.codes_C.dtype)  # the last stands for -1
         new_code[kept] = np.arange(len(kept))
         n_rare = int(sizes.sum() - sizes[kept].sum())
         return CellLabels(new_code[codes_C], tuple(self.classes[code] for code in kept), self.n_unlabelled, n_rare)
@@ -72,7 +72,7 @@ class Context:
     column: str
     """Column of the annotations that holds it."""
     codes_C: np.ndarray
-    """Position in `levels`, -1 for cells without a tissue; int64, shape (n_cells,)."""
+    """Position in `levels`, -1 for cells without a tissue; as few bytes as it takes, shape (n_cells,)."""
     levels: tuple[str, ...]
     """Names of the tissues, sorted."""
 
@@ -177,7 +177,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int
             where=where,
             way_out=f"give --min_cells_per_class {int(sizes.max()):,} or less",
         )
-    codes_C = names.cat.set_categories(classes).cat.codes.to_numpy(np.int64)
+    codes_C = names.cat.set_categories(classes).cat.codes.to_numpy()
     n_unlabelled = int(names.isna().sum())
     return CellLabels(codes_C, classes, n_unlabelled, int((codes_C < 0).sum()) - n_unlabelled)
 
@@ -219,7 +219,7 @@ def context_of(obs: pd.DataFrame, column: str) -> Context | None:
 def _context(obs: pd.DataFrame, column: str) -> Context:
     names = _names_in(obs[column]).cat.remove_unused_categories()
     levels = tuple(sorted(names.cat.categories))
-    return Context(column, names.cat.set_categories(levels).cat.codes.to_numpy(np.int64), levels)
+    return Context(column, names.cat.set_categories(levels).cat.codes.to_numpy(), levels)
 
 
 def _names_in(column: pd.Series) -> pd.Series:

@@ -161,7 +161,7 @@ def _judged(job: Job, fold: Fold, rows: np.ndarray, network: CellTypeNetwork, tr
         return Judged.of(batch.labels.numpy(), calibrated_BK, uncalibrated_BK)
 
     found = of_each_batch(network, _in_order(job, rows), job.device, judge, job.processes)
-    return _measured(job, fold, len(job.genes), trained, rows, Judged.joined(found))
+    return _measured(job, fold, len(job.genes), trained, rows, Judged.joined(list(found)))
 
 
 def _measured(

@@ -10,6 +10,8 @@ import numpy as np
 from fuzz.mutations import EDGE_NUMBERS, WRONG_VALUES, damaged
 
 HUGE = 10**15
+MOST_BYTES = 10**6
+"""Arrays up to this size are changed value by value; those of the seeds are."""
 WRONG_ARRAYS: tuple[Any, ...] = (
     *(np.zeros(0), np.zeros((0, 3)), np.zeros(()), np.zeros(1, "i1"), np.full(7, np.nan), np.full(30, -1)),
     *(np.full(7, 2**62), np.zeros((2, 3, 4)), np.zeros(7, "f2"), np.zeros(7, "c16"), np.ones(7, bool)),
@@ -76,14 +78,21 @@ def _make_huge(random: Random, file: h5py.File, name: str) -> None:
 def _set_element(random: Random, file: h5py.File, name: str) -> None:
     element: Any = file[name]
     at = random.randrange(element.size)
-    values = element[()]
+    values = _values_of(element)
     values.reshape(-1)[at] = random.choice((-1, float("nan"), "\x00", "", *EDGE_NUMBERS))
     element[...] = values
 
 
+def _values_of(element: Any) -> Any:
+    """Give an array's values, unless another damage has made it huge: that memory would count as the reader's."""
+    if element.nbytes > MOST_BYTES:
+        raise MemoryError
+    return element[()]
+
+
 def _cut(random: Random, file: h5py.File, name: str) -> None:
     element: Any = file[name]
-    values, attributes = element[()], dict(element.attrs)
+    values, attributes = _values_of(element), dict(element.attrs)
     del file[name]
     file[name] = random.choice((values[:-1], values[::-1], np.concatenate([values, values])))
     file[name].attrs.update(attributes)

@@ -18,8 +18,8 @@ ALLOWED_BYTES = 2**26
 """What any array may claim without having it: arrays that are not written yet, or of one value."""
 MAX_RATIO = 1100
 """Deflate packs 1,032 bytes into one at most."""
-HEAP, HEAP_HEADER = b"GCOL", 16
-"""How a global heap of HDF5 begins; bytes of its header, and of the header of each object in it."""
+HEAP, HEAP_HEADER = b"GCOL\1\0\0\0", 16
+"""How a global heap of HDF5 begins, in its only version; bytes of its header, and of that of each object in it."""
 SCANNED_BYTES = 2**26
 ALLOWED_ROWS = 10**6
 BLOSC = "blosc"
@@ -54,7 +54,9 @@ def require_held(file: h5py.File, path: Path) -> None:
 
 
 def require_sound_heaps(path: Path) -> None:
-    """Refuse a file with a heap of texts that has no end: HDF5 itself would read it for ever.
+    """Refuse a file with a heap of texts that ends behind it, or whose objects do not lie one behind the other.
+
+    HDF5 itself would take any memory for the one, and read the other for ever.
 
     Files above `SCANNED_BYTES` are not looked through, which would take longer than to read what is wanted of them.
 
@@ -67,12 +69,15 @@ def require_sound_heaps(path: Path) -> None:
     start = content.find(HEAP)
     while start >= 0:
         place, stop = start + HEAP_HEADER, start + int.from_bytes(content[start + 8 : start + HEAP_HEADER], "little")
-        while place + HEAP_HEADER <= min(stop, len(content)):
+        is_sound = stop <= len(content)
+        while is_sound and place + HEAP_HEADER <= stop:
             is_free = content[place : place + 2] == b"\0\0"
             length = int.from_bytes(content[place + 8 : place + HEAP_HEADER], "little")
-            if is_free and length == 0 and place + HEAP_HEADER < stop:
-                raise FormatError("a heap of texts is damaged", where=path, way_out=WAY_OUT)
-            place += length if is_free else HEAP_HEADER + -(-length // 8) * 8
+            step = length if is_free else HEAP_HEADER + -(-length // 8) * 8
+            is_sound = 0 < step <= stop - place or place + HEAP_HEADER == stop
+            place += max(step, HEAP_HEADER)
+        if not is_sound:
+            raise FormatError("a heap of texts is damaged", where=path, way_out=WAY_OUT)
         start = content.find(HEAP, start + 1)
 
 
