@@ -34,6 +34,11 @@ MAX_GENES_SHOWN = 8
 GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
+def _page(folder: Path) -> str:
+    """Where the page of a run is."""
+    return str(folder / "report.html")
+
+
 def print_store(store: "Store", *, as_json: bool) -> None:
     """Print what a store holds."""
     if as_json:
@@ -135,8 +140,8 @@ def _time(seconds: float) -> str:
 def print_run(summary: "RunSummary", *, as_json: bool) -> None:
     """Print what a training run gave."""
     if as_json:
-        content = {"folder": str(summary.folder), "model": str(summary.model_path), **summary.to_json()}
-        print_json(content)
+        places = {"folder": str(summary.folder), "report": _page(summary.folder), "model": str(summary.model_path)}
+        print_json({**places, **summary.to_json()})
         return
     judged = summary.held_out or summary.final.metrics
     STDOUT.print(_metrics_table(judged))
@@ -153,14 +158,14 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         say(f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells")
         said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
         say(f"what the network adds: {'   '.join(said)}")
-    say(f"report: {summary.folder / 'report.html'}")
+    say(f"report: {_page(summary.folder)}")
     say(f"model:  {summary.model_path}")
 
 
 def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
     """Print what the training of a model for each tissue gave."""
     if as_json:
-        print_json({"folder": str(models.folder), **models.to_json()})
+        print_json({"folder": str(models.folder), "report": _page(models.folder), **models.to_json()})
         return
     table = table_of("tissue", "cells", "classes", "accuracy", "macro-F1")
     for row in models.to_json()["tissues"]:
@@ -170,7 +175,7 @@ def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
             *(["skipped"] if row["reason"] else figures),
         )  # fmt: skip
     STDOUT.print(table)
-    say(f"report: {models.folder / 'report.html'}")
+    say(f"report: {_page(models.folder)}")
     say(f"models: {models.folder / 'summary.csv'}")
 
 
@@ -202,7 +207,7 @@ def _spread(mean: float | None, sd: float | None) -> str:
 def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     """Print what a prediction gave."""
     if as_json:
-        print_json(asdict(summary))
+        print_json({"report": _page(summary.folder), **asdict(summary)})
         return
     table = table_of("cell type", "cells")
     for name, count in summary.cells_by_type.items():
@@ -220,13 +225,14 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
         say(f"{summary.n_unknown:,} of {summary.n_cells:,} cells are given no label (Unknown)")
     for line in summary.warnings:
         say(line)
+    say(f"report: {_page(summary.folder)}")
     say(f"predictions: {summary.folder / 'predictions.csv'}")
 
 
 def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
     """Print what the predictions of many samples gave."""
     if as_json:
-        print_json({"folder": str(samples.folder), "samples": samples.rows})
+        print_json({"folder": str(samples.folder), "report": _page(samples.folder), "samples": samples.rows})
         return
     table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent")
     for row in samples.rows:
@@ -239,6 +245,7 @@ def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
     for row in samples.rows:
         if row["reason"]:
             say(f"{row['sample']}: {row['reason']}")
+    say(f"report: {_page(samples.folder)}")
     say(f"table of all samples: {samples.table}")
 
 
@@ -275,7 +282,7 @@ def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     """Print the best genes of every class."""
     if as_json:
-        print_json(summary.to_json())
+        print_json({"report": _page(summary.folder), **summary.to_json()})
         return
     tested = bool(summary.deletions)
     table = table_of("class", *(("accuracy", "deleted", "at random") if tested else ()))
@@ -290,6 +297,7 @@ def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
             f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
             "others that it expresses"
         )
+    say(f"report: {_page(summary.folder)}")
     say(f"markers: {summary.folder / 'markers.csv'}")
 
 
