@@ -2,15 +2,17 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer._click.core import Context  # these two have no public names in Typer
 from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
-from scnym.base.errors import ScnymError, SettingsError
+from scnym.base.errors import ScnymError, SettingsError, UserError
 from scnym.base.launch import Launch
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
@@ -34,6 +36,12 @@ def underscored(name: str) -> str:
     return name.replace("-", "_")
 
 
+class StoppedError(ScnymError):
+    """The user has ended a command, with Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
 class ScnymGroup(TyperGroup):
     """Commands found anywhere on the line, switches with or without a value, errors as one line."""
 
@@ -47,25 +55,30 @@ class ScnymGroup(TyperGroup):
         """Run; a mistake becomes one line on stderr and exit code 2, a fault of ours exit code 1."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
+        line = (args or (extra.get("args"),))[0]
+        as_json = "--json" in (sys.argv[1:] if line is None else line)
         try:
             sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
+        except StoppedError as fault:
+            _stop(fault, as_json=as_json)
         except ScnymError as fault:
-            _fail(fault.message, fault.exit_code)
+            _fail(fault, as_json=as_json)
         except ClickException as fault:
-            _fail_usage(fault)
+            _fail(_of_usage(fault), as_json=as_json)
         except OSError as fault:
-            place = f"{fault.filename}: " if fault.filename else ""
-            _fail(f"{place}{fault.strerror or fault}; check the path, its rights and the free space", 2)
+            _fail(_of_system(fault), as_json=as_json)
+        except Exception as fault:
+            if as_json:
+                _print_failure(fault)
+            raise
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command; Ctrl-C ends it with a word on how to go on."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            if Launch.of(os.environ).is_first:
-                kind = underscored(ctx.invoked_subcommand or "").partition("_")[0]
-                typer.echo(f"interrupted; {WAYS_ON.get(kind, 'the same command begins again')}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            kind = underscored(ctx.invoked_subcommand or "").partition("_")[0]
+            raise StoppedError("interrupted", way_out=WAYS_ON.get(kind, "the same command begins again")) from None
 
     def _rearranged(self, args: list[str]) -> list[str]:
         """Put the command first, wherever it stands, and give bare switches the value true."""
@@ -107,13 +120,48 @@ class ScnymGroup(TyperGroup):
         return False, False
 
 
-def _fail_usage(fault: ClickException) -> None:
+@contextmanager
+def beside_result() -> Iterator[None]:
+    """Say what goes wrong although there is a result, which has been printed; it holds the error, where it is JSON."""
+    try:
+        yield
+    except ScnymError as fault:
+        typer.echo(f"error: {fault.message}", err=True)
+        raise typer.Exit(fault.exit_code) from fault
+
+
+def _of_usage(fault: ClickException) -> ScnymError:
     context = getattr(fault, "ctx", None)
-    name = context.command_path if context is not None else "scnym"
+    help_line = f"see {context.command_path if context is not None else 'scnym'} --help"
     message = fault.format_message().rstrip(".")
-    _fail(f"{message}; see {name} --help" if message else f"see {name} --help", fault.exit_code)
+    return SettingsError(message, way_out=help_line) if message else SettingsError(help_line)
 
 
-def _fail(message: str, exit_code: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(exit_code)
+def _of_system(fault: OSError) -> ScnymError:
+    what, where = str(fault.strerror or fault), fault.filename or None
+    return UserError(what, where=where, way_out="check the path, its rights and the free space")
+
+
+def _fail(fault: ScnymError, *, as_json: bool) -> NoReturn:
+    """End with the fault on stderr; on stdout too, if that is for machines."""
+    if as_json:
+        _print_failure(fault)
+    typer.echo(f"error: {fault.message}", err=True)
+    sys.exit(fault.exit_code)
+
+
+def _stop(fault: StoppedError, *, as_json: bool) -> NoReturn:
+    """End what was no mistake; of several processes that are told to end only the first says so."""
+    if as_json:
+        _print_failure(fault)
+    if Launch.of(os.environ).is_first:
+        typer.echo(fault.message, err=True)
+    sys.exit(fault.exit_code)
+
+
+def _print_failure(fault: Exception) -> None:
+    from .look import print_json
+    from .result import Failure, Fault
+
+    if Launch.of(os.environ).is_first:
+        print_json(Failure(error=Fault.of(fault)))

@@ -1,12 +1,16 @@
 """How results look on the terminal: what all tables and lines are made of."""
 
 import json
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text as RichText
 
 from scnym.base.display import displayed
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 STDOUT = Console(highlight=False)
 
@@ -30,6 +34,6 @@ def say(line: str) -> None:
     STDOUT.print(displayed(line), markup=False, soft_wrap=True)
 
 
-def print_json(content: object) -> None:
-    """Print a result for machines."""
-    STDOUT.file.write(json.dumps(content, indent=2, default=str) + "\n")
+def print_json(result: "BaseModel") -> None:
+    """Print a result for machines; in ASCII, whatever the terminal's encoding, and null for what is no number."""
+    STDOUT.file.write(json.dumps(json.loads(result.model_dump_json()), indent=2) + "\n")

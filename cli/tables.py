@@ -1,6 +1,6 @@
 """Results on the terminal: one look everywhere, or JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 from rich.table import Table
 
+from .data_results import Converted, Estimates, Exported, Inspected, Verified
 from .look import STDOUT, print_json, say, table_of, text
+from .model_results import (
+    Compared,
+    Evaluated,
+    FoundMarkers,
+    Predicted,
+    PredictedSamples,
+    Trained,
+    TrainedTissues,
+    WrittenPages,
+)
+from .result import Fault
 
 if TYPE_CHECKING:
     from scnym import (
@@ -34,17 +46,25 @@ MAX_GENES_SHOWN = 8
 GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
-def _page(folder: Path) -> str:
+def _page(folder: Path) -> Path:
     """Where the page of a run is."""
-    return str(folder / "report.html")
+    return folder / "report.html"
+
+
+def _fault_of(check: Callable[[], object]) -> Fault | None:
+    """Give what a check finds wrong."""
+    try:
+        check()
+    except Exception as fault:  # noqa: BLE001 - of a sample that failed it may be any
+        return Fault.of(fault)
+    return None
 
 
 def print_store(store: "Store", *, as_json: bool) -> None:
     """Print what a store holds."""
     if as_json:
-        print_json(
-            {"store": str(store.path), "n_cells": store.n_cells, "sources": [dict(source) for source in store.sources]}
-        )
+        sources = [dict(source) for source in store.sources]
+        print_json(Converted.model_validate({"store": store.path, "n_cells": store.n_cells, "sources": sources}))
         return
     table = table_of("source", "cells", "genes", "values")
     for source in store.sources:
@@ -56,7 +76,8 @@ def print_store(store: "Store", *, as_json: bool) -> None:
 def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
     """Print what a verification found."""
     if as_json:
-        print_json({**asdict(report), "n_lost_cells": report.n_lost_cells})
+        more = {"n_lost_cells": report.n_lost_cells, "error": _fault_of(report.require_whole)}
+        print_json(Verified.model_validate({**asdict(report), "store": report.store, **more}))
         return
     if report.faults:
         table = table_of("file", "fault")
@@ -75,7 +96,7 @@ def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
 def print_export(target: Path, *, as_json: bool) -> None:
     """Print where an export is."""
     if as_json:
-        print_json({"file": str(target), "bytes": target.stat().st_size})
+        print_json(Exported(file=str(target), bytes=target.stat().st_size))
         return
     say(f"written: {target} ({_size(target.stat().st_size)})")
 
@@ -83,7 +104,10 @@ def print_export(target: Path, *, as_json: bool) -> None:
 def print_inspection(found: "Inspection", *, as_json: bool) -> None:
     """Print what a path is."""
     if as_json:
-        print_json({**asdict(found), "n_cells": found.n_cells, "estimates": found.estimates()})
+        estimates = {**dict.fromkeys(Estimates.model_fields), **found.estimates()}
+        content = asdict(found)
+        more = {"n_cells": found.n_cells if found.sources else None, "model": content["model"] or None}
+        print_json(Inspected.model_validate({**content, **more, "estimates": estimates}))
         return
     say(f"{found.path}: {found.kind}, {_size(found.size_bytes)}")
     if found.model:
@@ -140,8 +164,9 @@ def _time(seconds: float) -> str:
 def print_run(summary: "RunSummary", *, as_json: bool) -> None:
     """Print what a training run gave."""
     if as_json:
-        places = {"folder": str(summary.folder), "report": _page(summary.folder), "model": str(summary.model_path)}
-        print_json({**places, **summary.to_json()})
+        content = summary.to_json()
+        places = {"folder": summary.folder, "report": _page(summary.folder), "model": summary.model_path}
+        print_json(Trained.model_validate({**content, **places, "spread": content["spread"] or None}))
         return
     judged = summary.held_out or summary.final.metrics
     STDOUT.print(_metrics_table(judged))
@@ -165,7 +190,8 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
 def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
     """Print what the training of a model for each tissue gave."""
     if as_json:
-        print_json({"folder": str(models.folder), "report": _page(models.folder), **models.to_json()})
+        places = {"folder": models.folder, "report": _page(models.folder)}
+        print_json(TrainedTissues.model_validate({**models.to_json(), **places}))
         return
     table = table_of("tissue", "cells", "classes", "accuracy", "macro-F1")
     for row in models.to_json()["tissues"]:
@@ -183,7 +209,7 @@ def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
     """Print which family is best for which tissue."""
     content = comparison.to_json()
     if as_json:
-        print_json(content)
+        print_json(Compared.model_validate(content))
         return
     table = table_of("tissue", "cells", "family", "accuracy", "macro-F1", "")
     last = None
@@ -207,7 +233,7 @@ def _spread(mean: float | None, sd: float | None) -> str:
 def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     """Print what a prediction gave."""
     if as_json:
-        print_json({"report": _page(summary.folder), **asdict(summary)})
+        print_json(Predicted.model_validate({**asdict(summary), "report": _page(summary.folder)}))
         return
     table = table_of("cell type", "cells")
     for name, count in summary.cells_by_type.items():
@@ -232,7 +258,9 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
 def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
     """Print what the predictions of many samples gave."""
     if as_json:
-        print_json({"folder": str(samples.folder), "report": _page(samples.folder), "samples": samples.rows})
+        places = {"folder": samples.folder, "report": _page(samples.folder), "table": samples.table}
+        outcome = {"samples": samples.rows, "error": _fault_of(samples.require_all)}
+        print_json(PredictedSamples.model_validate({**places, **outcome}))
         return
     table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent")
     for row in samples.rows:
@@ -252,7 +280,7 @@ def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
 def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
     """Print how good labels are."""
     if as_json:
-        print_json(found.to_json())
+        print_json(Evaluated.model_validate(found.to_json()))
         return
     scores = found.scores
     STDOUT.print(_metrics_table(scores))
@@ -273,7 +301,7 @@ def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
 def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
     """Print where the pages of runs are."""
     if as_json:
-        print_json({"pages": [str(page) for page in pages]})
+        print_json(WrittenPages.model_validate({"pages": pages}))
         return
     for page in pages:
         say(f"report: {page}")
@@ -282,7 +310,7 @@ def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     """Print the best genes of every class."""
     if as_json:
-        print_json({"report": _page(summary.folder), **summary.to_json()})
+        print_json(FoundMarkers.model_validate({**summary.to_json(), "report": _page(summary.folder)}))
         return
     tested = bool(summary.deletions)
     table = table_of("class", *(("accuracy", "deleted", "at random") if tested else ()))
