@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import typer
-from typer._click.core import Context  # these two have no public names in Typer
+from typer._click.core import Context, Parameter  # these have no public names in Typer
 from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
 from scnym.base.errors import ScnymError, SettingsError, UserError
 from scnym.base.launch import Launch
+
+from .mending import mended
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
 """Of all commands; they may stand anywhere on the line."""
@@ -55,20 +57,20 @@ class ScnymGroup(TyperGroup):
         """Run; a mistake becomes one line on stderr and exit code 2, a fault of ours exit code 1."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
-        line = (args or (extra.get("args"),))[0]
-        as_json = "--json" in (sys.argv[1:] if line is None else line)
+        given = (args or (extra.get("args"),))[0]
+        line = sys.argv[1:] if given is None else list(given)
         try:
             sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
         except StoppedError as fault:
-            _stop(fault, as_json=as_json)
+            self._stop(fault, line)
         except ScnymError as fault:
-            _fail(fault, as_json=as_json)
+            self._fail(fault, line)
         except ClickException as fault:
-            _fail(_of_usage(fault), as_json=as_json)
+            self._fail(_of_usage(fault), line)
         except OSError as fault:
-            _fail(_of_system(fault), as_json=as_json)
+            self._fail(_of_system(fault), line)
         except Exception as fault:
-            if as_json:
+            if "--json" in line:
                 _print_failure(fault)
             raise
 
@@ -101,23 +103,53 @@ class ScnymGroup(TyperGroup):
                 rest.append(token)
             at += 1
         if command is None and rest and not set(rest) & GROUP_OPTIONS:
-            near = [found for token in rest for found in get_close_matches(underscored(token), self.commands, n=1)]
+            near = {
+                token: found
+                for token in rest
+                for found in get_close_matches(underscored(token), self.commands, n=1)
+                if not token.startswith("-")
+            }
             raise SettingsError(
                 f"no command among {' '.join(rest)!r}",
                 where="scnym",
-                way_out=f"did you mean scnym {near[0]}" if near else f"name one of {', '.join(self.commands)}",
+                way_out=f"did you mean scnym {next(iter(near.values()))}"
+                if near
+                else f"name one of {', '.join(self.commands)}",
+                mend=dict(list(near.items())[:1]),
             )
         return [*loudness, *([] if command is None else [command]), *rest]
 
     def _shape(self, token: str) -> tuple[bool, bool]:
         """Whether an option takes a value, and whether that value is true or false."""
+        option = self._option(token)
+        if option is None:
+            return False, False
+        return not getattr(option, "is_flag", False), option.metavar == SWITCH_METAVAR
+
+    def _option(self, token: str) -> Parameter | None:
+        """Give the option that a word names, of whatever command."""
         name = "--" + underscored(token[2:]) if token.startswith("--") else token
-        for command in self.commands.values():
-            for parameter in command.params:
-                if name in parameter.opts:
-                    is_flag = bool(getattr(parameter, "is_flag", False))
-                    return not is_flag, parameter.metavar == SWITCH_METAVAR
-        return False, False
+        parameters = (parameter for command in self.commands.values() for parameter in command.params)
+        return next((parameter for parameter in parameters if name in parameter.opts), None)
+
+    def _fail(self, fault: ScnymError, line: list[str]) -> NoReturn:
+        """End with the fault on stderr, and the command that would work, if it is known; on stdout too for machines."""
+        command = mended(line, fault, self._option)
+        if "--json" in line:
+            _print_failure(fault, command)
+        typer.echo(f"error: {fault.message}", err=True)
+        if command is not None:
+            typer.echo(f"try: {command}", err=True)
+        sys.exit(fault.exit_code)
+
+    @staticmethod
+    def _stop(fault: StoppedError, line: list[str]) -> NoReturn:
+        """End what was no mistake; of several processes that are told to end only the first says so."""
+        if "--json" in line:
+            _print_failure(fault)
+        if Launch.of(os.environ).is_first:
+            typer.echo(fault.message, err=True)
+        sys.exit(fault.exit_code)
 
 
 @contextmanager
@@ -134,7 +166,9 @@ def _of_usage(fault: ClickException) -> ScnymError:
     context = getattr(fault, "ctx", None)
     help_line = f"see {context.command_path if context is not None else 'scnym'} --help"
     message = fault.format_message().rstrip(".")
-    return SettingsError(message, way_out=help_line) if message else SettingsError(help_line)
+    meant = getattr(fault, "possibilities", None)  # of an option that is not known
+    mend = {str(getattr(fault, "option_name", "")): meant[0]} if meant else None
+    return SettingsError(message, way_out=help_line, mend=mend) if message else SettingsError(help_line)
 
 
 def _of_system(fault: OSError) -> ScnymError:
@@ -142,26 +176,9 @@ def _of_system(fault: OSError) -> ScnymError:
     return UserError(what, where=where, way_out="check the path, its rights and the free space")
 
 
-def _fail(fault: ScnymError, *, as_json: bool) -> NoReturn:
-    """End with the fault on stderr; on stdout too, if that is for machines."""
-    if as_json:
-        _print_failure(fault)
-    typer.echo(f"error: {fault.message}", err=True)
-    sys.exit(fault.exit_code)
-
-
-def _stop(fault: StoppedError, *, as_json: bool) -> NoReturn:
-    """End what was no mistake; of several processes that are told to end only the first says so."""
-    if as_json:
-        _print_failure(fault)
-    if Launch.of(os.environ).is_first:
-        typer.echo(fault.message, err=True)
-    sys.exit(fault.exit_code)
-
-
-def _print_failure(fault: Exception) -> None:
+def _print_failure(fault: Exception, command: str | None = None) -> None:
     from .look import print_json
     from .result import Failure, Fault
 
     if Launch.of(os.environ).is_first:
-        print_json(Failure(error=Fault.of(fault)))
+        print_json(Failure(error=Fault.of(fault, command)))

@@ -31,15 +31,19 @@ class Fault(Result):
     """File, row, column or option in which it was found."""
     way_out: str
     """What to do about it; empty where there is nothing to say."""
+    command: str | None
+    """The command that was given, mended, to be pasted into a shell; null where it is not known what would help."""
     exit_code: int
     """That of the command: 2 for what the user can mend, 1 for a fault of scnym, 130 after Ctrl-C."""
 
     @classmethod
-    def of(cls, fault: Exception) -> "Fault":
+    def of(cls, fault: Exception, command: str | None = None) -> "Fault":
         """Give what an exception says."""
         if isinstance(fault, ScnymError):
-            return cls(what=fault.what, where=fault.where, way_out=fault.way_out, exit_code=fault.exit_code)
-        return cls(what=f"{type(fault).__name__}: {fault}", where=None, way_out="", exit_code=1)
+            what, where, way_out, exit_code = fault.what, fault.where, fault.way_out, fault.exit_code
+        else:
+            what, where, way_out, exit_code = f"{type(fault).__name__}: {fault}", None, "", 1
+        return cls(what=what, where=where, way_out=way_out, command=command, exit_code=exit_code)
 
 
 class Failure(Result):

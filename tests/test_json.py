@@ -152,7 +152,7 @@ def test_a_number_that_does_not_exist_is_null_and_names_are_ascii(capsys: pytest
 
     print_json(Spread(mean=1.0, sd=float("nan")))
     assert document(capsys.readouterr().out) == {"mean": 1.0, "sd": None}
-    print_json(Fault(what="T-Zellen \u00e4", where=None, way_out="", exit_code=2))
+    print_json(Fault(what="T-Zellen \u00e4", where=None, way_out="", command=None, exit_code=2))
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert document(printed)["what"] == "T-Zellen \u00e4"
