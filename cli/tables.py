@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from .data_results import Converted, Estimates, Exported, Inspected, Verified
-from .look import STDOUT, print_json, say, table_of, text
+from .look import print_json, say, show, table_of, text
 from .model_results import (
     Compared,
     Evaluated,
@@ -66,10 +66,10 @@ def print_store(store: "Store", *, as_json: bool) -> None:
         sources = [dict(source) for source in store.sources]
         print_json(Converted.model_validate({"store": store.path, "n_cells": store.n_cells, "sources": sources}))
         return
-    table = table_of("source", "cells", "genes", "values")
+    table = table_of("source", "cells", "genes", "values", words=("values",))
     for source in store.sources:
         table.add_row(text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
-    STDOUT.print(table)
+    show(table)
     say(f"store: {store.path}")
 
 
@@ -80,15 +80,15 @@ def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
         print_json(Verified.model_validate({**asdict(report), "store": report.store, **more}))
         return
     if report.faults:
-        table = table_of("file", "fault")
+        table = table_of("file", "fault", words=("fault",))
         for fault in report.faults:
             table.add_row(text(fault.file), fault.what)
-        STDOUT.print(table)
+        show(table)
     if report.lost:
-        table = table_of("lost in", "what", "first row", "last row")
+        table = table_of("lost in", "what", "first row", "last row", words=("what",))
         for rows in report.lost:
             table.add_row(text(rows.dataset), rows.what, f"{rows.first:,}", f"{rows.last:,}")
-        STDOUT.print(table)
+        show(table)
     found = "all are what they were" if not report.faults else f"{len(report.faults):,} are not what they were"
     say(f"{report.n_files:,} files of {report.n_cells:,} cells: {found}")
 
@@ -169,9 +169,9 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         print_json(Trained.model_validate({**content, **places, "spread": content["spread"] or None}))
         return
     judged = summary.held_out or summary.final.metrics
-    STDOUT.print(_metrics_table(judged))
+    show(_metrics_table(judged))
     if len(summary.labels.classes) <= MAX_CONFUSION_CLASSES:
-        STDOUT.print(_confusion_table(judged, summary.labels.classes))
+        show(_confusion_table(judged, summary.labels.classes))
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
     say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
     if judged.calibration_error_uncalibrated is not None:
@@ -200,7 +200,7 @@ def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
             text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
             *(["skipped"] if row["reason"] else figures),
         )  # fmt: skip
-    STDOUT.print(table)
+    show(table)
     say(f"report: {_page(models.folder)}")
     say(f"models: {models.folder / 'summary.csv'}")
 
@@ -211,7 +211,7 @@ def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
     if as_json:
         print_json(Compared.model_validate(content))
         return
-    table = table_of("tissue", "cells", "family", "accuracy", "macro-F1", "")
+    table = table_of("tissue", "cells", "family", "accuracy", "macro-F1", "verdict", words=("family", "verdict"))
     last = None
     for row in content["rows"]:
         tissue = row["tissue"] or row["scope"]
@@ -220,7 +220,7 @@ def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(*head, row["family"], *figures, verdict)
         last = tissue
-    STDOUT.print(table)
+    show(table)
     for remark in comparison.remarks:
         say(f"note: {remark}")
     say(f"written: {comparison.path}")
@@ -238,7 +238,7 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     table = table_of("cell type", "cells")
     for name, count in summary.cells_by_type.items():
         table.add_row(text(name), f"{count:,}")
-    STDOUT.print(table)
+    show(table)
     coverage = summary.coverage
     if coverage.n_genes:  # of a model that has labelled any cell
         say(
@@ -262,14 +262,14 @@ def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
         outcome = {"samples": samples.rows, "error": _fault_of(samples.require_all)}
         print_json(PredictedSamples.model_validate({**places, **outcome}))
         return
-    table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent")
+    table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent", words=("most frequent",))
     for row in samples.rows:
         if row["status"] == "labelled":
             figures = (f"{row['n_cells']:,}", f"{row['n_unknown']:,}", f"{row['mean_confidence']:.3f}")
             table.add_row(text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", text(row["most_frequent"]))
         else:
             table.add_row(text(row["sample"]), row["status"])
-    STDOUT.print(table)
+    show(table)
     for row in samples.rows:
         if row["reason"]:
             say(f"{row['sample']}: {row['reason']}")
@@ -283,10 +283,10 @@ def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
         print_json(Evaluated.model_validate(found.to_json()))
         return
     scores = found.scores
-    STDOUT.print(_metrics_table(scores))
+    show(_metrics_table(scores))
     if len(scores.confusion) <= MAX_CONFUSION_CLASSES:
         columns = ["?" if name not in scores.confusion.index else str(k + 1) for k, name in enumerate(scores.confusion)]
-        STDOUT.print(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
+        show(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
     calibration = "" if scores.calibration_error is None else f"   calibration error {scores.calibration_error:.3f}"
     say(
         f"accuracy {scores.accuracy:.3f}   balanced {scores.balanced_accuracy:.3f}   macro-F1 {scores.macro_f1:.3f}"
@@ -318,7 +318,7 @@ def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     for name, genes in summary.top_genes.items():
         figures = _accuracies(summary.deletions.get(name)) if tested else ()
         table.add_row(text(name), *figures, text(" ".join(genes[:MAX_GENES_SHOWN])))
-    STDOUT.print(table)
+    show(table)
     if tested:
         say(
             "accuracy: share of the class's cells that are labelled right; deleted: without its best "
