@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test coverage mutation fuzz kill-tests check format docs docs-serve notebook faults bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test coverage mutation fuzz kill-tests check format docs docs-serve notebook faults json bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -61,6 +61,9 @@ notebook: $(INSTALLED) ## Run the tutorial, and keep what it shows
 
 faults: $(INSTALLED) ## Make every mistake of tests/faults, and write what is said of it to docs/faults.md
 	PYTHONPATH=.:tests $(VENV)/bin/python tests/faults/page.py
+
+json: $(INSTALLED) ## Write what --json promises to docs/json.md and docs/json.schema.json
+	PYTHONPATH=.:tests $(VENV)/bin/python tests/json_page.py
 
 bench-spine: $(INSTALLED) ## Measure start-up, conversion, an epoch and prediction; write benchmarks/results/spine.md
 	$(VENV)/bin/python benchmarks/bench_spine.py

@@ -1,9 +1,12 @@
 """``scnym data``: public data sets by name."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from scnym.base.errors import ScnymError
 
 from . import options
 
@@ -64,9 +67,18 @@ def list_data(registry: Registry = None, json: options.Json = False) -> None:
     print_data_sets(scnym.data_sets(registry), as_json=json)
 
 
+def _names_like(context: typer.Context, incomplete: str) -> list[str]:
+    """Give the data sets that a shell offers; none where the list cannot be read."""
+    import scnym
+
+    with suppress(ScnymError):
+        return [name for name in scnym.data_sets(context.params.get("registry")) if name.startswith(incomplete)]
+    return []
+
+
 @app.command("get")
 def get_data(
-    name: Annotated[str, typer.Argument(help="One of `scnym data list`.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="One of `scnym data list`.", metavar="NAME", autocompletion=_names_like)],
     out_path: OutPathOfData = Path("public_data"),
     mirror: Mirror = None,
     registry: Registry = None,

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .look import STDOUT, print_json, say, table_of, text
+from .data_results import FetchedDataSet, ListedData
+from .look import print_json, say, show, table_of, text
 
 if TYPE_CHECKING:
     from scnym import DataFile, DataSet, FetchedData
@@ -13,19 +14,18 @@ if TYPE_CHECKING:
 def print_data_sets(listed: Mapping[str, "DataSet"], *, as_json: bool) -> None:
     """Print what data sets there are."""
     if as_json:
-        print_json({name: asdict(one) for name, one in listed.items()})
+        print_json(ListedData.model_validate({name: asdict(one) for name, one in listed.items()}))
         return
-    table = table_of("name", "files", "checksum")
-    table.add_column("what")
+    table = table_of("name", "files", "checksum", "what", words=("checksum", "what"))
     for name, one in listed.items():
         table.add_row(text(name), str(len(one.files)), _checksums(one.files), text(one.title))
-    STDOUT.print(table)
+    show(table)
 
 
 def print_fetched(fetched: "FetchedData", *, as_json: bool) -> None:
     """Print where a data set is."""
     if as_json:
-        print_json(asdict(fetched))
+        print_json(FetchedDataSet.model_validate(asdict(fetched)))
         return
     for path in (*(fetched.folder / name for name in fetched.files), *fetched.unpacked):
         say(str(path))

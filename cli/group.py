@@ -2,16 +2,20 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
-from typer._click.core import Context  # these two have no public names in Typer
+from typer._click.core import Context, Parameter  # these have no public names in Typer
 from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
-from scnym.base.errors import ScnymError, SettingsError
+from scnym.base.errors import ScnymError, SettingsError, UserError
 from scnym.base.launch import Launch
+
+from .mending import mended
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
 """Of all commands; they may stand anywhere on the line."""
@@ -34,6 +38,12 @@ def underscored(name: str) -> str:
     return name.replace("-", "_")
 
 
+class StoppedError(ScnymError):
+    """The user has ended a command, with Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
 class ScnymGroup(TyperGroup):
     """Commands found anywhere on the line, switches with or without a value, errors as one line."""
 
@@ -47,25 +57,30 @@ class ScnymGroup(TyperGroup):
         """Run; a mistake becomes one line on stderr and exit code 2, a fault of ours exit code 1."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
+        given = (args or (extra.get("args"),))[0]
+        line = sys.argv[1:] if given is None else list(given)
         try:
             sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
+        except StoppedError as fault:
+            self._stop(fault, line)
         except ScnymError as fault:
-            _fail(fault.message, fault.exit_code)
+            self._fail(fault, line)
         except ClickException as fault:
-            _fail_usage(fault)
+            self._fail(_of_usage(fault), line)
         except OSError as fault:
-            place = f"{fault.filename}: " if fault.filename else ""
-            _fail(f"{place}{fault.strerror or fault}; check the path, its rights and the free space", 2)
+            self._fail(_of_system(fault), line)
+        except Exception as fault:
+            if "--json" in line:
+                _print_failure(fault)
+            raise
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command; Ctrl-C ends it with a word on how to go on."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            if Launch.of(os.environ).is_first:
-                kind = underscored(ctx.invoked_subcommand or "").partition("_")[0]
-                typer.echo(f"interrupted; {WAYS_ON.get(kind, 'the same command begins again')}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            kind = underscored(ctx.invoked_subcommand or "").partition("_")[0]
+            raise StoppedError("interrupted", way_out=WAYS_ON.get(kind, "the same command begins again")) from None
 
     def _rearranged(self, args: list[str]) -> list[str]:
         """Put the command first, wherever it stands, and give bare switches the value true."""
@@ -88,32 +103,82 @@ class ScnymGroup(TyperGroup):
                 rest.append(token)
             at += 1
         if command is None and rest and not set(rest) & GROUP_OPTIONS:
-            near = [found for token in rest for found in get_close_matches(underscored(token), self.commands, n=1)]
+            near = {
+                token: found
+                for token in rest
+                for found in get_close_matches(underscored(token), self.commands, n=1)
+                if not token.startswith("-")
+            }
             raise SettingsError(
                 f"no command among {' '.join(rest)!r}",
                 where="scnym",
-                way_out=f"did you mean scnym {near[0]}" if near else f"name one of {', '.join(self.commands)}",
+                way_out=f"did you mean scnym {next(iter(near.values()))}"
+                if near
+                else f"name one of {', '.join(self.commands)}",
+                mend=dict(list(near.items())[:1]),
             )
         return [*loudness, *([] if command is None else [command]), *rest]
 
     def _shape(self, token: str) -> tuple[bool, bool]:
         """Whether an option takes a value, and whether that value is true or false."""
+        option = self._option(token)
+        if option is None:
+            return False, False
+        return not getattr(option, "is_flag", False), option.metavar == SWITCH_METAVAR
+
+    def _option(self, token: str) -> Parameter | None:
+        """Give the option that a word names, of whatever command."""
         name = "--" + underscored(token[2:]) if token.startswith("--") else token
-        for command in self.commands.values():
-            for parameter in command.params:
-                if name in parameter.opts:
-                    is_flag = bool(getattr(parameter, "is_flag", False))
-                    return not is_flag, parameter.metavar == SWITCH_METAVAR
-        return False, False
+        parameters = (parameter for command in self.commands.values() for parameter in command.params)
+        return next((parameter for parameter in parameters if name in parameter.opts), None)
+
+    def _fail(self, fault: ScnymError, line: list[str]) -> NoReturn:
+        """End with the fault on stderr, and the command that would work, if it is known; on stdout too for machines."""
+        command = mended(line, fault, self._option)
+        if "--json" in line:
+            _print_failure(fault, command)
+        typer.echo(f"error: {fault.message}", err=True)
+        if command is not None:
+            typer.echo(f"try: {command}", err=True)
+        sys.exit(fault.exit_code)
+
+    @staticmethod
+    def _stop(fault: StoppedError, line: list[str]) -> NoReturn:
+        """End what was no mistake; of several processes that are told to end only the first says so."""
+        if "--json" in line:
+            _print_failure(fault)
+        if Launch.of(os.environ).is_first:
+            typer.echo(fault.message, err=True)
+        sys.exit(fault.exit_code)
 
 
-def _fail_usage(fault: ClickException) -> None:
+@contextmanager
+def beside_result() -> Iterator[None]:
+    """Say what goes wrong although there is a result, which has been printed; it holds the error, where it is JSON."""
+    try:
+        yield
+    except ScnymError as fault:
+        typer.echo(f"error: {fault.message}", err=True)
+        raise typer.Exit(fault.exit_code) from fault
+
+
+def _of_usage(fault: ClickException) -> ScnymError:
     context = getattr(fault, "ctx", None)
-    name = context.command_path if context is not None else "scnym"
+    help_line = f"see {context.command_path if context is not None else 'scnym'} --help"
     message = fault.format_message().rstrip(".")
-    _fail(f"{message}; see {name} --help" if message else f"see {name} --help", fault.exit_code)
+    meant = getattr(fault, "possibilities", None)  # of an option that is not known
+    mend = {str(getattr(fault, "option_name", "")): meant[0]} if meant else None
+    return SettingsError(message, way_out=help_line, mend=mend) if message else SettingsError(help_line)
 
 
-def _fail(message: str, exit_code: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(exit_code)
+def _of_system(fault: OSError) -> ScnymError:
+    what, where = str(fault.strerror or fault), fault.filename or None
+    return UserError(what, where=where, way_out="check the path, its rights and the free space")
+
+
+def _print_failure(fault: Exception, command: str | None = None) -> None:
+    from .look import print_json
+    from .result import Failure, Fault
+
+    if Launch.of(os.environ).is_first:
+        print_json(Failure(error=Fault.of(fault, command)))

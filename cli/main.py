@@ -1,6 +1,7 @@
 """``scnym``: every command in one place."""
 
 import os
+import shutil
 from typing import Annotated
 
 import typer
@@ -25,6 +26,10 @@ from .verify import verify
 # spinning and 0.12 s without. It only counts if it is set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+NARROW = 70
+"""Columns below which the help's boxes would cut the names of options."""
+MAY_BE_RICH = shutil.get_terminal_size().columns >= NARROW and not os.environ.get("NO_COLOR")
+
 app = typer.Typer(
     cls=ScnymGroup,
     name="scnym",
@@ -32,7 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="rich" if MAY_BE_RICH else None,
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": underscored},
 )
 

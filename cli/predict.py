@@ -8,6 +8,7 @@ from scnym.base.settings import PredictSettings
 from . import label_options, options
 from .cluster import ClusterOptions
 from .given import takes_options
+from .group import beside_result
 from .raw_input import RawInput
 
 _DEFAULT = PredictSettings()
@@ -89,4 +90,5 @@ def predict_cell_types(given: PredictionOptions) -> None:
         return
     samples = scnym.predict_samples(*what, cluster=cluster, **how)
     print_samples(samples, as_json=given.json)
-    samples.require_all()
+    with beside_result():
+        samples.require_all()

@@ -5,21 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
+from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
+from rich.progress import TaskID
 from rich.text import Text
 
 from scnym.base.cost import peak_memory_bytes
@@ -29,24 +21,70 @@ from scnym.base.progress import SILENT, Progress, Task
 
 from .loudness import Loudness
 
+BAR_WIDTH, GAP = 24, "  "
+DROPPED_FIRST = ("bar", "elapsed", "done")
+"""What is left out where the terminal is narrow: never rate, time left or memory."""
 
-class MemoryColumn(ProgressColumn):
-    """The most memory that this process has taken so far."""
+STYLES = {
+    "bar": "bar.complete",
+    "done": "progress.download",
+    "rate": "progress.data.speed",
+    "elapsed": "progress.elapsed",
+    "left": "progress.remaining",
+    "memory": "progress.filesize",
+    "note": "dim",
+}
 
-    def render(self, task: RichTask) -> Text:
-        """Show it in MB or GB."""
-        del task
-        return Text(_peak_memory(), style="progress.download")
+
+class Bars(RichProgress):
+    """Bars that fit the terminal: a line for each task, or two where one is too narrow."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Show the tasks under way."""
+        for task in self.tasks:
+            yield from self._lines(task, self.console.width)
+
+    def _lines(self, task: RichTask, width: int) -> Iterator[Text]:
+        name, note, figures = task.description, str(task.fields["note"]), self._figures(task)
+        in_one = _joined({"name": name, **figures, "note": note})
+        if in_one.cell_len < width:
+            yield in_one
+            return
+        for dropped in DROPPED_FIRST:
+            if _joined(figures).cell_len + len(GAP) >= width:
+                figures.pop(dropped, None)
+        head = _joined({"name": name, "note": note})
+        head.truncate(width - 1, overflow="ellipsis")
+        yield head
+        yield Text(GAP).append_text(_joined(figures))
+
+    def _figures(self, task: RichTask) -> dict[str, str]:
+        """Give what is known of a task, in the order in which it is shown."""
+        unit, rate, left = str(task.fields["unit"]), task.finished_speed or task.speed, task.time_remaining
+        shares = {} if task.total is None else {"bar": self._bar(task.percentage / 100)}
+        total = "" if task.total is None else f"/{task.total:,.0f}"
+        return {
+            **shares,
+            "done": f"{task.completed:,.0f}{total}",
+            "rate": f"{rate:,.0f} {unit}/s" if rate else f"- {unit}/s",
+            "elapsed": _clock(task.elapsed),
+            **({} if task.total is None else {"left": f"{_clock(left)} left"}),
+            "memory": _peak_memory(),
+        }
+
+    def _bar(self, share: float) -> str:
+        """Draw a bar that can be read without colours."""
+        full, rest = "#-" if self.console.options.ascii_only else "━─"
+        done = round(BAR_WIDTH * min(max(share, 0), 1))
+        return full * done + rest * (BAR_WIDTH - done)
 
 
-class RateColumn(ProgressColumn):
-    """Units per second."""
+def _joined(parts: dict[str, str]) -> Text:
+    return Text(GAP).join(Text(part, style=STYLES.get(name, "")) for name, part in parts.items() if part)
 
-    def render(self, task: RichTask) -> Text:
-        """Show the rate once it is known."""
-        rate = task.finished_speed or task.speed
-        unit = str(task.fields.get("unit", ""))
-        return Text(f"{rate:,.0f} {unit}/s" if rate else f"- {unit}/s", style="progress.data.speed")
+
+def _clock(seconds: float | None) -> str:
+    return "-:--:--" if seconds is None else str(timedelta(seconds=int(seconds)))
 
 
 @dataclass
@@ -57,7 +95,7 @@ class _BarTask:
     def advance(self, amount: int, note: str = "") -> None:
         self.bars.advance(self.task_id, amount)
         if note:
-            self.bars.update(self.task_id, note=escape(displayed(note)))
+            self.bars.update(self.task_id, note=displayed(note))
 
 
 @dataclass
@@ -85,7 +123,7 @@ class TerminalProgress:
         if outermost:
             self._bars = bars
             bars.start()
-        task_id = bars.add_task(escape(displayed(name)), total=total, unit=unit, note="")
+        task_id = bars.add_task(displayed(name), total=total, unit=unit, note="")
         try:
             yield _BarTask(bars, task_id)
         finally:
@@ -97,21 +135,10 @@ class TerminalProgress:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._console.print(displayed(line), markup=False, highlight=False)
+        self._console.print(displayed(line), markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> Bars:
-        return Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            RateColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            MemoryColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
-            console=self._console,
-        )
+        return Bars(console=self._console)
 
 
 class PlainProgress:
@@ -153,4 +180,5 @@ def make_progress() -> Progress:
         return SILENT
     if loudness is Loudness.VERBOSE:
         return PlainProgress(console, with_memory=True)
-    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+    is_screen = console.is_terminal and not console.is_dumb_terminal
+    return TerminalProgress(console) if is_screen else PlainProgress(console)

@@ -1,6 +1,6 @@
 """Results on the terminal: one look everywhere, or JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from .look import STDOUT, print_json, say, table_of, text
+from .data_results import Converted, Estimates, Exported, Inspected, Verified
+from .look import print_json, say, show, table_of, text
+from .model_results import (
+    Compared,
+    Evaluated,
+    FoundMarkers,
+    Predicted,
+    PredictedSamples,
+    Trained,
+    TrainedTissues,
+    WrittenPages,
+)
+from .result import Fault
 
 if TYPE_CHECKING:
     from scnym import (
@@ -34,35 +46,49 @@ MAX_GENES_SHOWN = 8
 GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
+def _page(folder: Path) -> Path:
+    """Where the page of a run is."""
+    return folder / "report.html"
+
+
+def _fault_of(check: Callable[[], object]) -> Fault | None:
+    """Give what a check finds wrong."""
+    try:
+        check()
+    except Exception as fault:  # noqa: BLE001 - of a sample that failed it may be any
+        return Fault.of(fault)
+    return None
+
+
 def print_store(store: "Store", *, as_json: bool) -> None:
     """Print what a store holds."""
     if as_json:
-        print_json(
-            {"store": str(store.path), "n_cells": store.n_cells, "sources": [dict(source) for source in store.sources]}
-        )
+        sources = [dict(source) for source in store.sources]
+        print_json(Converted.model_validate({"store": store.path, "n_cells": store.n_cells, "sources": sources}))
         return
-    table = table_of("source", "cells", "genes", "values")
+    table = table_of("source", "cells", "genes", "values", words=("values",))
     for source in store.sources:
         table.add_row(text(source.sample), f"{source.n_cells:,}", f"{source.n_genes:,}", source.scale)
-    STDOUT.print(table)
+    show(table)
     say(f"store: {store.path}")
 
 
 def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
     """Print what a verification found."""
     if as_json:
-        print_json({**asdict(report), "n_lost_cells": report.n_lost_cells})
+        more = {"n_lost_cells": report.n_lost_cells, "error": _fault_of(report.require_whole)}
+        print_json(Verified.model_validate({**asdict(report), "store": report.store, **more}))
         return
     if report.faults:
-        table = table_of("file", "fault")
+        table = table_of("file", "fault", words=("fault",))
         for fault in report.faults:
             table.add_row(text(fault.file), fault.what)
-        STDOUT.print(table)
+        show(table)
     if report.lost:
-        table = table_of("lost in", "what", "first row", "last row")
+        table = table_of("lost in", "what", "first row", "last row", words=("what",))
         for rows in report.lost:
             table.add_row(text(rows.dataset), rows.what, f"{rows.first:,}", f"{rows.last:,}")
-        STDOUT.print(table)
+        show(table)
     found = "all are what they were" if not report.faults else f"{len(report.faults):,} are not what they were"
     say(f"{report.n_files:,} files of {report.n_cells:,} cells: {found}")
 
@@ -70,7 +96,7 @@ def print_verification(report: "VerifyReport", *, as_json: bool) -> None:
 def print_export(target: Path, *, as_json: bool) -> None:
     """Print where an export is."""
     if as_json:
-        print_json({"file": str(target), "bytes": target.stat().st_size})
+        print_json(Exported(file=str(target), bytes=target.stat().st_size))
         return
     say(f"written: {target} ({_size(target.stat().st_size)})")
 
@@ -78,7 +104,10 @@ def print_export(target: Path, *, as_json: bool) -> None:
 def print_inspection(found: "Inspection", *, as_json: bool) -> None:
     """Print what a path is."""
     if as_json:
-        print_json({**asdict(found), "n_cells": found.n_cells, "estimates": found.estimates()})
+        estimates = {**dict.fromkeys(Estimates.model_fields), **found.estimates()}
+        content = asdict(found)
+        more = {"n_cells": found.n_cells if found.sources else None, "model": content["model"] or None}
+        print_json(Inspected.model_validate({**content, **more, "estimates": estimates}))
         return
     say(f"{found.path}: {found.kind}, {_size(found.size_bytes)}")
     if found.model:
@@ -135,13 +164,14 @@ def _time(seconds: float) -> str:
 def print_run(summary: "RunSummary", *, as_json: bool) -> None:
     """Print what a training run gave."""
     if as_json:
-        content = {"folder": str(summary.folder), "model": str(summary.model_path), **summary.to_json()}
-        print_json(content)
+        content = summary.to_json()
+        places = {"folder": summary.folder, "report": _page(summary.folder), "model": summary.model_path}
+        print_json(Trained.model_validate({**content, **places, "spread": content["spread"] or None}))
         return
     judged = summary.held_out or summary.final.metrics
-    STDOUT.print(_metrics_table(judged))
+    show(_metrics_table(judged))
     if len(summary.labels.classes) <= MAX_CONFUSION_CLASSES:
-        STDOUT.print(_confusion_table(judged, summary.labels.classes))
+        show(_confusion_table(judged, summary.labels.classes))
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
     say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
     if judged.calibration_error_uncalibrated is not None:
@@ -153,14 +183,15 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         say(f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells")
         said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
         say(f"what the network adds: {'   '.join(said)}")
-    say(f"report: {summary.folder / 'report.html'}")
+    say(f"report: {_page(summary.folder)}")
     say(f"model:  {summary.model_path}")
 
 
 def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
     """Print what the training of a model for each tissue gave."""
     if as_json:
-        print_json({"folder": str(models.folder), **models.to_json()})
+        places = {"folder": models.folder, "report": _page(models.folder)}
+        print_json(TrainedTissues.model_validate({**models.to_json(), **places}))
         return
     table = table_of("tissue", "cells", "classes", "accuracy", "macro-F1")
     for row in models.to_json()["tissues"]:
@@ -169,8 +200,8 @@ def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
             text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
             *(["skipped"] if row["reason"] else figures),
         )  # fmt: skip
-    STDOUT.print(table)
-    say(f"report: {models.folder / 'report.html'}")
+    show(table)
+    say(f"report: {_page(models.folder)}")
     say(f"models: {models.folder / 'summary.csv'}")
 
 
@@ -178,9 +209,9 @@ def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
     """Print which family is best for which tissue."""
     content = comparison.to_json()
     if as_json:
-        print_json(content)
+        print_json(Compared.model_validate(content))
         return
-    table = table_of("tissue", "cells", "family", "accuracy", "macro-F1", "")
+    table = table_of("tissue", "cells", "family", "accuracy", "macro-F1", "verdict", words=("family", "verdict"))
     last = None
     for row in content["rows"]:
         tissue = row["tissue"] or row["scope"]
@@ -189,7 +220,7 @@ def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(*head, row["family"], *figures, verdict)
         last = tissue
-    STDOUT.print(table)
+    show(table)
     for remark in comparison.remarks:
         say(f"note: {remark}")
     say(f"written: {comparison.path}")
@@ -202,12 +233,12 @@ def _spread(mean: float | None, sd: float | None) -> str:
 def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
     """Print what a prediction gave."""
     if as_json:
-        print_json(asdict(summary))
+        print_json(Predicted.model_validate({**asdict(summary), "report": _page(summary.folder)}))
         return
     table = table_of("cell type", "cells")
     for name, count in summary.cells_by_type.items():
         table.add_row(text(name), f"{count:,}")
-    STDOUT.print(table)
+    show(table)
     coverage = summary.coverage
     if coverage.n_genes:  # of a model that has labelled any cell
         say(
@@ -220,38 +251,42 @@ def print_predictions(summary: "PredictionSummary", *, as_json: bool) -> None:
         say(f"{summary.n_unknown:,} of {summary.n_cells:,} cells are given no label (Unknown)")
     for line in summary.warnings:
         say(line)
+    say(f"report: {_page(summary.folder)}")
     say(f"predictions: {summary.folder / 'predictions.csv'}")
 
 
 def print_samples(samples: "SamplePredictions", *, as_json: bool) -> None:
     """Print what the predictions of many samples gave."""
     if as_json:
-        print_json({"folder": str(samples.folder), "samples": samples.rows})
+        places = {"folder": samples.folder, "report": _page(samples.folder), "table": samples.table}
+        outcome = {"samples": samples.rows, "error": _fault_of(samples.require_all)}
+        print_json(PredictedSamples.model_validate({**places, **outcome}))
         return
-    table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent")
+    table = table_of("sample", "cells", "unknown", "confidence", "genes", "most frequent", words=("most frequent",))
     for row in samples.rows:
         if row["status"] == "labelled":
             figures = (f"{row['n_cells']:,}", f"{row['n_unknown']:,}", f"{row['mean_confidence']:.3f}")
             table.add_row(text(row["sample"]), *figures, f"{row['gene_coverage']:.1%}", text(row["most_frequent"]))
         else:
             table.add_row(text(row["sample"]), row["status"])
-    STDOUT.print(table)
+    show(table)
     for row in samples.rows:
         if row["reason"]:
             say(f"{row['sample']}: {row['reason']}")
+    say(f"report: {_page(samples.folder)}")
     say(f"table of all samples: {samples.table}")
 
 
 def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
     """Print how good labels are."""
     if as_json:
-        print_json(found.to_json())
+        print_json(Evaluated.model_validate(found.to_json()))
         return
     scores = found.scores
-    STDOUT.print(_metrics_table(scores))
+    show(_metrics_table(scores))
     if len(scores.confusion) <= MAX_CONFUSION_CLASSES:
         columns = ["?" if name not in scores.confusion.index else str(k + 1) for k, name in enumerate(scores.confusion)]
-        STDOUT.print(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
+        show(_counts_table(columns, scores.confusion.index, scores.confusion.to_numpy()))
     calibration = "" if scores.calibration_error is None else f"   calibration error {scores.calibration_error:.3f}"
     say(
         f"accuracy {scores.accuracy:.3f}   balanced {scores.balanced_accuracy:.3f}   macro-F1 {scores.macro_f1:.3f}"
@@ -266,7 +301,7 @@ def print_evaluation(found: "Evaluation", *, as_json: bool) -> None:
 def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
     """Print where the pages of runs are."""
     if as_json:
-        print_json({"pages": [str(page) for page in pages]})
+        print_json(WrittenPages.model_validate({"pages": pages}))
         return
     for page in pages:
         say(f"report: {page}")
@@ -275,7 +310,7 @@ def print_pages(pages: Sequence[Path], *, as_json: bool) -> None:
 def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     """Print the best genes of every class."""
     if as_json:
-        print_json(summary.to_json())
+        print_json(FoundMarkers.model_validate({**summary.to_json(), "report": _page(summary.folder)}))
         return
     tested = bool(summary.deletions)
     table = table_of("class", *(("accuracy", "deleted", "at random") if tested else ()))
@@ -283,13 +318,14 @@ def print_markers(summary: "MarkerSummary", *, as_json: bool) -> None:
     for name, genes in summary.top_genes.items():
         figures = _accuracies(summary.deletions.get(name)) if tested else ()
         table.add_row(text(name), *figures, text(" ".join(genes[:MAX_GENES_SHOWN])))
-    STDOUT.print(table)
+    show(table)
     if tested:
         say(
             "accuracy: share of the class's cells that are labelled right; deleted: without its best "
             f"{max(deletion.n_genes for deletion in summary.deletions.values())} genes; at random: without as many "
             "others that it expresses"
         )
+    say(f"report: {_page(summary.folder)}")
     say(f"markers: {summary.folder / 'markers.csv'}")
 
 

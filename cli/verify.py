@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .group import beside_result
 
 
 def verify(
@@ -25,4 +26,5 @@ def verify(
 
     report = scnym.verify(store, progress=make_progress())
     print_verification(report, as_json=json)
-    report.require_whole()
+    with beside_result():
+        report.require_whole()

@@ -16,7 +16,9 @@ A message has three parts: where, what, and the way out.
 """
 
 import os
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 from scnym.base.display import displayed
 
@@ -34,14 +36,25 @@ class ScnymError(Exception):
         File, row, column or option in which it was found.
     way_out
         What the user can do about it.
+    mend
+        What to change in the command so that it works, where that is known: by option, such as ``--layer`` (True for a
+        switch, None to leave it out), or by another of its words.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str | os.PathLike[str] | None = None, way_out: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | os.PathLike[str] | None = None,
+        way_out: str = "",
+        mend: Mapping[str, object] | None = None,
+    ) -> None:
         self.what = what
         self.where = None if where is None else os.fspath(where)
         self.way_out = way_out
+        self.mend = dict(mend or {})
         super().__init__(self.message)
 
     @property
@@ -95,3 +108,15 @@ def examples(values: Iterable[object]) -> str:
     shown = ", ".join(repr(v) for v in items[:MAX_EXAMPLES])
     more = len(items) - MAX_EXAMPLES
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def meant(option: str, given: object, known: Iterable[object]) -> dict[str, object]:
+    """Give what mends an option whose value is none of those known: the one that is most like it, or the only one."""
+    names = {str(name).casefold(): str(name) for name in known}
+    close = [*names] if len(names) == 1 else get_close_matches(str(given).casefold(), names, n=1, cutoff=0.6)
+    return {option: names[close[0]]} if close else {}
+
+
+def command(*words: object) -> str:
+    """Give a command of scnym as it can be pasted into a shell, whatever characters its paths hold."""
+    return shlex.join(["scnym", *(str(word) for word in words)])

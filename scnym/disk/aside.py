@@ -160,7 +160,10 @@ def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callab
         )
     if not overwrite:
         raise OutputExistsError(
-            "the output exists already", where=target, way_out="choose another place, or give --overwrite"
+            "the output exists already",
+            where=target,
+            way_out="choose another place, or give --overwrite",
+            mend={"--overwrite": True},
         )
 
 

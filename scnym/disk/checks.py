@@ -3,8 +3,11 @@
 C cells, G genes.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -69,6 +72,7 @@ class ValueRange:
             f"run from {self.log_low:,.0f} to {self.log_high:,.0f}",
             where=path,
             way_out="give the raw counts; in an h5ad they are often found with --layer raw or --layer counts",
+            mend=_other_values(path),
         )
 
 
@@ -123,7 +127,19 @@ class ValueChecks:
             f"value {counts_CG.data[at]:g} {fault}",
             where=f"{self.path}, cell {cells[row]}, gene {self.genes[counts_CG.indices[at]]}",
             way_out="give raw counts: numbers from 0 up; scaled or centred values cannot be used",
+            mend=_other_values(self.path),
         )
+
+
+def _other_values(path: Location) -> dict[str, object]:
+    """Give where else in an h5ad the counts may be."""
+    with suppress(OSError, ValueError, RuntimeError):
+        if isinstance(path, Path) and path.suffix.lower() == ".h5ad":
+            with h5py.File(path) as file:
+                places = {"counts": "layers/counts" in file, "raw": "raw/X" in file}
+                found = [layer for layer, is_there in places.items() if is_there]
+                return {"--layer": found[0]} if found else {}
+    return {}
 
 
 def _log_totals(counts_CG: sparse.csr_matrix) -> tuple[float, float]:

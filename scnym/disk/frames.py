@@ -17,7 +17,7 @@ from pandas.api.types import infer_dtype
 from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.columns import free_name, safe_names
-from scnym.base.errors import DataError, examples
+from scnym.base.errors import DataError, examples, meant
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import NAMES_AT_A_TIME, as_text, strings
@@ -81,6 +81,7 @@ def library_sizes(
             f"there is no column {column!r} in obs",
             where=path,
             way_out=f"give --library_size one of {examples(obs.columns)}",
+            mend=meant("--library_size", column, obs.columns),
         )
     given_C = pd.to_numeric(obs[column], errors="coerce").to_numpy(dtype=np.float64)
     fault_C = np.where(np.isfinite(given_C), "", "is not a finite number").astype(object)

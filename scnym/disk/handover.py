@@ -59,7 +59,12 @@ def require_store_name(target: Location) -> None:
     """
     if target.suffix != STORE_SUFFIX:
         wanted = target.parent / f"{target.name or 'cells'}{STORE_SUFFIX}"
-        raise SettingsError(f"a store's name ends in {STORE_SUFFIX}", where=target, way_out=f"write {wanted}")
+        raise SettingsError(
+            f"a store's name ends in {STORE_SUFFIX}",
+            where=target,
+            way_out=f"write {wanted}",
+            mend={str(target): str(wanted)},
+        )
 
 
 def require_deliverable(target: ObjectPath, *, overwrite: bool) -> None:
@@ -81,7 +86,10 @@ def require_deliverable(target: ObjectPath, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise OutputExistsError(
-            "the output exists already", where=target, way_out="choose another place, or give --overwrite"
+            "the output exists already",
+            where=target,
+            way_out="choose another place, or give --overwrite",
+            mend={"--overwrite": True},
         )
 
 

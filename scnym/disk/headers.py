@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import DataError, examples
+from scnym.base.errors import DataError, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
@@ -27,6 +27,7 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
             f"there is no column {wanted!r} among the cells' annotations",
             where=one.path,
             way_out=f"give --cluster_by one of {examples(known)}" if known else "give --training_metadata",
+            mend=meant("--cluster_by", wanted, known),
         )
     if obs is None:
         return

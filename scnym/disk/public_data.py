@@ -150,7 +150,10 @@ def _named(name: str, listed: Mapping[str, DataSet]) -> DataSet:
     close = difflib.get_close_matches(name, listed, n=1, cutoff=0.4)
     meant = f"did you mean {close[0]}? " if close else ""
     raise SettingsError(
-        f"there is no data set {name!r}", where="scnym data get", way_out=f"{meant}there are {', '.join(listed)}"
+        f"there is no data set {name!r}",
+        where="scnym data get",
+        way_out=f"{meant}there are {', '.join(listed)}",
+        mend={name: close[0]} if close else None,
     )
 
 

@@ -6,6 +6,7 @@ C cells, G genes, N stored values.
 import os
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import PurePath
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -15,8 +16,8 @@ from anndata.io import read_elem
 from pandas.api.types import union_categoricals
 from pydantic import BaseModel, Field
 
-from scnym.base.errors import FormatError, MissingInputError, ScnymError, examples
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, CellNames, Scale
+from scnym.base.errors import FormatError, MissingInputError, ScnymError, command, examples
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, STORE_SUFFIX, CellNames, Scale
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
@@ -175,7 +176,7 @@ class Dataset:
             raise FormatError(
                 f"counts of rows {rows_C[0]} to {rows_C[-1]} name genes that do not exist",
                 where=f"{self.path}/{self.name}",
-                way_out="see scnym verify; copy the store again, or convert the source again",
+                way_out=f"see {command('verify', self.path)}; copy the store again, or convert the source again",
             )
         if not rows.values_N.all():
             self._require_shards()
@@ -231,7 +232,7 @@ class Dataset:
             raise FormatError(
                 f"{name} cannot be read ({fault})",
                 where=f"{self.path}/{self.name}",
-                way_out="see scnym verify; copy the store again, or convert the source again",
+                way_out=f"see {command('verify', self.path)}; copy the store again, or convert the source again",
             ) from fault
 
     @cached_property
@@ -267,7 +268,9 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = location(path)
         if not self.path.exists():
-            raise MissingInputError("there is no such store", where=path, way_out="check the path, or scnym convert")
+            raise MissingInputError(
+                "there is no such store", where=path, way_out="check the path, or make one with scnym convert"
+            )
         try:
             with codecs_for(self.path):
                 root = zarr.open_group(zarr_store(self.path), mode="r")
@@ -275,9 +278,9 @@ class Store:
         except READING_FAULTS as fault:
             if isinstance(fault, ScnymError):  # of object storage
                 raise
-            raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert") from fault
+            raise FormatError("not a Zarr store", where=path, way_out=made_by_converting(path)) from fault
         if attributes.get("encoding-type") != STORE_ENCODING:
-            raise FormatError("a Zarr folder, but not a scnym store", where=path, way_out="make one with scnym convert")
+            raise FormatError("a Zarr folder, but not a scnym store", where=path, way_out=made_by_converting(path))
         written_as = attributes.get("format_version")
         if isinstance(written_as, int) and written_as > FORMAT_VERSION:
             raise FormatError(
@@ -352,6 +355,14 @@ class Store:
 def open_store(path: str | os.PathLike[str]) -> Store:
     """Open a finished store; see `Store`."""
     return Store(path)
+
+
+def made_by_converting(path: str | os.PathLike[str]) -> str:
+    """Say how something that is there becomes a store."""
+    place = PurePath(path)
+    if place.suffix == STORE_SUFFIX:
+        return "make one with scnym convert"
+    return f"make one: {command('convert', path, place.with_suffix(STORE_SUFFIX))}"
 
 
 def _require_listed(path: ObjectPath) -> None:

@@ -20,6 +20,7 @@ from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS
 from scnym.disk.formats.sniff import is_zarr
 from scnym.disk.hashes import file_hashes, read_hashes
+from scnym.disk.store import made_by_converting
 
 FILES_AT_ONCE = 64
 
@@ -96,7 +97,7 @@ def verify(path: str | os.PathLike[str], *, progress: Progress = SILENT) -> Veri
     if not store.exists():
         raise MissingInputError("there is no such store", where=path, way_out="check the path")
     if not is_zarr(store):
-        raise FormatError("not a Zarr store", where=path, way_out="make one with scnym convert")
+        raise FormatError("not a Zarr store", where=path, way_out=made_by_converting(path))
     expected = read_hashes(store)
     faults = tuple(_faulty_files(store, expected, progress))
     sizes = _dataset_sizes(store, expected)

@@ -158,7 +158,10 @@ def joined(device: torch.device) -> Iterator[Processes]:
 def _take_own(device: torch.device, launch: Launch) -> None:
     if device.type not in BACKENDS:
         raise SettingsError(
-            f"several processes cannot train on {device.type}", where="--device", way_out="give --device cpu"
+            f"several processes cannot train on {device.type}",
+            where="--device",
+            way_out="give --device cpu",
+            mend={"--device": "cpu"},
         )
     if device.type == "cuda":
         if launch.number_here >= torch.cuda.device_count():

@@ -26,6 +26,7 @@ def choose_device(wanted: Device) -> torch.device:
             f"{wanted!r} is not there on this machine",
             where="--device",
             way_out=f"give {' or '.join(['auto', *found])}",
+            mend={"--device": "auto"},
         )
     return torch.device(wanted)
 

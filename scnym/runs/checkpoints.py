@@ -80,6 +80,9 @@ def _read(path: Path) -> State | None:
         state = None
     if not isinstance(state, dict):
         raise FormatError(
-            "a damaged checkpoint; nothing in it was executed", where=path, way_out="start anew with --overwrite"
+            "a damaged checkpoint; nothing in it was executed",
+            where=path,
+            way_out="start anew with --overwrite",
+            mend={"--overwrite": True, "--resume": None},
         )
     return state

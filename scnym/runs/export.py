@@ -70,7 +70,12 @@ def export(
     if target.suffix != SUFFIX:
         raise SettingsError(f"the name must end in {SUFFIX}", where=target, way_out=f"write {target}{SUFFIX}")
     if target.exists() and not (overwrite and target.is_file()):
-        raise OutputExistsError("it exists already", where=target, way_out="choose another name, or give --overwrite")
+        raise OutputExistsError(
+            "it exists already",
+            where=target,
+            way_out="choose another name, or give --overwrite",
+            mend={"--overwrite": True},
+        )
     verify(store.path, progress=progress).require_whole()
     sources = [RestoredDataset(store.path, source.dataset) for source in store.sources]
     var = _joined_var(store, sources)

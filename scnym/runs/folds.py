@@ -97,6 +97,7 @@ def _require_enough(sizes: np.ndarray, classes: tuple[str, ...], settings: Split
             f"classes with fewer than {least} cells: {examples(small)}",
             where="--lower_group",
             way_out=f"leave them out with --min_cells_per_class {least}, or take fewer folds with --n_folds",
+            mend={"--min_cells_per_class": least} if (sizes >= least).sum() > 1 else None,
         )
 
 
@@ -164,6 +165,7 @@ def _require_enough_groups(n_groups: int, n_folds: int) -> None:
             f"{n_groups:,} groups with labelled cells are fewer than {n_folds} folds",
             where="--cv_group",
             way_out=f"give --n_folds {n_groups}" if n_groups > 1 else "give a column with two groups or more",
+            mend={"--n_folds": n_groups} if n_groups > 1 else None,
         )
 
 

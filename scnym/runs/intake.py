@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.errors import DataError, FormatError, MissingInputError, SettingsError, examples
+from scnym.base.errors import DataError, FormatError, MissingInputError, SettingsError, command, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
@@ -111,10 +111,17 @@ def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress
         raise MissingInputError("there is no such file", where=path, way_out="check --input_counts")
     if not isinstance(given, AnnData) and is_store(path) and _is_whole(given):
         if settings.training_metadata is not None:
+            words = (
+                "convert",
+                path,
+                f"{str(path).removesuffix('.zarr')}_annotated.zarr",
+                "--training_metadata",
+                settings.training_metadata,
+            )
             raise SettingsError(
                 "a store keeps the annotations with which it was converted",
                 where="--training_metadata",
-                way_out=f"give it to scnym convert {path} NEW.zarr",
+                way_out=f"give it the new ones, and then its new name: {command(*words)}",
             )
         return Store(path)
     settings = replace(settings, overwrite=False)
@@ -164,6 +171,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int
             f"{column!r} is a column that scnym writes",
             where=where,
             way_out=f"if the input had one of this name, it is now {column}_input: give that to --lower_group",
+            mend={"--lower_group": f"{column}_input"} if f"{column}_input" in obs else None,
         )
     names = _names_in(obs[column])
     sizes = names.value_counts()
@@ -176,6 +184,7 @@ def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int
             f"no class of column {column!r} has {min_cells:,} cells",
             where=where,
             way_out=f"give --min_cells_per_class {int(sizes.max()):,} or less",
+            mend={"--min_cells_per_class": int(sizes.max())},
         )
     codes_C = names.cat.set_categories(classes).cat.codes.to_numpy()
     n_unlabelled = int(names.isna().sum())
@@ -243,11 +252,13 @@ def require_context(context: Context | None, columns: Sequence[str], column: str
 
 def _require_column(columns: Sequence[str], column: str, where: Location | str, option: str) -> None:
     if column not in columns:
-        listed = ", ".join(repr(str(name)) for name in columns if name not in OWN_OBS_COLUMNS)
+        known = [str(name) for name in columns if name not in OWN_OBS_COLUMNS]
+        listed = ", ".join(map(repr, known))
         raise DataError(
             f"there is no column {column!r} among the cells' annotations",
             where=where,
             way_out=f"give {option} one of {listed}" if listed else "give --training_metadata",
+            mend=meant(option, column, known),
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.errors import DataError, FormatError, MissingInputError, examples
+from scnym.base.errors import DataError, FormatError, MissingInputError, examples, meant
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
@@ -255,6 +255,7 @@ def _named(table: pd.DataFrame, named: str | None, usual: Sequence[str], path: L
         f"there is no column {named!r}" if named else f"no column has one of the usual names, such as {usual[0]!r}",
         where=path,
         way_out=f"give {option} one of {', '.join(map(str, table.columns)) or 'nothing: it has no columns'}",
+        mend=meant(option, named, table.columns) if named else None,
     )
 
 

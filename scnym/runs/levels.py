@@ -80,6 +80,7 @@ def level_codes(
         where=where,
         way_out=f"it knows {', '.join(known[:MOST_LISTED])}{more}; rename them, leave these cells out, or give "
         "--unknown_tissue zero",
+        mend={"--unknown_tissue": "zero"},
     )
 
 

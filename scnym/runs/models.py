@@ -97,6 +97,7 @@ def find_models(path: str | Path, training_gene_names: str | Path | None = None)
         way_out=f"give one of the folders in it: {', '.join(inside)}"
         if inside
         else f"give the folder of a training run, or its {FINAL_FOLDER}/{MODEL_FILE}",
+        mend={"--model_path": path / inside[0]} if len(inside) == 1 else None,
     )
 
 

@@ -14,6 +14,8 @@ from scnym.runs.checkpoints import any_kept
 from scnym.runs.folder import flat, is_run, write_json
 
 STATES = "states"
+ANEW = {"--overwrite": True, "--resume": None}
+"""How a command is to be given that does not go on with what is there."""
 """Subfolder with the states of folds."""
 BEGUN_FILE = "begun.json"
 """What was begun: all that decides the result."""
@@ -83,10 +85,14 @@ def require_startable(target: Path, *, resume: bool, overwrite: bool) -> None:
             "an unfinished run is in the way",
             where=target,
             way_out="give --resume to go on, or --overwrite to start anew",
+            mend={"--resume": True},
         )
     if resume and begun is None and is_run(target):
         raise OutputExistsError(
-            "the run is finished, nothing is left to do", where=target, way_out="give --overwrite to train again"
+            "the run is finished, nothing is left to do",
+            where=target,
+            way_out="give --overwrite to train again",
+            mend=ANEW,
         )
     require_replaceable(target, overwrite=overwrite or _may_overwrite(begun), is_replaceable=is_run)
 
@@ -108,7 +114,10 @@ def _begun(target: Path) -> dict[str, Any] | None:
         return {"identity": dict(begun["identity"]), "overwrite": bool(begun["overwrite"])}
     except (ValueError, LookupError, TypeError) as fault:
         raise FormatError(
-            "a damaged record of an unfinished run", where=file, way_out="give --overwrite to start anew"
+            "a damaged record of an unfinished run",
+            where=file,
+            way_out="give --overwrite to start anew",
+            mend=ANEW,
         ) from fault
 
 

@@ -195,6 +195,7 @@ def _missing(jobs: Sequence[_SampleJob], *, overwrite: bool) -> list[int]:
             f"the file, the model or the settings have changed since: {examples(changed)}",
             where=jobs[0].target.parent,
             way_out="give --overwrite to label these again, or choose another --out_path",
+            mend={"--overwrite": True},
         )
     return missing
 

@@ -92,6 +92,7 @@ def plan_tissues(
             where="--upper_group",
             way_out="leave small classes out with --min_cells_per_class, take fewer folds with --n_folds, or train one "
             "model for all with scnym train_tissue_independent",
+            mend={"train_tissue_specific": "train_tissue_independent"},
         )
     return plans
 

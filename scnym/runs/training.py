@@ -116,6 +116,7 @@ def _reading_tissues(job: Job, input_counts: Location, progress: Progress) -> Jo
             f"one {context.column} only ({examples(context.levels)})",
             where="--upper_group",
             way_out="train without it, with scnym train_tissue_independent, or name another column",
+            mend={"train_tissue_dependent": "train_tissue_independent"},
         )
     return replace(job, labels=labels, context=context, family="dependent")
 

@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from unittest import mock
@@ -47,6 +47,14 @@ class Outcome:
     """What came out of the command other than an exit."""
     before: Tree
     after: Tree
+    after_trying: str = ""
+    """What the command that is said to work says on stderr."""
+
+    @property
+    def tries(self) -> list[str]:
+        """The commands that are said to work."""
+        lines = self.stderr.splitlines()
+        return [line.removeprefix("try: ") for line in lines if line.startswith("try: ")]
 
     @property
     def errors(self) -> list[str]:
@@ -86,8 +94,11 @@ class Bench:
         stderr = result.stderr.replace(f"{folder}/", "")
         raised = None if isinstance(result.exception, SystemExit) else result.exception
         after = _tree(folder)
+        outcome = Outcome(result.exit_code, result.stdout, stderr, raised, before, after)
+        with contextlib.chdir(folder):
+            tried = [CliRunner().invoke(app, shlex.split(line)[1:]).stderr for line in outcome.tries]
         _remove(folder)
-        return Outcome(result.exit_code, result.stdout, stderr, raised, before, after)
+        return replace(outcome, after_trying="".join(tried).replace(f"{folder}/", ""))
 
     def _at_hand(self) -> Path:
         """Give the folder of finished things, which are made once."""

@@ -94,7 +94,7 @@ def _annotations() -> Iterator[Fault]:
         make=partial(write_text_at, "labels.csv", LABELS),
         where="--training_metadata: ",
         says="a store keeps the annotations with which it was converted",
-        way_out="give it to scnym convert cells.zarr NEW.zarr",
+        way_out="give it the new ones, and then its new name: scnym convert cells.zarr cells_annotated.zarr",
     )
     for command in ("train_tissue_independent", "find_cell_type_markers"):
         model = "--model_path run/tissue_independent" if command.startswith("find") else QUICK

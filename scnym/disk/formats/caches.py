@@ -59,12 +59,13 @@ def cache_for(arrays: Sequence[Any], path: Location, max_memory_bytes: int, *, c
     chunk_bytes = [math.prod(array.chunks) * array.dtype.itemsize for array in chunked]
     needed = sum(chunk_bytes) + max(chunk_bytes, default=0)  # one more, not yet decoded
     if needed > max(USUAL_BYTES, max_memory_bytes // SHARE_OF_MEMORY):
+        enough = f"{math.ceil(SHARE_OF_MEMORY * needed / 1e6)}MB"
         raise SettingsError(
             f"its counts are stored in compressed chunks of {max(chunk_bytes) / 1e6:,.0f} MB, which can be read only "
             f"whole",
             where=path,
-            way_out=f"give --max_memory {math.ceil(SHARE_OF_MEMORY * needed / 1e6)}MB, or write the file in smaller "
-            "chunks",
+            way_out=f"give --max_memory {enough}, or write the file in smaller chunks",
+            mend={"--max_memory": enough},
         )
     n_across = [_n_across(array, cell_axis) for array in chunked]
     strip_bytes = max((n * size for n, size in zip(n_across, chunk_bytes, strict=True)), default=0)

@@ -300,6 +300,7 @@ class GenesByCellsTable:
                 "a table without names is read as cells x genes",
                 where=table.path,
                 way_out="leave out the orientation, or give the table a header and ids",
+                mend={"--csv_orientation": None},
             )
         self._table = table
         self.path = table.path

@@ -16,7 +16,7 @@ import zarr
 from anndata.io import read_elem
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.encode import codecs_for
@@ -182,6 +182,7 @@ class AnnDataFile:
             f"there are no counts in {self.counts_key}",
             where=self.path,
             way_out=f"give --layer one of {examples(known)}" if known else "store the counts in X",
+            mend=meant("--layer", self.counts_key.rpartition("/")[2], known),
         )
 
     def _frame(self, file: Any, key: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
 from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
 from scnym.disk.formats.caches import cache_for
@@ -47,6 +47,7 @@ class LoomSource:
                     f"there is no layer {layer!r}",
                     where=path,
                     way_out=f"give --layer one of {examples(named)}" if named else "leave out --layer",
+                    mend=meant("--layer", layer, named) if named else {"--layer": None},
                 )
             n_genes, n_cells = map(int, loom.shape)
             self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", n_genes)

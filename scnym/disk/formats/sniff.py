@@ -69,7 +69,9 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         _refuse_layer(path, settings)
         return NpySource(path, settings.input_genes)
     if settings.input_genes is not None:
-        raise SettingsError("this format names its genes", where=path, way_out="leave out --input_genes")
+        raise SettingsError(
+            "this format names its genes", where=path, way_out="leave out --input_genes", mend={"--input_genes": None}
+        )
     if dataset:
         _refuse_layer(path, settings)
         return RestoredDataset(path, dataset)
@@ -87,7 +89,9 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
 
 def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
     if settings.layer is not None:
-        raise SettingsError("this format has no layers", where=path, way_out="leave out --layer")
+        raise SettingsError(
+            "this format has no layers", where=path, way_out="leave out --layer", mend={"--layer": None}
+        )
 
 
 def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySource:

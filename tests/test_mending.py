@@ -1,0 +1,89 @@
+"""The command that is offered after a mistake: the user's own, put right, as a shell takes it."""
+
+import contextlib
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from every_command import prepare, run
+from helpers import dense
+
+from scnym.base.errors import ScnymError, SettingsError, command, meant
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    prepare(tmp_path)
+    with contextlib.chdir(tmp_path):
+        yield tmp_path
+
+
+def offered(line: str) -> str | None:
+    """The command that is offered after a line that fails."""
+    lines = run(line, expect=2).stderr.splitlines()
+    return next((one.removeprefix("try: ") for one in lines if one.startswith("try: ")), None)
+
+
+@pytest.mark.parametrize(
+    ("line", "better"),
+    [
+        ("convert cels.h5ad x.zarr", "scnym convert cells.h5ad x.zarr"),
+        ("convert ./cels.h5ad x.zarr", "scnym convert cells.h5ad x.zarr"),
+        ("convert cells.h5ad x", "scnym convert cells.h5ad x.zarr"),
+        ("convert cells.h5ad x.zarr --profil small", "scnym convert cells.h5ad x.zarr --profile small"),
+        ("convert cells.h5ad x.zarr --profil=small", "scnym convert cells.h5ad x.zarr --profile=small"),
+        ("conver cells.h5ad x.zarr", "scnym convert cells.h5ad x.zarr"),
+        ("convert cells.csv 'my x.zarr' --layer raw", "scnym convert cells.csv 'my x.zarr'"),
+        ("convert cells.csv '$x;.zarr' --layer=raw -q", "scnym convert cells.csv '$x;.zarr' -q"),
+        ("convert cells.h5ad x.zarr --cluster-by=Tissue", "scnym convert cells.h5ad x.zarr --cluster_by tissue"),
+        ("data get toy_ --registry lab.json", "scnym data get toy --registry lab.json"),
+        ("inspect nothing_like_it.loom", None),
+        ("convert", None),
+    ],
+)
+def test_the_line_is_put_right(line: str, better: str | None, folder: Path):
+    del folder
+    assert offered(line) == better
+
+
+def test_what_is_offered_works_with_odd_names_too(folder: Path):
+    odd = "it's $HOME; really.zarr"
+    run(shlex.join(["convert", "cells.h5ad", odd]))
+    again = offered(shlex.join(["convert", "cells.h5ad", odd]))
+    assert again is not None
+    run(again.removeprefix("scnym "))
+    assert [one.name for one in folder.glob("*really.zarr")] == [odd]
+
+
+def test_machines_get_it_too(folder: Path):
+    del folder
+    error = json.loads(run("inspect cels.h5ad --json", expect=2).stdout)["error"]
+    assert error["command"] == "scnym inspect cells.h5ad --json"
+
+
+def test_counts_that_stand_elsewhere_in_an_h5ad_are_found(folder: Path):
+    import anndata
+
+    adata = anndata.read_h5ad("cells.h5ad")
+    adata.layers["counts"] = dense(adata)
+    adata.X = dense(adata) - 5
+    adata.write_h5ad(folder / "scaled.h5ad")
+    again = offered("convert scaled.h5ad x.zarr")
+    assert again == "scnym convert scaled.h5ad x.zarr --layer counts"
+    run(again.removeprefix("scnym "))
+
+
+def test_a_command_is_quoted_and_a_name_is_guessed_only_where_it_is_like_one():
+    assert command("verify", Path("a b.zarr")) == "scnym verify 'a b.zarr'"
+    assert meant("--layer", "Counts", ["raw", "counts"]) == {"--layer": "counts"}
+    assert meant("--layer", "x", ["raw", "counts"]) == {}
+    assert meant("--layer", "x", ["raw"]) == {"--layer": "raw"}
+
+
+def test_what_mends_travels_between_processes():
+    import pickle
+
+    fault = pickle.loads(pickle.dumps(SettingsError("no", mend={"--layer": None})))  # noqa: S301 - our own
+    assert isinstance(fault, ScnymError)
+    assert fault.mend == {"--layer": None}
