@@ -102,7 +102,7 @@ def measured(script: Path, step: str, *arguments: object, python: Path | str = s
 
 
 def put_out_of_memory(*paths: Path) -> None:
-    """Have whoever reads some files and folders next go to the disk; else small ones come from memory, large ones not."""
+    """Have whoever reads some files and folders next go to the disk, where large ones would have to go anyway."""
     for path in (file for top in paths for file in (top.rglob("*") if top.is_dir() else [top])):
         if path.is_file():
             with path.open("rb") as file:

@@ -108,6 +108,24 @@ def test_a_heap_of_texts_that_hdf5_would_take_gigabytes_for_is_refused(tmp_path:
         convert([path], tmp_path / "cells.zarr")
 
 
+@pytest.mark.parametrize("chunks", [None, (3,)])
+def test_a_text_that_is_said_to_be_longer_than_its_file_is_refused(chunks: tuple[int, ...] | None, tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad", FEW)
+    with h5py.File(path, "r+") as file:
+        old: Any = file["var/_index"]
+        names, attributes = old[()], dict(old.attrs)
+        del file["var/_index"]
+        new = file.create_dataset("var/_index", data=names, chunks=chunks)
+        new.attrs.update(attributes)
+        place: Any = new.id
+        begin = place.get_offset() if chunks is None else place.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[begin : begin + 4] = (7 * 10**8).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"a text of var/_index is said to hold 700,000,000 bytes"):
+        convert([path], tmp_path / "cells.zarr")
+
+
 def test_an_element_that_anndata_does_not_know_is_a_damaged_file(tmp_path: Path):
     path = write_h5ad(tmp_path / "cells.h5ad", FEW)
     with h5py.File(path, "r+") as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import zarr
 
 from scnym.base.errors import FormatError
@@ -22,6 +23,9 @@ HEAP, HEAP_HEADER = b"GCOL\1\0\0\0", 16
 """How a global heap of HDF5 begins, in its only version; bytes of its header, and of that of each object in it."""
 SCANNED_BYTES = 2**26
 ALLOWED_ROWS = 10**6
+TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+"""How HDF5 stores a text of variable length: how long it is, and where."""
+TEXTS_AT_A_TIME = 2**16
 BLOSC = "blosc"
 BLOSC_HEADER, BLOSC_CLAIM = 16, slice(4, 8)
 """Bytes of the header of a chunk that Blosc has packed, and where in it stands how many it will be."""
@@ -49,6 +53,7 @@ def require_held(file: h5py.File, path: Path) -> None:
         if n_claimed > max(ALLOWED_BYTES, MAX_RATIO * n_stored):
             _refuse(name, n_claimed, n_stored, path)
         _require_small_chunks(name, dataset, path)
+        _require_sound_texts(name, dataset, path)
         if dataset.external or dataset.is_virtual:
             raise FormatError(f"{name} is stored in another file", where=path, way_out="write it as one file")
 
@@ -164,6 +169,41 @@ def _require_small_chunks(name: str, dataset: h5py.Dataset, path: Path) -> None:
         n_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if n_bytes > max(ALLOWED_BYTES, MAX_RATIO * dataset.id.get_storage_size()):
             _refuse(f"a chunk of {name}", n_bytes, dataset.id.get_storage_size(), path)
+
+
+def _require_sound_texts(name: str, dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse a text that is said to be longer than its file: HDF5 takes memory for it before it looks.
+
+    Texts that are packed are not looked at.
+    """
+    if not _has_texts(dataset) or dataset.file.userblock_size:
+        return
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        for begin, n_texts in _places_of_texts(dataset):
+            file.seek(begin)
+            for done in range(0, n_texts, TEXTS_AT_A_TIME):
+                texts = file.read(min(TEXTS_AT_A_TIME, n_texts - done) * TEXT.itemsize)
+                whole = texts[: len(texts) // TEXT.itemsize * TEXT.itemsize]
+                longest = int(np.frombuffer(whole, TEXT)["length"].max(initial=0))
+                if longest > n_bytes:
+                    _refuse(f"a text of {name}", longest, n_bytes, path)
+
+
+def _has_texts(dataset: h5py.Dataset) -> bool:
+    kind = dataset.id.get_type()
+    return isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+
+
+def _places_of_texts(dataset: h5py.Dataset) -> Iterator[tuple[int, int]]:
+    """Give where the texts of an array begin in its file, and how many there are, stretch by stretch."""
+    begin = dataset.id.get_offset()
+    if begin is not None:
+        yield begin, dataset.size or 0
+    elif dataset.chunks is not None and not dataset.id.get_create_plist().get_nfilters():
+        chunks: list[Any] = []
+        dataset.id.chunk_iter(chunks.append)
+        yield from ((chunk.byte_offset, chunk.size // TEXT.itemsize) for chunk in chunks)
 
 
 def _require_sound_types(name: str, element: h5py.Dataset | h5py.Group, path: Path) -> None:
