@@ -7,12 +7,15 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from fuzz.seeds import write_10x_folder
 from helpers import clustered_adata, dense, write_csv, write_h5ad
 
 from cli.main import app
@@ -24,9 +27,13 @@ RUN_PAGES = ["quickstart.md", *(page for page in NAV[2]["Guides"] for page in pa
 """Their shell blocks are run, in this order, in one folder."""
 
 
+def blocks_of(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
 def lines_of(page: str) -> list[str]:
     """The command lines of a page's shell blocks, those that go on joined."""
-    blocks = re.findall(r"^```shell\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    blocks = blocks_of(DOCS / page, "shell")
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
 
 
@@ -76,6 +83,16 @@ def write_data_list(folder: Path) -> None:
     (folder / "lab.json").write_text(json.dumps({"toy": entry}, indent=2))
 
 
+def write_what_the_readme_begins_with(folder: Path) -> None:
+    write_what_guides_begin_with(folder)
+    (folder / "sample3").mkdir()
+    write_10x_folder(folder / "sample3/filtered_feature_bc_matrix")
+    cells = clustered_adata(150, 60)
+    cells.obs["cell_ontology_class"] = cells.obs["cell_type"]
+    write_h5ad(folder / "cells.h5ad", cells)
+    (folder / "configs").symlink_to(ROOT / "configs")
+
+
 def run_line(line: str, folder: Path) -> None:
     """Run one line as a shell would; scnym's commands in this process, which has loaded everything already."""
     if not line.startswith("scnym "):
@@ -98,6 +115,23 @@ def test_every_command_of_quickstart_and_guides_works_as_it_stands(tmp_path: Pat
         run_line(line, tmp_path)
     assert len(pd.read_csv("run/predictions/predictions.csv")) == 60
     assert Path("full/predictions/predictions.h5ad").is_file()
+
+
+def test_every_command_of_the_readme_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_what_the_readme_begins_with(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scnym.base.settings.DEFAULT_EPOCHS", 6)
+    monkeypatch.setattr("scnym.base.settings.DEFAULT_MIN_STEPS", 6)
+    lines = lines_of("../README.md")
+    assert len(lines) > 8
+    for line in lines:
+        run_line(line + (" --n_epochs 2" if "-c configs" in line else ""), tmp_path)
+    assert len(pd.read_csv("run/predictions/predictions.csv")) == 60
+    (loop,) = blocks_of(ROOT / "README.md", "python")
+    names: dict[str, Any] = {}
+    exec(loop, names)  # noqa: S102 - our own page
+    assert names["state"]["epoch"] == 1
+    assert names["batch"].x.layout == torch.sparse_csr
 
 
 @pytest.mark.slow

@@ -160,9 +160,10 @@ class ShardWriter:
                 self._flush()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what waits, and let its memory go, which the closing of another may need."""
         if self._in_buffer:
             self._flush()
+        self._buffer = self._buffer[:0].copy()
 
     def _flush(self) -> None:
         stop = self.n_written + self._in_buffer
@@ -243,6 +244,8 @@ def write_csr(
         ),
     }
     content_hash = _append_all(writers, parts, (values_dtype, genes_dtype), journal)
+    for writer in writers.values():
+        writer.close()
     matrix.create_array("indptr", data=indptr, chunks=(min(len(indptr), INDPTR_CHUNK),), fill_value=-1, overwrite=True)
     return hashlib.sha256(content_hash + hashlib.sha256(indptr.data).digest()).hexdigest()
 
@@ -264,8 +267,6 @@ def _append_all(
         unfinished = journal.with_name(f".{journal.name}")
         unfinished.write_text(json.dumps({name: writer.n_written for name, writer in writers.items()}))
         unfinished.rename(journal)
-    for writer in writers.values():
-        writer.close()
     return b"".join(content.digest() for content in hashes)
 
 
