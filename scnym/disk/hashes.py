@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, examples
 from scnym.base.schema import HASHES_FILE
 from scnym.disk.bucket import Location, ObjectPath
@@ -30,7 +31,7 @@ def read_hashes(store: Location) -> dict[str, str]:
     """
     path = store / HASHES_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         files = {str(name): str(digest) for name, digest in content["files"].items()}
         damaged = content["sha256"] != _of_list(files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
