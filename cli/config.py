@@ -68,7 +68,11 @@ def _read(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         refers = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
         content = None if refers else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+    except RecursionError:
+        raise FormatError(
+            "its values are nested too deeply", where=path, way_out="write one `option: value` a line"
+        ) from None
+    except (yaml.YAMLError, ValueError) as fault:
         raise FormatError(
             f"neither YAML nor JSON ({fault})", where=path, way_out="write one `option: value` a line"
         ) from fault

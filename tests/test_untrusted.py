@@ -381,6 +381,59 @@ def test_an_h5ad_that_reads_other_files_is_refused(kind: str, tmp_path: Path):
         open_source(path, ConvertSettings())
 
 
+def put_into_itself(file: h5py.File) -> None:
+    del file["obs/cell_type"]
+    file["obs/cell_type"] = file["obs"]
+
+
+def put_into_each_other(file: h5py.File) -> None:
+    file["uns/x"], file["layers/y"] = h5py.SoftLink("/layers"), file["uns"]
+
+
+def nest_deeply(file: h5py.File) -> None:
+    file.create_group("uns" + "/a" * 300)
+
+
+def link_twice_at_every_level(file: h5py.File) -> None:
+    group: Any = file["uns"]
+    for _ in range(40):
+        group["b"] = group.create_group("a")
+        group = group["a"]
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        (put_into_itself, "obs/cell_type is a link to a group that it lies in"),
+        (put_into_each_other, "layers/y/x is a link to a group that it lies in"),
+        (nest_deeply, "uns nests groups more than 64 deep"),
+        (link_twice_at_every_level, "objects are linked so that they seem 2,199,023,"),
+    ],
+)
+def test_groups_without_end_are_refused_before_anything_follows_them(
+    link: Callable[[h5py.File], None], said: str, tmp_path: Path
+):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        link(file)
+    with pytest.raises(FormatError, match=said):
+        open_source(path, ConvertSettings())
+
+
+def test_a_group_that_stands_in_two_places_is_read(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["uns/genes"], file["layers/counts"] = h5py.SoftLink("/var"), file["X"]
+    assert open_source(path, ConvertSettings(layer="counts")).var.index[0] == "gene 0"
+
+
+@pytest.mark.parametrize("file", [HASHES_FILE, "zarr.json"])
+def test_json_nested_too_deeply_is_refused(file: str, store: Path):
+    (store / file).write_text("[" * 100_000)
+    with pytest.raises(FormatError, match=r"list of hashes cannot be read|not a Zarr store"):
+        (scnym.verify if file == HASHES_FILE else scnym.open_store)(store)
+
+
 def nasty_adata() -> anndata.AnnData:
     """Cells whose classes, ids and genes have such names."""
     adata = clustered_adata(240, n_genes=40, n_classes=len(NASTY))

@@ -1,18 +1,22 @@
 """A store that is not what it was is found out, and the cells that are lost are named."""
 
+import hashlib
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from helpers import clustered_adata, write_h5ad
 
 import scnym.base.schema
 from scnym import Store, convert, verify
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.schema import HASHES_FILE
+from scnym.disk.hashes import SMALL_BYTES, file_hashes
 
 
 @pytest.fixture
@@ -34,6 +38,25 @@ def test_a_store_that_was_not_touched_is_whole(store: Path):
     assert report.n_files == len([path for path in store.rglob("*") if path.is_file()]) - 1
     assert not report.faults
     report.require_whole()
+
+
+def test_files_of_any_size_are_hashed_in_the_order_of_their_names(tmp_path: Path):
+    contents = {str(k): bytes([k]) * (2 * SMALL_BYTES if k % 2 else 9) for k in range(7)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    expected = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    assert list(file_hashes(tmp_path, list(contents)).items()) == list(expected.items())
+
+
+def test_the_description_of_a_store_is_read_once_however_many_sources_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = convert([write_h5ad(tmp_path / f"{k}.h5ad") for k in range(3)], tmp_path / "cells.zarr")
+    opened, open_group = [], zarr.open_group
+    monkeypatch.setattr(zarr, "open_group", lambda *given, **named: opened.append(given) or open_group(*given, **named))
+    store = Store(path)
+    assert (store.n_cells, len(store.obs), len(opened)) == (120, 120, 1)
+    assert pickle.loads(pickle.dumps(store.datasets[2])).n_cells == 40  # noqa: S301 - as workers are handed it
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import csv
 import glob
 import gzip
 import hashlib
-import json
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.schema import FORMAT_VERSION
 from scnym.base.settings import ConvertSettings
@@ -180,7 +180,7 @@ def _datasets(one: Input) -> list[Input]:
     """Give an input for every dataset of a store, under the sample names that it has there."""
     if one.adata is not None or one.dataset or not is_store(one.path):
         return [one]
-    entries = json.loads((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
+    entries = parse_json((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         return [replace(one, dataset="dataset_0")]  # whoever opens it says what is wrong
     several = len(entries) > 1

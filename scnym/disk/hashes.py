@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, examples
 from scnym.base.schema import HASHES_FILE
 from scnym.disk.bucket import Location, ObjectPath
 
 WAY_OUT = "copy the store again, from where it was made"
+SMALL_BYTES = 2**20
+"""Files up to this size are hashed sooner than threads agree on who is next."""
 
 
 def write_hashes(store: Path) -> None:
@@ -30,7 +33,7 @@ def read_hashes(store: Location) -> dict[str, str]:
     """
     path = store / HASHES_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         files = {str(name): str(digest) for name, digest in content["files"].items()}
         damaged = content["sha256"] != _of_list(files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
@@ -53,11 +56,14 @@ def require_contained(store: Path) -> None:
     FormatError
         Names the link.
     """
-    root = store.resolve()
-    for folder, folders, files in os.walk(store):
-        for path in (Path(folder, name) for name in (*folders, *files)):
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise FormatError("a link leads out of the store", where=path, way_out=WAY_OUT)
+    root, waiting = store.resolve(), [str(store)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_symlink() and not Path(entry).resolve().is_relative_to(root):
+                    raise FormatError("a link leads out of the store", where=entry.path, way_out=WAY_OUT)
 
 
 def _leads_out(name: str) -> bool:
@@ -71,10 +77,15 @@ def stored_files(store: Path) -> Iterator[str]:
 
 
 def file_hashes(store: Location, names: Iterator[str] | list[str]) -> dict[str, str]:
-    """Hash files, several at a time."""
+    """Hash files; those that take long several at a time."""
     names = list(names)
     with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(lambda name: _of_file(store / name), names), strict=True))
+        waiting = {name: pool.submit(_of_file, store / name) for name in names if _takes_long(store / name)}
+        return {name: waiting[name].result() if name in waiting else _of_file(store / name) for name in names}
+
+
+def _takes_long(path: Location) -> bool:
+    return isinstance(path, ObjectPath) or path.stat().st_size > SMALL_BYTES
 
 
 def _of_file(path: Location) -> str:

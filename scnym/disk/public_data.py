@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.disk.aside import aside
@@ -82,7 +83,7 @@ def data_sets(registry: str | Path | None = None) -> dict[str, DataSet]:
     if not path.is_file():
         raise MissingInputError("there is no such list of data sets", where=path, way_out="check --registry")
     try:
-        listed = {name: _data_set(name, entry) for name, entry in json.loads(path.read_bytes()).items()}
+        listed = {name: _data_set(name, entry) for name, entry in parse_json(path.read_bytes()).items()}
     except (ValueError, TypeError, KeyError, AttributeError) as fault:
         raise FormatError(
             f"it is no list of data sets ({fault!r})", where=path, way_out="write it as data/README.md says"
@@ -222,6 +223,6 @@ class _Lock:
         if not self.path.exists():
             return {}
         try:
-            return {str(name): str(found) for name, found in json.loads(self.path.read_bytes()).items()}
+            return {str(name): str(found) for name, found in parse_json(self.path.read_bytes()).items()}
         except (ValueError, AttributeError) as fault:
             raise FormatError("it cannot be read", where=self.path, way_out="remove it") from fault

@@ -58,10 +58,12 @@ class Dataset:
         The store.
     name
         ``dataset_N``.
+    root
+        The store, opened, so that its description is not read again for each source; None to open it when needed.
     """
 
-    def __init__(self, path: Location, name: str) -> None:
-        self.path, self.name = path, name
+    def __init__(self, path: Location, name: str, root: zarr.Group | None = None) -> None:
+        self.path, self.name, self._root = path, name, root
         self._opened_by = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,19 +96,16 @@ class Dataset:
     @property
     def cell_ids(self) -> np.ndarray:
         """Ids of the cells, as their source has them: NumPy's strings, shape (C,). Read anew each time."""
-        frame = cast("zarr.Group", self._group["obs"])
-        return self._element(f"obs/{frame.attrs['_index']}", read_strings)
+        return self._element(f"obs/{self._obs.attrs['_index']}", read_strings)
 
     @property
     def columns(self) -> list[str]:
         """Names of the annotations' columns."""
-        frame = cast("zarr.Group", self._group["obs"])
-        return [str(name) for name in cast("list[str]", frame.attrs["column-order"])]
+        return [str(name) for name in cast("list[str]", self._obs.attrs["column-order"])]
 
     def column(self, name: str) -> Any:
         """Read one column of the annotations; see `Store.column`."""
-        frame = cast("zarr.Group", self._group["obs"])
-        if name not in frame:
+        if name not in self._obs:
             raise FormatError(
                 f"there is no column {name!r} in obs", where=f"{self.path}/{self.name}", way_out="name another"
             )
@@ -238,7 +237,12 @@ class Dataset:
     @cached_property
     def _group(self) -> zarr.Group:
         with codecs_for(self.path):
-            return cast("zarr.Group", zarr.open_group(zarr_store(self.path), mode="r")[self.name])
+            root = zarr.open_group(zarr_store(self.path), mode="r") if self._root is None else self._root
+            return cast("zarr.Group", root[self.name])
+
+    @cached_property
+    def _obs(self) -> zarr.Group:
+        return cast("zarr.Group", self._group["obs"])
 
     def _array(self, name: str) -> zarr.Array:
         return self._arrays[name]
@@ -303,7 +307,7 @@ class Store:
             raise FormatError(
                 "the store's description is damaged", where=path, way_out="copy it again, or convert the source again"
             ) from fault
-        self.datasets = [Dataset(self.path, source.dataset) for source in self.sources]
+        self.datasets = [Dataset(self.path, source.dataset, root) for source in self.sources]
 
     @property
     def obs(self) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 E stored values of an array.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import zarr
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.progress import SILENT, Progress
 from scnym.disk.bucket import Location, location, zarr_store
@@ -123,7 +123,7 @@ def _faulty_files(store: Location, expected: dict[str, str], progress: Progress)
 def _dataset_sizes(store: Location, expected: dict[str, str]) -> dict[str, int]:
     """Cells of every dataset that should be there, as the store's description says; as its row pointers say, else."""
     try:
-        sources = json.loads((store / "zarr.json").read_bytes())["attributes"]["sources"]
+        sources = parse_json((store / "zarr.json").read_bytes())["attributes"]["sources"]
         return {str(source["dataset"]): int(source["n_cells"]) for source in sources}
     except (OSError, ValueError, KeyError, TypeError):
         names = {name.partition("/")[0] for name in expected if name.startswith("dataset_")}

@@ -1,6 +1,5 @@
 """The one-file model: weights, genes, classes, settings and provenance. Loading executes nothing."""
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError, ScnymError
 from scnym.base.formulas import unguarded
 from scnym.base.settings import NetworkSettings, StreamSettings, TrainSettings
@@ -222,8 +222,8 @@ def _read_card(document: str | None, path: Path) -> Card:
 def _newer_version(document: str) -> int | None:
     """Give the format in which a model says it was written, if that is newer than those known here."""
     try:
-        written_as = json.loads(document)["format_version"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        written_as = parse_json(document)["format_version"]
+    except (ValueError, LookupError, TypeError):
         return None
     return written_as if isinstance(written_as, int) and written_as > MODEL_FORMAT_VERSION else None
 

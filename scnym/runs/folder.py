@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.formulas import guarded, unguarded
 
@@ -125,8 +126,8 @@ def read_own_json(path: Path) -> dict[str, Any]:
     """
     _require_there(path)
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError, RecursionError, OSError) as fault:
+        return dict(parse_json(path.read_bytes()))
+    except (ValueError, TypeError, OSError) as fault:
         raise FormatError(f"the file cannot be read ({fault})", where=path, way_out="run the command again") from fault
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, OutputExistsError, SettingsError
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable, work_folder
 from scnym.model.collectives import ALONE, Processes
@@ -110,7 +111,7 @@ def _begun(target: Path) -> dict[str, Any] | None:
     if not file.is_file() or not _is_worth_keeping(folder):
         return None
     try:
-        begun = json.loads(file.read_bytes())
+        begun = parse_json(file.read_bytes())
         return {"identity": dict(begun["identity"]), "overwrite": bool(begun["overwrite"])}
     except (ValueError, LookupError, TypeError) as fault:
         raise FormatError(

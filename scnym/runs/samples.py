@@ -1,7 +1,6 @@
 """Many samples, one model: each sample is a prediction of its own, and a table over all says what each gave."""
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import OutputExistsError, UserError, examples
 from scnym.base.file_names import distinct_names
 from scnym.base.progress import SILENT, Progress
@@ -88,7 +88,7 @@ class _SampleJob:
     def finished(self) -> dict[str, Any] | None:
         """Give the summary of the sample's prediction, if it has one."""
         with suppress(OSError, ValueError):
-            return json.loads((self.target / SUMMARY_FILE).read_bytes())
+            return parse_json((self.target / SUMMARY_FILE).read_bytes())
         return None
 
 

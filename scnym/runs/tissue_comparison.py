@@ -1,6 +1,5 @@
 """Which family of models is best for which tissue: held-out cells that all of them have judged, fold by fold."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, examples
 from scnym.results.tissues import figures_over_folds
 from scnym.runs.families import COMMANDS, FAMILIES, FOLDERS, TISSUES_FILE, TRAINED, Family
@@ -138,7 +138,7 @@ def _held_out(folder: Path) -> pd.DataFrame:
 def _parameters(folder: Path) -> dict[str, Any]:
     path = folder / FINAL_FOLDER / f"{FINAL_FOLDER}_parameters.json"
     try:
-        parameters = json.loads(path.read_bytes())
+        parameters = parse_json(path.read_bytes())
         return {**parameters, "settings": {"tissue_column": None, **parameters["settings"]}}
     except (OSError, ValueError, LookupError, TypeError) as fault:
         raise FormatError("the run's parameters cannot be read", where=path, way_out="train it again") from fault

@@ -145,8 +145,10 @@ def _watched(process: Any, at: "Synchronized[int]", messages: Any, tally: Tally)
 def _execute_all(
     name: str, first: int, stop: int, scratch: Path | None, at: "Synchronized[int]", done: Any, messages: Any
 ) -> None:
+    import torch
     from fuzz.targets import TARGETS, attempt
 
+    torch.set_num_threads(1)  # two wait for each other longer than they multiply numbers so small
     with _scratch(scratch) as folder, Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         execute = TARGETS[name].prepare(folder)
         for number in range(WARMING):

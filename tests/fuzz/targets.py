@@ -58,7 +58,7 @@ def attempt(execute: Execute, random: Random) -> bool:
         try:
             execute(random)
         except ScnymError as refusal:
-            if isinstance(refusal.__cause__, MemoryError):
+            if isinstance(refusal.__cause__, MemoryError | RecursionError):
                 raise refusal.__cause__ from refusal
             return False
         return True

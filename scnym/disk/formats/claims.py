@@ -33,6 +33,11 @@ TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
 """Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
+MAX_LEVELS = 64
+"""Groups in groups: whoever reads them calls itself for each."""
+ALLOWED_OBJECTS = 10**5
+NOT_COUNTED = -1
+"""Stands for a group while what is below it is looked through."""
 WAY_OUT = "copy or write it again"
 
 
@@ -223,20 +228,41 @@ def _refuse(name: str, n_claimed: int, n_stored: int, path: Path) -> None:
 
 
 def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
-    """Give every array and group of a file once, however its groups are linked."""
+    """Give every group of a file once, however it is linked, and every array; refuse what would have no end."""
     yield "", file
-    waiting: list[tuple[str, h5py.Group]] = [("", file)]
-    seen = {file.id.__hash__()}
-    while waiting:
-        prefix, group = waiting.pop()
-        for key in group:
-            name = f"{prefix}{key}"
-            if isinstance(group.get(key, getlink=True), h5py.ExternalLink):
-                raise FormatError(f"{name} is a link to another file", where=path, way_out="write it as one file")
-            element = group.get(key)
-            if isinstance(element, h5py.Dataset):
+    n_below, n_given = dict[int, int](), 0
+    for one in _below(file, (), n_below, path):
+        n_given += 1
+        yield one
+    n_met = n_below[file.id.__hash__()]
+    if n_met > n_given + ALLOWED_OBJECTS:
+        raise FormatError(f"{n_given:,} objects are linked so that they seem {n_met:,}", where=path, way_out=WAY_OUT)
+
+
+def _below(
+    group: h5py.Group, keys: tuple[str, ...], n_below: dict[int, int], path: Path
+) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
+    """Give what is below a group, and note how many objects a reader meets there that follows every link."""
+    own, n_met = group.id.__hash__(), 0
+    n_below[own] = NOT_COUNTED
+    for key in map(str, group):
+        name = "/".join((*keys, key))
+        if isinstance(group.get(key, getlink=True), h5py.ExternalLink):
+            raise FormatError(f"{name} is a link to another file", where=path, way_out="write it as one file")
+        element = group.get(key)
+        if isinstance(element, h5py.Dataset):
+            yield name, element
+        elif isinstance(element, h5py.Group):
+            inner = element.id.__hash__()
+            if inner not in n_below:
+                if len(keys) == MAX_LEVELS:
+                    raise FormatError(
+                        f"{keys[0]} nests groups more than {MAX_LEVELS} deep", where=path, way_out="write it flatter"
+                    )
                 yield name, element
-            elif isinstance(element, h5py.Group) and element.id.__hash__() not in seen:
-                seen.add(element.id.__hash__())
-                yield name, element
-                waiting.append((f"{name}/", element))
+                yield from _below(element, (*keys, key), n_below, path)
+            if n_below[inner] == NOT_COUNTED:
+                raise FormatError(f"{name} is a link to a group that it lies in", where=path, way_out=WAY_OUT)
+            n_met += n_below[inner]
+        n_met += 1
+    n_below[own] = n_met

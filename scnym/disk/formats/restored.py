@@ -1,6 +1,5 @@
 """A dataset of a store as an input: its annotations as they were before the store added its own."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import zarr
 from anndata.io import read_elem
 
 from scnym.base.columns import original_names
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW
 from scnym.disk.bucket import Location, zarr_store
@@ -61,7 +61,7 @@ def _renamed(frame: pd.DataFrame, renamed: dict[str, str]) -> pd.DataFrame:
 def _has_cell_ids(path: Location, name: str) -> bool:
     """Read from a store's description whether a dataset's cells have ids of their own."""
     try:
-        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        attributes = parse_json((path / "zarr.json").read_bytes())["attributes"]
         written_as = int(attributes["format_version"])
         has_cell_ids = {source["dataset"]: bool(source["has_cell_ids"]) for source in attributes.get("sources", ())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

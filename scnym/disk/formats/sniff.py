@@ -1,10 +1,10 @@
 """Which format a path is, and the sources that read it."""
 
-import json
 from pathlib import Path
 
 import h5py
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
@@ -43,7 +43,7 @@ def is_zarr(path: Location) -> bool:
 def is_store(path: Location) -> bool:
     """Whether a path is a folder that a conversion has written."""
     try:
-        return json.loads((path / "zarr.json").read_bytes())["attributes"]["encoding-type"] == STORE_ENCODING
+        return parse_json((path / "zarr.json").read_bytes())["attributes"]["encoding-type"] == STORE_ENCODING
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
