@@ -211,9 +211,9 @@ def write_csr(
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(row_lengths_C, dtype=np.int64)])
     written: dict[str, int] = json.loads(journal.read_text()) if journal.exists() else {}
     if not written:
-        attributes = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
         shape = [len(row_lengths_C), n_genes]
-        group.create_group("X", attributes={**attributes, "shape": shape}, overwrite=True)
+        attributes = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape}
+        group.create_group("X", attributes=attributes, overwrite=True)
     matrix = cast("zarr.Group", group["X"])
     shared: dict[str, Any] = {
         "n_elements": int(indptr[-1]),
@@ -244,8 +244,7 @@ def write_csr(
         ),
     }
     content_hash = _append_all(writers, parts, (values_dtype, genes_dtype), journal)
-    for writer in writers.values():
-        writer.close()
+    _close(writers)
     matrix.create_array("indptr", data=indptr, chunks=(min(len(indptr), INDPTR_CHUNK),), fill_value=-1, overwrite=True)
     return hashlib.sha256(content_hash + hashlib.sha256(indptr.data).digest()).hexdigest()
 
@@ -268,6 +267,11 @@ def _append_all(
         unfinished.write_text(json.dumps({name: writer.n_written for name, writer in writers.items()}))
         unfinished.rename(journal)
     return b"".join(content.digest() for content in hashes)
+
+
+def _close(writers: dict[str, ShardWriter]) -> None:
+    for writer in writers.values():
+        writer.close()
 
 
 def _at_least(dtype: np.dtype, itemsize: int) -> np.dtype:

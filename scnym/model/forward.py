@@ -13,7 +13,6 @@ from torch import nn
 from scnym.feed.stream import Batch, StreamDataset
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import moved
-from scnym.model.network import CellTypeNetwork
 
 T = TypeVar("T")
 
@@ -45,15 +44,16 @@ def of_each_batch(
 
 
 def all_logits(
-    network: CellTypeNetwork, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
+    network: nn.Module, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give labels (C,) and logits (C, K) of all cells of a stream at once, in its order."""
-    n_cells = cells.plan.n_draws
     # Filled as they come: batches that are kept to be joined take twice the memory.
-    labels_C, logits_CK = torch.empty(n_cells, dtype=torch.int64), torch.empty(n_cells, network.n_classes)
+    labels_C, logits_CK = torch.empty(cells.plan.n_draws, dtype=torch.int64), torch.empty(0)
     end = 0
     for labels_B, logits_BK in of_each_batch(network, cells, device, lambda batch, x: (batch.labels, x), processes):
         begin, end = end, end + len(labels_B)
+        if not begin:
+            logits_CK = logits_BK.new_empty(len(labels_C), logits_BK.shape[1])
         labels_C[begin:end], logits_CK[begin:end] = labels_B, logits_BK
     return labels_C, logits_CK
 

@@ -174,11 +174,6 @@ class CellTypeNetwork(nn.Module):
             if layer is not None:
                 layer.weight[:, list(tissues)] = 0
 
-    @property
-    def n_classes(self) -> int:
-        """Classes that it tells apart."""
-        return self.classify.weight.shape[0]
-
     def forward(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None) -> torch.Tensor:
         """Give logits, shape (B, K); see `logits_and_embedding`."""
         return self.logits_and_embedding(x_BG, tissues_B)[0]
