@@ -348,7 +348,7 @@ def test_the_installed_script_runs_from_another_folder_and_is_plain_when_piped(c
 @pytest.mark.slow
 def test_the_first_run_in_the_readme_works_as_it_stands(tmp_path: Path):
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    block = readme.partition("## Your own cells")[2].split("```")[1]
+    block = readme.partition("## Your own cells")[2].split("```")[1].removeprefix("shell\n")
     assert block.count("scnym ") == 3
     write_h5ad(tmp_path / "labelled.h5ad", clustered_adata(120))
     write_h5ad(tmp_path / "new.h5ad", clustered_adata(50, seed=3))
