@@ -62,6 +62,12 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     return pd.DataFrame(numbers, index=rows, columns=columns)
 
 
+def test_the_only_gene_may_have_a_semicolon_in_its_name(tmp_path: Path):
+    (tmp_path / "x.csv").write_text("a;\nfirst cell,3\n")
+    source: Any = open_delimited(tmp_path / "x.csv", orientation="cells_by_genes")
+    assert list(source.var.index) == ["a;"]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     table=tables(),

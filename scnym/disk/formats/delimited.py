@@ -199,7 +199,8 @@ class TextTable:
             (second or b"").decode()  # what is no text is found here
         if not header:
             raise FormatError("the file is empty", where=self.path, way_out=COPY_AGAIN)
-        require_usual_separator(header, self.path)
+        if second is None or b";" in second:  # else the semicolon is a part of a gene's name
+            require_usual_separator(header, self.path)
         return first, second
 
     def _read_header(self, first: bytes, second: bytes | None) -> list[str]:
