@@ -14,6 +14,8 @@ from scnym.model.collectives import ALONE, Processes
 FINISHED, UNFINISHED = ".finished.pt", ".unfinished.pt"
 SECONDS_BETWEEN = 30.0
 """Least time between two checkpoints of one fold: at most so much is done again."""
+ANEW = {"--overwrite": True, "--resume": None}
+"""How a command is to be given that does not go on with what is there."""
 
 State = Mapping[str, Any]
 """Tensors and plain values only."""
@@ -83,6 +85,6 @@ def _read(path: Path) -> State | None:
             "a damaged checkpoint; nothing in it was executed",
             where=path,
             way_out="start anew with --overwrite",
-            mend={"--overwrite": True, "--resume": None},
+            mend=ANEW,
         )
     return state

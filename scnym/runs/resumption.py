@@ -11,12 +11,10 @@ from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, OutputExistsError, SettingsError
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable, work_folder
 from scnym.model.collectives import ALONE, Processes
-from scnym.runs.checkpoints import any_kept
+from scnym.runs.checkpoints import ANEW, any_kept
 from scnym.runs.folder import flat, is_run, write_json
 
 STATES = "states"
-ANEW = {"--overwrite": True, "--resume": None}
-"""How a command is to be given that does not go on with what is there."""
 """Subfolder with the states of folds."""
 BEGUN_FILE = "begun.json"
 """What was begun: all that decides the result."""
