@@ -188,7 +188,8 @@ def train(
         )
     network.load_state_dict(course.best_weights)
     best_epoch, log = course.best_epoch, course.log
-    del course, optimizers  # gradients, their moments and the best weights: five times the network
+    # The best weights, what the optimizers keep and the gradients are each as large as the network.
+    del course, optimizers
     network.zero_grad()
     labels, logits = all_logits(network, selection, device, processes)
     temperature = processes.from_first(partial(fit_temperature, logits, labels))
