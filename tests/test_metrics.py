@@ -29,7 +29,7 @@ def test_metrics_agree_with_scikit_learn(seed, n_classes):
     assert found.balanced_accuracy == pytest.approx(macro_recall)
     assert found.mean_loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(n_classes)))
     assert found.confusion_KK.sum() == 40
-    sure_B = (probabilities**2).max(axis=1)
+    sure_B = (probabilities**2).max(axis=1).astype(np.float32)
     assert found.calibration_error_uncalibrated == expected_calibration_error(sure_B, predicted == truth)
 
 
@@ -52,11 +52,12 @@ def test_cells_are_summed_up_by_both_classes_and_the_probabilities_before_and_af
     judged = Judged.of(TRUTH, ROUGH_BK, SURE_BK)
     np.testing.assert_array_equal(judged.best_C, [0, 0, 1, 2])
     np.testing.assert_array_equal(judged.second_C, [1, 1, 2, 0])
-    np.testing.assert_array_equal(judged.confidence_C, [0.7, 0.6, 0.55, 0.6])
-    np.testing.assert_array_equal(judged.second_confidence_C, [0.2, 0.3, 0.35, 0.3])
-    np.testing.assert_array_equal(judged.likelihood_C, [0.7, 0.3, 0.55, 0.3])
-    np.testing.assert_array_equal(judged.uncalibrated_C, [0.9, 0.8, 0.7, 0.9])
+    np.testing.assert_array_equal(judged.confidence_C, np.float32([0.7, 0.6, 0.55, 0.6]))
+    np.testing.assert_array_equal(judged.second_confidence_C, np.float32([0.2, 0.3, 0.35, 0.3]))
+    np.testing.assert_array_equal(judged.likelihood_C, np.float32([0.7, 0.3, 0.55, 0.3]))
+    np.testing.assert_array_equal(judged.uncalibrated_C, np.float32([0.9, 0.8, 0.7, 0.9]))
     assert not hasattr(judged, "__dict__")
+    assert sum(getattr(judged, one.name).itemsize for one in fields(Judged)) == 24
     assert_frozen(judged)
     assert judged.ranked.best_B is judged.best_C
     assert judged.ranked.second_confidence_B is judged.second_confidence_C

@@ -13,12 +13,12 @@ from scnym.results.answers import Ranked, ranked
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """All that figures of merit need; 48 bytes a cell."""
+    """All that figures of merit need; 24 bytes a cell: codes are int32, probabilities float32."""
 
     best_C: np.ndarray
-    """Code of the most probable class; int32."""
+    """Code of the most probable class."""
     second_C: np.ndarray
-    """Code of the runner-up; int32."""
+    """Code of the runner-up."""
     confidence_C: np.ndarray
     """Probability of the best class."""
     second_confidence_C: np.ndarray
@@ -39,10 +39,10 @@ class Judged:
         probabilities_BK, uncalibrated_BK
             After temperature scaling and before, which has the same class on top; of two classes at least.
         """
-        top = ranked(probabilities_BK)
-        cells = np.arange(len(truth_B))
+        top, cells = ranked(probabilities_BK), np.arange(len(truth_B))
         likelihood_B, uncalibrated_B = probabilities_BK[cells, truth_B], uncalibrated_BK[cells, top.best_B]
-        return cls(top.best_B, top.second_B, top.confidence_B, top.second_confidence_B, likelihood_B, uncalibrated_B)
+        kinds = top.confidence_B, top.second_confidence_B, likelihood_B, uncalibrated_B
+        return cls(top.best_B, top.second_B, *(kind.astype(np.float32) for kind in kinds))
 
     @classmethod
     def joined(cls, parts: Sequence["Judged"]) -> "Judged":

@@ -89,7 +89,7 @@ def measure(truth_C: np.ndarray, judged: Judged, classes: Sequence[str]) -> Metr
         accuracy=float(metrics.accuracy_score(truth_C, predicted_C)),
         balanced_accuracy=float(per_class["recall"].to_numpy()[seen].mean()),
         macro_f1=float(per_class["f1"].to_numpy()[occurs].mean()),
-        mean_loss=float(-np.log(np.maximum(judged.likelihood_C, np.finfo(np.float32).tiny)).mean()),
+        mean_loss=float(-np.log(np.maximum(judged.likelihood_C, np.finfo(np.float32).tiny)).mean(dtype=np.float64)),
         calibration_error=expected_calibration_error(judged.confidence_C, correct_C),
         n_cells=len(truth_C),
         per_class=per_class,

@@ -6,6 +6,7 @@ C cells of the store.
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
@@ -21,20 +22,53 @@ MIN_GROUPS_FOR_SELECTION = 10
 """Least number of groups outside the held-out part for which whole ones are set aside for selection."""
 
 
+class Part(IntEnum):
+    """What a cell is for."""
+
+    UNUSED = 0
+    TRAIN = 1
+    SELECTION = 2
+    HELD_OUT = 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One split of the labelled cells; row numbers, ascending."""
+    """One split of the labelled cells; one byte for each cell of the store."""
 
     name: str
     """``fold00`` and on, or ``all_data`` for the final model."""
-    train: np.ndarray
-    """Cells the network learns from."""
-    selection: np.ndarray
-    """Cells that choose the best epoch and the temperature."""
-    held_out: np.ndarray
-    """Cells that only judge the result; none for ``all_data``."""
+    parts_C: np.ndarray
+    """`Part` of every cell of the store; uint8."""
     selection_by: Literal["cell", "group"] = "cell"
     """Whether selection cells share no group with training cells, or are drawn one by one."""
+
+    @property
+    def train(self) -> np.ndarray:
+        """Rows that the network learns from, ascending."""
+        return self._rows(Part.TRAIN)
+
+    @property
+    def selection(self) -> np.ndarray:
+        """Rows that choose the best epoch and the temperature, ascending."""
+        return self._rows(Part.SELECTION)
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Rows that only judge the result, ascending; none for ``all_data``."""
+        return self._rows(Part.HELD_OUT)
+
+    @property
+    def learnt(self) -> np.ndarray:
+        """Rows of training and selection together, ascending."""
+        return np.flatnonzero((self.parts_C == Part.TRAIN) | (self.parts_C == Part.SELECTION))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of cells of each part."""
+        return {part.name.lower(): int((self.parts_C == part).sum()) for part in Part if part}
+
+    def _rows(self, part: Part) -> np.ndarray:
+        return np.flatnonzero(self.parts_C == part)
 
 
 def make_folds(
@@ -150,13 +184,10 @@ class _Cells:
             chosen = _share_of_groups(codes, self._groups_C[rest], fraction, random)
         if chosen is None:
             chosen, selection_by = _stratified_share(codes, fraction, random), "cell"
-        return Fold(
-            name=name,
-            train=rest[~chosen],
-            selection=rest[chosen],
-            held_out=np.sort(held_out),
-            selection_by=selection_by,
-        )
+        parts_C = np.full(len(self._codes_C), Part.UNUSED, np.uint8)
+        parts_C[rest] = np.where(chosen, Part.SELECTION, Part.TRAIN)
+        parts_C[held_out] = Part.HELD_OUT
+        return Fold(name=name, parts_C=parts_C, selection_by=selection_by)
 
 
 def _require_enough_groups(n_groups: int, n_folds: int) -> None:

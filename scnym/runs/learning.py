@@ -226,7 +226,7 @@ def _refit_fold(
     job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult, title: str, progress: Progress
 ) -> None:
     """Let the network learn from its selection cells as well, if cells are few; held-out cells stay unseen."""
-    rows, settings = np.union1d(fold.train, fold.selection), job.settings.training
+    rows, settings = fold.learnt, job.settings.training
     if len(rows) > settings.refit_cells:
         return
     stream = _balanced_rows(job, rows)
@@ -338,7 +338,7 @@ def _parameters(job: Job, result: FoldResult) -> dict[str, Any]:
     fold = result.fold
     return {
         "settings": job.settings.of_result(),
-        "cells": {"train": len(fold.train), "selection": len(fold.selection), "held_out": len(fold.held_out)},
+        "cells": fold.sizes,
         "split": {
             "held_out_by": "cell" if job.settings.split.group_column is None else "group",
             "selection_by": fold.selection_by,

@@ -123,7 +123,6 @@ TOLD_BY_DIGESTS = {"convert", "training_metadata", "genes_to_use", "device"}
 def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
     """Give all that decides the result of a run, as plain values."""
     settings, store = job.settings.of_result(), job.store
-    parts = [rows for fold in folds for rows in (fold.train, fold.selection, fold.held_out)]
     return {
         "settings": {name: value for name, value in settings.items() if name not in TOLD_BY_DIGESTS},
         "device": str(job.device),
@@ -138,7 +137,7 @@ def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
         "tissues": list(job.tissues),
         "tissue_of_cells": None if job.conditions_C is None else digest(job.conditions_C.astype(np.int64)),
         "genes": _digest(job.genes),
-        "split": digest(np.concatenate(parts)),
+        "split": digest(*(fold.parts_C for fold in folds)),
         "versions": {name: version(name) for name in ("scnym", "torch", "numpy", "scikit-learn")},
     }
 
