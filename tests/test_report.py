@@ -317,6 +317,12 @@ def test_a_card_is_written_where_it_is_asked_for_and_replaces_nothing(out: Path,
     assert target.read_text() == (model.parent / "model_card.md").read_text()
     with pytest.raises(OutputExistsError, match="exists already"):
         scnym.inspect(model, card=target)
+    (tmp_path / "again").mkdir()
+    scnym.inspect(out / "tissue_independent", card=tmp_path / "again" / "card.md")
+    assert (tmp_path / "again" / "card.md").read_text() == target.read_text()
+    with pytest.raises(MissingInputError, match=r"give that of one run: .*tissue_independent") as fault:
+        scnym.inspect(out, card=tmp_path / "other.md")
+    assert fault.value.mend == {str(out): out / "tissue_independent"}
     with pytest.raises(SettingsError, match="only models have a card"):
         scnym.inspect(out.parent / "cells.h5ad", card=tmp_path / "other.md")
 
