@@ -8,7 +8,7 @@ import typer
 
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
 
-from .group import underscored
+from .group import ScnymGroup, underscored
 
 MAX_BYTES = 10**6
 """No config file is larger."""
@@ -24,10 +24,12 @@ def load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None:
         return None
-    known = _option_names(ctx)
+    known, content, group = _option_names(ctx), _read(path), ctx.find_root().command
+    if isinstance(group, ScnymGroup) and content.get("json") is True:
+        group.answers_json = True  # whatever goes wrong from here on
     own = {parameter.name: parameter for parameter in ctx.command.params if parameter.param_type_name == "option"}
     defaults: dict[str, Any] = {}
-    for key, value in _read(path).items():
+    for key, value in content.items():
         name = known.get(underscored(key))
         if name is None:
             raise SettingsError(f"unknown key {key!r}", where=path, way_out=_suggestion(key, known))

@@ -1,27 +1,29 @@
 """The group of commands: forgiving about spelling and order, one line for every error."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import typer
 from typer._click.core import Context, Parameter  # these have no public names in Typer
-from typer._click.exceptions import ClickException
+from typer._click.exceptions import BadOptionUsage, BadParameter, ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
-from scnym.base.errors import ScnymError, SettingsError, UserError
+from scnym.base.errors import ScnymError, SettingsError, UserError, meant
 from scnym.base.launch import Launch
 
-from .mending import mended
+from .mending import commands_like, mended
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
 """Of all commands; they may stand anywhere on the line."""
 GROUP_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 SWITCH_METAVAR = "true|false"
 SWITCH_WORDS = set(SWITCH_METAVAR.split("|"))
+KINDS_OF_NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number"}
+"""What a value should have been, by Pydantic's name of the mistake."""
 INTERRUPTED = 130
 """Exit code of what Ctrl-C has ended, as shells have it."""
 WAYS_ON = {
@@ -47,6 +49,9 @@ class StoppedError(ScnymError):
 class ScnymGroup(TyperGroup):
     """Commands found anywhere on the line, switches with or without a value, errors as one line."""
 
+    answers_json = False
+    """Whether the result, or the error, is to be JSON; a config file may say so too."""
+
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Bring the command to the front before Typer reads the line."""
         if ctx.resilient_parsing:  # the shell asks for completions
@@ -59,18 +64,22 @@ class ScnymGroup(TyperGroup):
             return super().main(*args, standalone_mode=False, **extra)
         given = (args or (extra.get("args"),))[0]
         line = sys.argv[1:] if given is None else list(given)
+        self.answers_json = "--json" in line
         try:
             sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
         except StoppedError as fault:
-            self._stop(fault, line)
+            self._stop(fault)
         except ScnymError as fault:
             self._fail(fault, line)
+        except NoArgsIsHelpError as fault:
+            fault.show()
+            sys.exit(fault.exit_code)
         except ClickException as fault:
-            self._fail(_of_usage(fault), line)
+            self._fail(self._of_usage(fault), line)
         except OSError as fault:
             self._fail(_of_system(fault), line)
         except Exception as fault:
-            if "--json" in line:
+            if self.answers_json:
                 _print_failure(fault)
             raise
 
@@ -86,7 +95,7 @@ class ScnymGroup(TyperGroup):
         """Put the command first, wherever it stands, and give bare switches the value true."""
         loudness = [token for token in args if token in LOUDNESS_OPTIONS]
         args = [token for token in args if token not in LOUDNESS_OPTIONS]
-        command, rest, at = None, [], 0
+        command, rest, words, at = None, [], [], 0
         while at < len(args):
             token = args[at]
             takes_value, is_switch = self._shape(token)
@@ -100,24 +109,28 @@ class ScnymGroup(TyperGroup):
             if command is None and underscored(token) in self.commands:
                 command = underscored(token)
             else:
+                words.append(token)
                 rest.append(token)
             at += 1
-        if command is None and rest and not set(rest) & GROUP_OPTIONS:
-            near = {
-                token: found
-                for token in rest
-                for found in get_close_matches(underscored(token), self.commands, n=1)
-                if not token.startswith("-")
-            }
-            raise SettingsError(
-                f"no command among {' '.join(rest)!r}",
-                where="scnym",
-                way_out=f"did you mean scnym {next(iter(near.values()))}"
-                if near
-                else f"name one of {', '.join(self.commands)}",
-                mend=dict(list(near.items())[:1]),
-            )
+        if command is None and rest:
+            self._require_no_other_command(rest, words)
         return [*loudness, *([] if command is None else [command]), *rest]
+
+    def _require_no_other_command(self, line: list[str], words: list[str]) -> None:
+        """Say that a line has no command; the one that is meant is most like one of its words, not of its values."""
+        near = next(
+            ((word, found) for word in words if (found := commands_like(underscored(word), self.commands))), None
+        )
+        if near is None and set(line) & GROUP_OPTIONS:
+            return
+        raise SettingsError(
+            f"no command among {' '.join(line)!r}",
+            where="scnym",
+            way_out=f"name one of {', '.join(self.commands)}"
+            if near is None
+            else f"did you mean scnym {' or '.join(near[1])}",
+            mend=None if near is None else {near[0]: near[1][0]},
+        )
 
     def _shape(self, token: str) -> tuple[bool, bool]:
         """Whether an option takes a value, and whether that value is true or false."""
@@ -127,25 +140,42 @@ class ScnymGroup(TyperGroup):
         return not getattr(option, "is_flag", False), option.metavar == SWITCH_METAVAR
 
     def _option(self, token: str) -> Parameter | None:
-        """Give the option that a word names, of whatever command."""
+        """Give the option that a word names, of whatever command; a path may be called as an argument is: run."""
+        if not token.startswith("-"):
+            return None
         name = "--" + underscored(token[2:]) if token.startswith("--") else token
         parameters = (parameter for command in self.commands.values() for parameter in command.params)
         return next((parameter for parameter in parameters if name in parameter.opts), None)
 
+    def _of_usage(self, fault: ClickException) -> ScnymError:
+        """Say what was wrong with the line, in our words, and what was meant."""
+        context = getattr(fault, "ctx", None)
+        help_line = f"see {context.command_path if context is not None else 'scnym'} --help"
+        name = str(getattr(fault, "option_name", ""))
+        if isinstance(fault, BadOptionUsage) and (option := self._option(name)) is not None:
+            return SettingsError(fault.format_message().rstrip("."), way_out=f"give it: {name} {_value_of(option)}")
+        if isinstance(fault, BadParameter) and isinstance(fault.__cause__, ValueError):
+            return _of_value(fault, help_line)
+        close = getattr(fault, "possibilities", None)  # of an option that is not known
+        mend = {name: close[0]} if close else None
+        text = fault.format_message().rstrip(".")
+        if command := re.fullmatch(r"No such command '(.+)'\. Did you mean '(.+)'\?", text):  # of data
+            mend = {command[1]: command[2]}
+        return SettingsError(text, way_out=help_line, mend=mend)
+
     def _fail(self, fault: ScnymError, line: list[str]) -> NoReturn:
         """End with the fault on stderr, and the command that would work, if it is known; on stdout too for machines."""
         command = mended(line, fault, self._option)
-        if "--json" in line:
+        if self.answers_json:
             _print_failure(fault, command)
         typer.echo(f"error: {fault.message}", err=True)
         if command is not None:
             typer.echo(f"try: {command}", err=True)
         sys.exit(fault.exit_code)
 
-    @staticmethod
-    def _stop(fault: StoppedError, line: list[str]) -> NoReturn:
+    def _stop(self, fault: StoppedError) -> NoReturn:
         """End what was no mistake; of several processes that are told to end only the first says so."""
-        if "--json" in line:
+        if self.answers_json:
             _print_failure(fault)
         if Launch.of(os.environ).is_first:
             typer.echo(fault.message, err=True)
@@ -162,13 +192,23 @@ def beside_result() -> Iterator[None]:
         raise typer.Exit(fault.exit_code) from fault
 
 
-def _of_usage(fault: ClickException) -> ScnymError:
-    context = getattr(fault, "ctx", None)
-    help_line = f"see {context.command_path if context is not None else 'scnym'} --help"
-    message = fault.format_message().rstrip(".")
-    meant = getattr(fault, "possibilities", None)  # of an option that is not known
-    mend = {str(getattr(fault, "option_name", "")): meant[0]} if meant else None
-    return SettingsError(message, way_out=help_line, mend=mend) if message else SettingsError(help_line)
+def _value_of(option: Parameter) -> str:
+    """Say what stands behind an option, as its help does."""
+    return option.metavar or ("FILE" if option.name == "config" else "VALUE")
+
+
+def _of_value(fault: BadParameter, help_line: str) -> ScnymError:
+    """Say which value an option does not take, and which it does."""
+    errors = getattr(fault.__cause__, "errors", list)()
+    kind, value = (errors[0]["type"], errors[0]["input"]) if errors else ("", "")
+    option = (getattr(fault.param, "opts", None) or [""])[0]
+    text = fault.message.removeprefix("Value error, ").rstrip(".")
+    if kind in KINDS_OF_NUMBERS:
+        text = f"{value!r} is not {KINDS_OF_NUMBERS[kind]}"
+    _, is_choice, choices = text.partition(" is not one of ")
+    known = [choice.strip("'") for choice in choices.split(", ")] if is_choice else []
+    mend = meant(option, value, known) if len(known) > 1 else None
+    return SettingsError(text, where=option, way_out=help_line, mend=mend)
 
 
 def _of_system(fault: OSError) -> ScnymError:

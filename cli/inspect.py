@@ -14,7 +14,12 @@ _DEFAULT = ConvertSettings()
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A raw input, a store, or a model.safetensors.", metavar="PATH")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A raw input, a store, a model.safetensors, or the folder of a training run.", metavar="PATH"
+        ),
+    ],
     input_genes: options.InputGenes = None,
     csv_orientation: options.CsvOrientation = _DEFAULT.csv_orientation,
     layer: options.Layer = None,
@@ -29,7 +34,7 @@ def inspect(
 
         scnym inspect cells.h5ad
 
-        scnym inspect run/tissue_independent/all_data/model.safetensors --card model_card.md
+        scnym inspect run/tissue_independent --card model_card.md
     """
     import scnym
 

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +32,12 @@ def mended(line: Sequence[str], fault: ScnymError, option_of: Finder) -> str | N
         option = option_of(old) if not (isinstance(new, str) and new.startswith("--")) else None
         words = _with_word(words, old, str(new)) if option is None else _with_option(words, option, new, option_of)
     return None if sorted(words) == sorted(line) else shlex.join(["scnym", *words])
+
+
+def commands_like(word: str, commands: Iterable[str]) -> list[str]:
+    """Give the command whose name is most like a word; else those that have the word in their names."""
+    names = list(commands)
+    return get_close_matches(word, names, n=1) or [name for name in names if word in name.split("_")]
 
 
 def _like_one_that_is_there(fault: ScnymError) -> Mapping[str, object]:

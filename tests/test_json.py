@@ -123,6 +123,15 @@ def test_what_ends_early_is_a_document_too(raised: type[BaseException], exit_cod
     assert content["error"]["exit_code"] == exit_code
 
 
+def test_a_config_file_can_ask_for_documents_of_mistakes_too(folder: Path):
+    (folder / "json.yaml").write_text("json: true\ninput_counts: no.h5ad\nout_path: out\n")
+    failed = run("train_tissue_independent -c json.yaml", expect=2)
+    assert document(failed.stdout)["error"]["where"] == "no.h5ad"
+    assert "error: no.h5ad" in failed.stderr
+    (folder / "json.yaml").write_text("json: true\nno_such_key: 1\n")
+    assert "no_such_key" in document(run("train_tissue_independent -c json.yaml", expect=2).stdout)["error"]["what"]
+
+
 def test_a_store_that_is_damaged_is_told_of_in_one_document(folder: Path):
     run("convert cells.h5ad damaged.zarr")
     shard = next((folder / "damaged.zarr/dataset_0/X/data").rglob("0"))

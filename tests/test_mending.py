@@ -38,6 +38,11 @@ def offered(line: str) -> str | None:
         ("convert cells.csv '$x;.zarr' --layer=raw -q", "scnym convert cells.csv '$x;.zarr' -q"),
         ("convert cells.h5ad x.zarr --cluster-by=Tissue", "scnym convert cells.h5ad x.zarr --cluster_by tissue"),
         ("data get toy_ --registry lab.json", "scnym data get toy --registry lab.json"),
+        ("predict --help", "scnym predict_cell_types --help"),
+        ("train --input_counts cells.h5ad", "scnym train_tissue_independent --input_counts cells.h5ad"),
+        ("--input_counts cells.h5ad --lower_group cell_type", None),
+        ("convert cells.h5ad x.zarr --profile smal", "scnym convert cells.h5ad x.zarr --profile small"),
+        ("data gte toy", "scnym data get toy"),
         ("inspect nothing_like_it.loom", None),
         ("convert", None),
     ],
@@ -87,3 +92,30 @@ def test_what_mends_travels_between_processes():
     fault = pickle.loads(pickle.dumps(SettingsError("no", mend={"--layer": None})))  # noqa: S301 - our own
     assert isinstance(fault, ScnymError)
     assert fault.mend == {"--layer": None}
+
+
+def test_a_path_that_is_called_as_an_argument_is_changed_where_it_stands(folder: Path):
+    (folder / "run").mkdir()
+    (folder / "run" / "tissue_independent" / "all_data").mkdir(parents=True)
+    (folder / "run" / "tissue_independent" / "all_data" / "model.safetensors").touch()
+    assert offered("inspect run --card card.md") == "scnym inspect run/tissue_independent --card card.md"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("inspect cells.h5ad --card", "Option '--card' requires an argument; give it: --card FILE.md"),
+        ("train_tissue_independent --n_epochs ten", "--n_epochs: 'ten' is not a whole number; see"),
+        ("train_tissue_independent --init_dropout 0,3", "--init_dropout: '0,3' is not a number; see"),
+        ("train_tissue_independent --optimizer sgd", "--optimizer: 'sgd' is not one of 'mixed', 'adamw', 'adadelta'"),
+    ],
+)
+def test_a_value_that_is_not_there_or_not_possible_is_named(line: str, said: str, folder: Path):
+    del folder
+    assert said in run(line, expect=2).stderr
+
+
+def test_without_a_command_there_is_help_and_no_error():
+    shown = run("", expect=2)
+    assert "predict_cell_types" in shown.stdout + shown.stderr
+    assert "error" not in shown.stderr

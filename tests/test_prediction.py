@@ -28,7 +28,7 @@ from scnym import (
     predict,
     train,
 )
-from scnym.base.errors import DataError, MissingInputError, SettingsError
+from scnym.base.errors import DataError, MissingInputError, SettingsError, UserError
 from scnym.feed.genes import map_genes
 from scnym.model.network import CellTypeNetwork
 from scnym.model.snapshot import Card
@@ -229,6 +229,16 @@ def answers_of(probabilities_CK: np.ndarray, embedding_CH: np.ndarray | None, fo
 def matrix_of(answers: Answers) -> RowMatrix:
     assert answers.probabilities is not None
     return answers.probabilities
+
+
+def test_what_is_wrong_with_the_model_is_said_before_the_cells_are_converted(run: Path, tmp_path: Path):
+    cells = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(30))
+    damaged = tmp_path / "model.safetensors"
+    damaged.write_bytes((run / "all_data" / "model.safetensors").read_bytes()[:100])
+    for model in (tmp_path / "none.safetensors", damaged):
+        with pytest.raises(UserError):
+            predict(cells, model, tmp_path / "out")
+        assert not (tmp_path / "out" / "cache").exists()
 
 
 def test_a_group_gets_the_label_of_most_and_ties_go_to_the_larger_sum(tmp_path: Path):

@@ -27,6 +27,7 @@ from scnym import (
     TrainSettings,
     find_markers,
     predict,
+    predict_samples,
     report,
     train,
 )
@@ -36,6 +37,7 @@ from scnym.model.snapshot import Snapshot
 from scnym.results.confidence import histogram, reliability
 from scnym.results.metrics import CALIBRATION_BINS, expected_calibration_error
 from scnym.runs.folder import FIGURES_FILE, MAP_FILE, METRICS_FILE, write_json, write_table
+from scnym.runs.handouts.class_charts import MAX_BARS
 from scnym.runs.handouts.document import as_markdown
 from scnym.runs.handouts.model_card import model_card
 
@@ -81,6 +83,19 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def many(out: Path) -> Path:
+    """The folder of three samples that were labelled, two of them with names that do harm, and of one that was not."""
+    folder = out.parent / "many"
+    folder.mkdir()
+    cells, broken = out.parent / "cells.h5ad", folder / "broken.h5ad"
+    broken.write_bytes(b"none")
+    copies = [shutil.copy(cells, folder / f"{number}.h5ad") for number in range(3)]
+    rows = [*zip(copies, (*NASTY[:2], "plain"), strict=True), (broken, "broken")]
+    pd.DataFrame(rows, columns=["path", "sample"]).to_csv(folder / "samples.csv", index=False)
+    return predict_samples(folder / "samples.csv", out / "tissue_independent", folder / "out").folder
+
+
 def opened(browser: Browser, path: Path, width: int = DESK, scheme: Any = "light") -> tuple[Page, list[str]]:
     """Give a page on which all figures are drawn, and whatever it asked for, complained of or wanted to say."""
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
@@ -106,6 +121,52 @@ def test_a_page_loads_without_errors_or_requests_and_fits(
     assert plots.count() == page.locator(".plot svg, .plot canvas").count() > 0
     for plot in plots.all():
         assert plot.locator("svg[aria-label], canvas").count() == 1 or plot.get_attribute("aria-label")
+
+
+def require_legends_below_titles(page: Page) -> None:
+    legends = page.locator(".plot svg .role-legend")
+    assert legends.count()
+    for legend in legends.all():
+        title = legend.locator("xpath=ancestor::figure//h3").bounding_box()
+        box, plot = legend.bounding_box(), legend.locator("xpath=ancestor::figure").bounding_box()
+        assert title
+        assert box
+        assert plot
+        assert box["y"] >= title["y"] + title["height"]
+        assert box["x"] + box["width"] <= plot["x"] + plot["width"] + 1
+
+
+def test_legends_leave_titles_free_on_a_phone_too(browser: Browser, out: Path, tmp_path: Path):
+    page, _ = opened(browser, out / "tissue_independent" / "report.html", PHONE)
+    require_legends_below_titles(page)
+    run = made_up_run(tmp_path, n_classes=3).parent
+    for number in range(6):
+        (run / f"fold0{number}").mkdir()
+        table = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "selection_loss": [2.0, 1.0]})
+        write_table(run / f"fold0{number}" / f"fold0{number}_log.csv", table.assign(cells_per_second=9))
+    (path,) = report(run)
+    page, _ = opened(browser, path, PHONE)
+    require_legends_below_titles(page)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(DESK, "dark"), (PHONE, "light")])
+def test_the_page_over_samples_leads_to_theirs_and_says_why_one_is_missing(
+    browser: Browser, many: Path, width: int, scheme: str
+):
+    page, heard = opened(browser, many / "report.html", width, scheme)
+    assert not heard
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    headings = page.locator("#samples tbody th").all_inner_texts()
+    assert headings == [*NASTY[:2], "plain", "broken"]
+    assert "failed: " in page.locator("#samples tbody tr").last.inner_text()
+    assert page.locator("p.lead").inner_text().startswith("4 samples, each labelled by itself. 1 of them")
+    assert page.locator("#plot-shares svg").count() == 1
+    require_legends_below_titles(page)
+    for number in range(3):
+        page.locator("#samples tbody a").nth(number).click()
+        page.wait_for_selector("body[data-drawn]")
+        assert page.locator("h1").inner_text() == "Cell type prediction"
+        page.go_back()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -237,6 +298,9 @@ def test_a_page_of_a_hundred_classes_is_small_and_fits_a_phone(browser: Browser,
     assert not heard
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("#classes tbody tr").count() == 100
+    bars = page.locator("#plot-composition svg .mark-rect path")
+    assert bars.count() == MAX_BARS  # and none of all others, beside which these would be too short to be compared
+    assert "40 largest; 60 others have " in page.locator("#classes figcaption").inner_text()
 
 
 def test_pages_written_anew_are_the_same(out: Path):
@@ -317,6 +381,12 @@ def test_a_card_is_written_where_it_is_asked_for_and_replaces_nothing(out: Path,
     assert target.read_text() == (model.parent / "model_card.md").read_text()
     with pytest.raises(OutputExistsError, match="exists already"):
         scnym.inspect(model, card=target)
+    (tmp_path / "again").mkdir()
+    scnym.inspect(out / "tissue_independent", card=tmp_path / "again" / "card.md")
+    assert (tmp_path / "again" / "card.md").read_text() == target.read_text()
+    with pytest.raises(MissingInputError, match=r"give that of one run: .*tissue_independent") as fault:
+        scnym.inspect(out, card=tmp_path / "other.md")
+    assert fault.value.mend == {str(out): out / "tissue_independent"}
     with pytest.raises(SettingsError, match="only models have a card"):
         scnym.inspect(out.parent / "cells.h5ad", card=tmp_path / "other.md")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import DataError, OutputExistsError, SettingsError
+from scnym.base.errors import DataError, MissingInputError, OutputExistsError, SettingsError
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location, ObjectPath, location
@@ -20,6 +20,7 @@ from scnym.disk.formats.sniff import AnySource, is_store, open_source
 from scnym.disk.gather import Input, gather
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
+from scnym.runs.folder import FINAL_FOLDER, MODEL_FILE, final_model
 from scnym.runs.handouts.model_card import write_model_card
 
 SAMPLE_ELEMENTS = 2**20
@@ -104,7 +105,7 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
     Parameters
     ----------
     path
-        What to look at.
+        What to look at. Of the folder of a run it is the final model.
     settings
         How a raw input is read.
     card
@@ -115,10 +116,14 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
     UserError
         If it is not there, of no known format, or damaged.
     """
-    place, settings = location(path), settings or ConvertSettings()
+    place, settings = _with_model(location(path)), settings or ConvertSettings()
     is_model = isinstance(place, Path) and place.suffix == ".safetensors"
     if card is not None and not is_model:
-        raise SettingsError("only models have a card", where="--card", way_out="give a model.safetensors")
+        raise SettingsError(
+            "only models have a card",
+            where="--card",
+            way_out="give a model.safetensors, or the folder of a training run",
+        )
     if card is not None and Path(card).exists():
         raise OutputExistsError("it exists already", where=card, way_out="give --card another name")
     if isinstance(place, Path) and is_model:
@@ -132,6 +137,26 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
     inputs = gather([path]).inputs
     sources = tuple(_of_input(one, settings) for one in inputs)
     return Inspection(kind="input", path=place, size_bytes=sum(_size(one.path) for one in inputs), sources=sources)
+
+
+def _with_model(place: Location) -> Location:
+    """Give the model of a run's folder, whose tables are no counts; any other place as it is."""
+    if not isinstance(place, Path) or not place.is_dir():
+        return place
+    model = final_model(place)
+    if model.is_file():
+        return model
+    runs = sorted(
+        file.parents[1] for depth in ("*", "*/*") for file in place.glob(f"{depth}/{FINAL_FOLDER}/{MODEL_FILE}")
+    )
+    if not runs:
+        return place
+    raise MissingInputError(
+        "a folder of runs, which has no model of its own",
+        where=place,
+        way_out=f"give that of one run: {', '.join(map(str, runs[:6]))}",
+        mend={str(place): runs[0]},
+    )
 
 
 def _size(path: Location) -> int:

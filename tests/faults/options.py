@@ -16,9 +16,9 @@ CONFIG = "config file"
 def _on_the_line() -> Iterator[Fault]:
     for what, line, where, says, way_out in (
         ("an option that is not known", f"{TRAIN} --n_epoch 3", "No such option", "--n_epoch", "see scnym train"),
-        ("a word for a number", f"{TRAIN} --n_epochs many", "Invalid value for '--n_epochs'", "valid integer", "see"),
-        ("an unknown choice", f"{TRAIN} --optimizer lion", "Invalid value for '--optimizer'", "'lion'", "see scnym"),
-        ("an unknown choice", "convert a.h5ad b.zarr --profile tiny", "Invalid value for '--profile'", "'tiny'", "see"),
+        ("a word for a number", f"{TRAIN} --n_epochs many", "--n_epochs: ", "not a whole number", "see"),
+        ("an unknown choice", f"{TRAIN} --optimizer lion", "--optimizer: ", "'lion'", "see scnym"),
+        ("an unknown choice", "convert a.h5ad b.zarr --profile tiny", "--profile: ", "'tiny'", "see"),
         ("no counts", "train_tissue_independent --out_path out", "Missing option '--input_counts'", "", "see scnym"),
         (
             "no model",

@@ -16,6 +16,11 @@ SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C
 place of black, which a dark one hides."""
 ACCENT, RIGHT, WRONG, QUIET, INK = (f"var(--{name})" for name in ("accent", "right", "wrong", "quiet", "ink"))
 CLASS_AXIS: dict[str, Any] = {"labelExpr": "names[datum.value]", "grid": False}
+COUNT_AXIS: dict[str, Any] = {
+    "tickCount": 4,
+    "tickMinStep": 1,
+    "labelExpr": "datum.value < 10000 ? format(datum.value, ',') : format(datum.value, '~s')",
+}
 LEGEND_ABOVE: dict[str, Any] = {"orient": "top", "title": None}
 
 
@@ -31,6 +36,8 @@ class Chart:
     """As Vega-Lite has it, but for its data."""
     columns: dict[str, list[Any]]
     """Its data, by columns, which take less room than rows."""
+    caption: str = ""
+    """What stands below it."""
     renderer: str = "svg"
     """`canvas` for very many marks."""
     min_width: int = 0

@@ -14,6 +14,7 @@ from scnym.base.display import displayed
 from scnym.runs.handouts.chart import (
     ACCENT,
     CLASS_AXIS,
+    COUNT_AXIS,
     INK,
     LEGEND_ABOVE,
     QUIET,
@@ -27,7 +28,7 @@ from scnym.runs.handouts.chart import (
 )
 
 MAX_BARS = 40
-"""Bars of a chart; what is more is summed up in one."""
+"""Bars of a chart; what is more is summed up in words."""
 MAX_SHARES = 6
 """Classes that a sample is shown to be made of, beside all others."""
 MAX_NUMBERED = 14
@@ -99,8 +100,6 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
     """Draw how many cells each class has, the largest first."""
     ordered = sorted(cells.items(), key=lambda item: -item[1])
     shown, others = ordered[:MAX_BARS], ordered[MAX_BARS:]
-    if others:
-        shown.append((f"{len(others):,} others", sum(n for _, n in others)))
     total = max(1, sum(cells.values()))
     bars = {"mark": {"type": "bar", "color": ACCENT, "cornerRadiusEnd": 2, "height": {"band": 0.72}}}
     numbers = {
@@ -110,6 +109,7 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
     return Chart(
         name="composition",
         description=f"Cells of each class among the {what}, the largest class first.",
+        caption=_left_out(others),
         spec={
             "height": 22 * len(shown),
             "params": [{"name": "names", "value": named([name for name, _ in shown])}],
@@ -121,7 +121,7 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
                     "type": "quantitative",
                     "title": "cells",
                     "scale": {"domainMax": max((n for _, n in shown), default=1) * 1.12, "nice": False},
-                    "axis": {"tickCount": 4, "format": "~s"},
+                    "axis": COUNT_AXIS,
                 },
                 "tooltip": [told("class"), told("cells", ","), told("share", ".1%")],
             },
@@ -133,6 +133,12 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
             "share": [round(n / total, 4) for _, n in shown],
         },
     )
+
+
+def _left_out(others: Sequence[tuple[str, int]]) -> str:
+    """Say what the bars leave out; as a bar of its own it would make the others too short to be compared."""
+    cells = sum(n for _, n in others)
+    return f"The {MAX_BARS} largest; {len(others):,} others have {cells:,} cells together." if others else ""
 
 
 def share_chart(cells: Mapping[str, Mapping[str, int]]) -> Chart:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from scnym.runs.handouts.chart import CLASS_AXIS, LEGEND_ABOVE, QUIET, Chart, named, scale, series, told
+from scnym.runs.handouts.chart import CLASS_AXIS, COUNT_AXIS, LEGEND_ABOVE, QUIET, Chart, named, scale, series, told
 
 
 def curve_chart(name: str, description: str, logs: Mapping[str, pd.DataFrame], column: str) -> Chart:
@@ -96,7 +96,7 @@ def histogram_chart(parts: Mapping[str, Sequence[int]], colours: Sequence[str]) 
                     "field": "cells",
                     "type": "quantitative",
                     "title": "cells",
-                    "axis": {"tickCount": 4, "format": "~s"},
+                    "axis": COUNT_AXIS,
                 },
                 "color": {
                     "field": "label",

@@ -13,8 +13,8 @@ const LOOK = {
     labelLimit: narrow ? 100 : 190,
   },
   legend: {
-    labelColor: "var(--ink)", titleColor: "var(--quiet)", titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelLimit: 0,
-    symbolStrokeWidth: 2, columnPadding: 14, columns: {expr: "width < 320 ? 1 : width < 520 ? 2 : 7"},
+    labelColor: "var(--ink)", titleColor: "var(--quiet)", titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12,
+    symbolStrokeWidth: 2, columnPadding: 14,
   },
 };
 
@@ -23,10 +23,20 @@ function rows(columns) {
   return columns[names[0]].map((_, row) => Object.fromEntries(names.map(name => [name, columns[name][row]])));
 }
 
+/* How many columns a legend gets: known before it is drawn, or else its rows grow over the title above. */
+function look(plot, spec) {
+  const colour = [spec, ...(spec.layer ?? [])].map(part => part.encoding?.color).find(one => one?.scale?.domain);
+  const names = spec.params?.find(one => one.name === "classes")?.value ?? colour?.scale.domain ?? [];
+  const widest = 30 + 7 * Math.max(0, ...names.map(name => String(name).length));
+  const room = narrow ? plot.clientWidth - 130 : plot.clientWidth;  // beside the names on the axis
+  const columns = Math.max(1, Math.min(7, Math.floor(room / widest)));
+  return {...LOOK, legend: {...LOOK.legend, columns, labelLimit: narrow ? room - 20 : 0}};
+}
+
 async function draw(plot) {
   const {spec, columns, renderer, description} = JSON.parse(document.getElementById("data-" + plot.dataset.chart).textContent);
   const whole = {...spec, description, width: "container", data: {values: rows(columns)}, autosize: {type: "fit-x", contains: "padding"}};
-  const drawn = await vegaEmbed(plot, whole, {actions: false, renderer, config: LOOK, tooltip: {disableDefaultStyle: true}});
+  const drawn = await vegaEmbed(plot, whole, {actions: false, renderer, config: look(plot, spec), tooltip: {disableDefaultStyle: true}});
   plot.view = drawn.view;
   if (plot.dataset.chart === "map") choosable(drawn.view, plot);
   if (renderer === "canvas") { plot.setAttribute("role", "img"); plot.setAttribute("aria-label", description); }
