@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import struct
 import sys
 import zipfile
@@ -32,7 +33,7 @@ from typer.testing import CliRunner
 import scnym
 from cli.main import app
 from scnym.base.display import displayed
-from scnym.base.errors import DataError, FormatError, ScnymError, UserError
+from scnym.base.errors import DataError, FormatError, OutputExistsError, ScnymError, UserError
 from scnym.base.formulas import guarded, unguarded
 from scnym.base.schema import HASHES_FILE
 from scnym.base.settings import ConvertSettings
@@ -40,6 +41,7 @@ from scnym.disk.annotations import read_annotations
 from scnym.disk.formats.sniff import open_source
 from scnym.model.snapshot import CLASSES_FILE, Snapshot
 from scnym.runs.folder import write_table
+from scnym.runs.tissue_comparison import replace_own
 
 MEMORY_BYTES = 10**9
 HUGE = 10**15
@@ -483,6 +485,63 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(nasty: tuple[Pa
     for path in folder.rglob("*"):
         assert not set(path.name) & set("\x1b<>|\\:"), path
         assert path.stem.upper() != "CON"
+
+
+@pytest.fixture
+def treasure(tmp_path: Path) -> Path:
+    """A folder of someone else with a file in it."""
+    folder = tmp_path / "treasure"
+    folder.mkdir()
+    write_text(folder / "gold.txt", "gold")
+    return folder
+
+
+def test_work_is_not_set_aside_behind_a_link(store: Path, treasure: Path):
+    labels, work = store.with_name("labels.csv"), (".new.zarr.partial", "out/.evaluation.partial")
+    write_table(labels, pd.DataFrame({"cell_id": telling_adata().obs_names, "cell_type": "type 0"}))
+    (store.parent / "out").mkdir()
+    for name in work:
+        (store.parent / name).symlink_to(treasure)
+    with pytest.raises(OutputExistsError, match="a link stands where the work is set aside"):
+        scnym.convert([store.with_name("cells.h5ad")], store.with_name("new.zarr"))
+    with pytest.raises(OutputExistsError, match="a link stands where the work is set aside"):
+        scnym.evaluate(labels, store, out_path=store.with_name("out"))
+    assert [path.name for path in treasure.iterdir()] == ["gold.txt"]
+
+
+def test_what_an_earlier_run_left_has_no_links_in_it(store: Path, treasure: Path):
+    work = store.with_name(".new.zarr.partial")
+    work.mkdir()
+    (work / "dataset_0.work").symlink_to(treasure)
+    with pytest.raises(OutputExistsError, match=r"dataset_0\.work: a link stands"):
+        scnym.convert([store.with_name("cells.h5ad")], store.with_name("new.zarr"))
+    assert [path.name for path in treasure.iterdir()] == ["gold.txt"]
+
+
+def test_a_link_at_the_name_of_an_unfinished_file_is_not_written_through(
+    nasty: tuple[Path, str], store: Path, treasure: Path
+):
+    run = store.with_name("run")
+    shutil.copytree(nasty[0] / "out/predictions", run)
+    for name in (".new.h5ad.partial", "run/.report.html.partial", ".comparison.csv.partial"):
+        (store.parent / name).symlink_to(treasure / "gold.txt")
+    scnym.export(store, store.with_name("new.h5ad"))
+    scnym.report(run)
+    replace_own(store.with_name("comparison.csv"), pd.DataFrame({"a": [1]}))
+    assert (treasure / "gold.txt").read_text() == "gold"
+    assert h5py.is_hdf5(store.with_name("new.h5ad"))
+    assert not (run / "report.html").is_symlink()
+
+
+def test_no_page_is_written_into_a_folder_that_a_link_leads_to(nasty: tuple[Path, str], treasure: Path):
+    run = treasure.with_name("run")
+    shutil.copytree(nasty[0] / "out/predictions", run / "predictions")
+    shutil.copytree(nasty[0] / "out/predictions", treasure / "theirs")
+    (treasure / "theirs/report.html").unlink()
+    (run / "linked").symlink_to(treasure)
+    (run / "linked_too").symlink_to(treasure / "theirs")
+    assert scnym.report(run) == [run / "predictions/report.html"]
+    assert not (treasure / "theirs/report.html").exists()
 
 
 def test_names_in_a_page_are_text(nasty: tuple[Path, str]):

@@ -19,7 +19,7 @@ from scnym.base.file_names import distinct_names
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
-from scnym.disk.aside import room_for
+from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
@@ -284,7 +284,7 @@ def _write_over(path: Path, write: Callable[[Path], None]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with room_for(path):
         try:
-            write(unfinished)
+            write(nothing_at(unfinished))
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
