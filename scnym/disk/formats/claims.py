@@ -33,6 +33,9 @@ TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
 """Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
+COLUMN_GROUPS = ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array")
+FLOAT_BYTES = 8
+"""Of the widest floats that Zarr has."""
 MAX_LEVELS = 64
 """Groups in groups: whoever reads them calls itself for each."""
 ALLOWED_OBJECTS = 10**5
@@ -92,7 +95,7 @@ def require_sound_heaps(path: Path) -> None:
 
 
 def require_table(frame: Any, name: str, path: Location) -> None:
-    """Refuse a table of AnnData, in HDF5 or Zarr, that claims more rows than it names, before any of it is read.
+    """Refuse a table of AnnData, in HDF5 or Zarr, of odd columns or more rows than it names, before any of it is read.
 
     Raises
     ------
@@ -105,10 +108,13 @@ def require_table(frame: Any, name: str, path: Location) -> None:
         raise FormatError(
             f"{name} is said to have {n_rows:,} rows, but they are not named", where=path, way_out=WAY_OUT
         )
+    columns = {str(column) for column in frame.attrs.get("column-order", ())}
     for key in frame:
         if key.startswith("__"):
             continue  # categories, as they were kept before version 0.8
         column = frame[key]
+        if key in columns and not _is_column(column):
+            raise FormatError(f"{name}/{key} is no column of numbers or text", where=path, way_out="leave it out")
         parts = [column] if hasattr(column, "shape") else [column[k] for k in ROW_PARTS if k in column]
         if any(_n_rows(part) != n_rows for part in parts):
             raise FormatError(f"{name}/{key} has not the {n_rows:,} rows that are named", where=path, way_out=WAY_OUT)
@@ -162,6 +168,14 @@ def _chunks(folder: Path) -> Iterator[Path]:
 def _claim_of_blosc(chunk: Path) -> int:
     with chunk.open("rb", buffering=0) as file:
         return int.from_bytes(file.read(BLOSC_HEADER)[BLOSC_CLAIM], "little")
+
+
+def _is_column(column: Any) -> bool:
+    """Whether an element is what a table has as a column; AnnData reads others as well, such as sparse matrices."""
+    if not hasattr(column, "shape"):
+        return column.attrs.get("encoding-type") in COLUMN_GROUPS
+    is_record, is_wide = column.dtype.kind == "V", column.dtype.kind == "f" and column.dtype.itemsize > FLOAT_BYTES
+    return not is_record and not is_wide
 
 
 def _n_rows(array: Any) -> int:
