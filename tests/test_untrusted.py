@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import struct
@@ -24,10 +25,12 @@ import pandas as pd
 import pytest
 import torch
 import zarr
+from anndata.io import write_elem
 from fuzz.seeds import GENES, small_card, small_network, write_model, write_safetensors
 from helpers import clustered_adata, telling_adata, write_csv, write_h5ad, write_text
 from numcodecs import Blosc, Zstd
 from safetensors.torch import save_file
+from scipy import sparse
 from typer.testing import CliRunner
 
 import scnym
@@ -35,6 +38,7 @@ from cli.main import app
 from scnym.base.display import displayed
 from scnym.base.errors import DataError, FormatError, OutputExistsError, ScnymError, UserError
 from scnym.base.formulas import guarded, unguarded
+from scnym.base.numerals import as_numbers
 from scnym.base.schema import HASHES_FILE
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_annotations
@@ -468,6 +472,78 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         assert result.exit_code == 0, result.output
         printed += result.stdout + result.stderr
     return folder, printed
+
+
+@pytest.mark.parametrize("number", ["1e2147483648", "1e4294967296", "1E+3000000000"])
+def test_an_exponent_that_overflows_neither_ends_the_process_nor_passes(number: str, store: Path, tmp_path: Path):
+    with get_context("spawn").Pool(1) as pool:  # pandas ends the process that parses it
+        counts = write_text(tmp_path / "counts.csv", f"id,a,b\nx,1,1.5\ny,2,{number}\n")
+        said = pool.apply_async(_refusal, (scnym.convert, ([counts], tmp_path / "new.zarr"))).get(60)
+        assert re.fullmatch(rf".*counts.csv, line 3: '{re.escape(number)}' in column b is infinite; .*", said)
+        labels = {"cell_id": telling_adata().obs_names, "cell_type": "type 0", "confidence": number, "total": number}
+        write_table(tmp_path / "labels.csv", pd.DataFrame(labels))
+        said = pool.apply_async(_refusal, (scnym.evaluate, (tmp_path / "labels.csv", store))).get(60)
+        assert f"confidence '{number}' of cell cell 0 is no number from 0 to 1" in said
+        settings = ConvertSettings(training_metadata=str(tmp_path / "labels.csv"), library_size_column="total")
+        cells, new = tmp_path / "cells.h5ad", tmp_path / "new.zarr"
+        said = pool.apply_async(_refusal, (scnym.convert, ([cells], new, settings))).get(60)
+        assert f"library size {number} of cell cell 0 is not a finite number" in said
+
+
+def test_numbers_of_a_run_whose_exponents_overflow_are_none():
+    column = pd.Series(["1", "1e2147483648", "x", "", "1e-300"])
+    assert as_numbers(column).tolist()[0::4] == [1.0, 1e-300]
+    assert as_numbers(column).isna().tolist() == [False, True, True, True, False]
+    with pytest.raises(ValueError, match="x"):
+        as_numbers(column, errors="raise")
+
+
+def test_an_error_does_not_repeat_a_value_of_a_million_characters(tmp_path: Path):
+    ids = write_text(tmp_path / "ids.csv", f"id,a\nx,1\n{'y' * 10**6},1\n{'y' * 10**6},2\n")
+    number = write_text(tmp_path / "number.csv", f"id,a\nx,1\ny,{'9' * 10**5}z\n")
+    for path, place in ((ids, "line 4: duplicate cell names 'yyy"), (number, "line 3: '999")):
+        with pytest.raises(DataError, match=place) as refused:
+            scnym.convert([path], tmp_path / "new.zarr")
+        assert len(refused.value.message) < 1000
+
+
+def _awkward(obs: h5py.Group) -> None:
+    column = obs.create_group("odd")
+    column.attrs.update({"encoding-type": "awkward-array", "encoding-version": "0.1.0", "length": 40, "form": "{}"})
+
+
+def _sparse(obs: h5py.Group) -> None:
+    write_elem(obs, "odd", sparse.csr_matrix(np.ones((40, 1))))
+
+
+def _records(obs: h5py.Group) -> None:
+    write_elem(obs, "odd", np.zeros(40, [("a", "f8"), ("b", "i4")]))
+
+
+def _wide(obs: h5py.Group) -> None:
+    write_elem(obs, "odd", np.zeros(40, np.longdouble))
+
+
+@pytest.mark.parametrize("write", [_awkward, _sparse, _records, _wide])
+def test_a_column_that_no_table_has_is_refused(write: Callable[[h5py.Group], None], tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        obs: Any = file["obs"]
+        write(obs)
+        obs.attrs["column-order"] = ["cell_type", "odd"]
+    with pytest.raises(FormatError, match="obs/odd is no column of numbers or text; leave it out"):
+        scnym.convert([path], tmp_path / "new.zarr")
+    assert [one.name for one in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+def test_row_pointers_that_are_no_numbers_are_refused_without_a_warning(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        pointers = np.full(41, np.nan)
+        del file["X/indptr"]
+        file["X/indptr"] = pointers
+    with pytest.raises(FormatError, match="X/indptr does not match"):
+        scnym.convert([path], tmp_path / "new.zarr")
 
 
 def test_what_is_printed_steers_no_terminal_and_is_no_markup(nasty: tuple[Path, str]):
