@@ -301,6 +301,57 @@ def test_a_link_out_of_a_store_is_refused(place: str, store: Path, tmp_path: Pat
             use(store)
 
 
+@pytest.mark.parametrize("place", [HASHES_FILE, "dataset_0/X/data/c/0", "dataset_0/more"])
+def test_a_pipe_in_a_store_is_refused_and_not_waited_for(place: str, store: Path):
+    (store / place).unlink(missing_ok=True)
+    os.mkfifo(store / place)
+    with pytest.raises(FormatError, match=rf"{place}: it is neither file nor folder"):
+        scnym.verify(store)
+    with pytest.raises(FormatError, match=rf"{place}: it is neither file nor folder"):
+        scnym.open_store(store)
+
+
+def _described(store: Path, element: str, change: dict[str, Any]) -> None:
+    """Change what a store says of one of its elements."""
+    description = json.loads((store / "zarr.json").read_text())
+    description["consolidated_metadata"]["metadata"][element] |= change
+    (store / "zarr.json").write_text(json.dumps(description))
+
+
+def test_counts_of_a_type_that_no_store_has_are_refused(store: Path):
+    _described(store, "dataset_0/X/data", {"data_type": "float16"})
+    with pytest.raises(FormatError, match="X/data is stored as float16, as in no store"):
+        scnym.open_store(store).datasets[0].read_rows(np.arange(3))
+
+
+def test_a_column_whose_name_leads_elsewhere_is_not_there(store: Path):
+    description = json.loads((store / "zarr.json").read_text())
+    attributes = description["consolidated_metadata"]["metadata"]["dataset_0/obs"]["attributes"]
+    _described(store, "dataset_0/obs", {"attributes": {**attributes, "column-order": ["../var/_index"]}})
+    with pytest.raises(FormatError, match=r"there is no column '\.\./var/_index' in obs"):
+        _ = scnym.open_store(store).annotations
+
+
+def test_files_that_are_none_of_zarr_are_passed_by_without_a_warning(store: Path):
+    description = json.loads((store / "zarr.json").read_text())
+    del description["consolidated_metadata"]
+    (store / "zarr.json").write_text(json.dumps(description))
+    assert scnym.open_store(store).annotations["cell_type"].nunique() == 3
+
+
+def test_an_anndata_zarr_nested_without_end_is_refused_at_once(tmp_path: Path):
+    group = zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=2)
+    for name in ("obs", "var", "uns"):
+        group.create_group(name)
+    place = tmp_path / "cells.zarr/uns"
+    for _ in range(300):
+        place = place / "d"
+        place.mkdir()
+        shutil.copy(tmp_path / "cells.zarr/uns/.zgroup", place)
+    with pytest.raises(FormatError, match="uns nests groups more than 64 deep"):
+        scnym.convert([tmp_path / "cells.zarr"], tmp_path / "new.zarr")
+
+
 def test_a_store_that_is_itself_a_link_is_opened(store: Path, tmp_path: Path):
     (tmp_path / "link.zarr").symlink_to(store)
     assert scnym.open_store(tmp_path / "link.zarr").n_cells == 40

@@ -4,9 +4,10 @@ A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or 
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -127,7 +128,9 @@ def require_table(frame: Any, name: str, path: Location) -> None:
 
 
 def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) -> None:
-    """Refuse chunks of Zarr format 2 that claim far more bytes than they have: Blosc takes memory before it looks.
+    """Refuse groups nested without end, and chunks of Zarr format 2 that claim far more bytes than they have.
+
+    Zarr takes longer for every level; Blosc takes memory before it looks.
 
     Parameters
     ----------
@@ -141,8 +144,9 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
     Raises
     ------
     FormatError
-        Names the chunk.
+        Names the chunk, or the group.
     """
+    _require_shallow(folder)
     for array in _arrays(file, keys):
         if array.metadata.zarr_format == 2 and getattr(array.metadata.compressor, "codec_id", None) == BLOSC:
             n_whole = 0 if array.dtype.hasobject else math.prod(array.chunks) * array.dtype.itemsize
@@ -150,6 +154,17 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
                 n_claimed, n_stored = _claim_of_blosc(chunk), chunk.stat().st_size
                 if n_claimed > max(ALLOWED_BYTES, n_whole or MAX_RATIO * n_stored):
                     _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
+
+
+def _require_shallow(folder: Path) -> None:
+    for parent, _, _ in os.walk(folder):
+        levels = Path(parent).relative_to(folder).parts
+        if len(levels) > MAX_LEVELS:
+            _refuse_nesting(levels[0], folder)
+
+
+def _refuse_nesting(name: str, path: Path) -> NoReturn:
+    raise FormatError(f"{name} nests groups more than {MAX_LEVELS} deep", where=path, way_out="write it flatter")
 
 
 def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
@@ -270,9 +285,7 @@ def _below(
             inner = element.id.__hash__()
             if inner not in n_below:
                 if len(keys) == MAX_LEVELS:
-                    raise FormatError(
-                        f"{keys[0]} nests groups more than {MAX_LEVELS} deep", where=path, way_out="write it flatter"
-                    )
+                    _refuse_nesting(keys[0], path)
                 yield name, element
                 yield from _below(element, (*keys, key), n_below, path)
             if n_below[inner] == NOT_COUNTED:
