@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import google_crc32c
 import h5py
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ import pytest
 import torch
 import zarr
 from anndata.io import write_elem
+from fuzz.readings import read_store
 from fuzz.seeds import GENES, small_card, small_network, write_model, write_safetensors
 from helpers import clustered_adata, telling_adata, write_csv, write_h5ad, write_text
 from numcodecs import Blosc, Zstd
@@ -42,6 +44,7 @@ from scnym.base.numerals import as_numbers
 from scnym.base.schema import HASHES_FILE
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_annotations
+from scnym.disk.chunk_index import index_bytes, read_index
 from scnym.disk.formats.sniff import open_source
 from scnym.model.snapshot import CLASSES_FILE, Snapshot
 from scnym.runs.folder import write_table
@@ -421,6 +424,96 @@ def test_a_chunk_that_claims_a_billion_texts_is_refused_in_bounded_memory(
 
 
 @pytest.mark.parametrize("kind", ["external link", "external storage", "virtual"])
+def _with_index(shard: Path, change: Callable[[np.ndarray], None]) -> None:
+    """Change the index of a shard with one chunk, and make its checksum right again."""
+    content = shard.read_bytes()
+    index = np.array(read_index(content[-index_bytes(1) :]))
+    change(index)
+    body = index.tobytes()
+    shard.write_bytes(content[: -index_bytes(1)] + body + google_crc32c.value(body).to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1)], ids=["offset", "length"])
+@pytest.mark.parametrize("claim", [2**40, 2**62, 2**64 - 2])
+def test_a_chunk_that_lies_outside_its_shard_is_refused_and_ends_no_process(
+    place: tuple[int, int], claim: int, store: Path, refusal: Refused
+):
+    def lie(index: np.ndarray) -> None:
+        index[place] = claim
+
+    _with_index(store / "dataset_0/X/data/c/0", lie)
+    assert "the index of shard dataset_0/X/data/c/0 is damaged" in refusal(read_store, store)
+
+
+def _zstd_claiming(n_bytes: int) -> bytes:
+    return b"\x28\xb5\x2f\xfd\xe0" + n_bytes.to_bytes(8, "little") + bytes(20)
+
+
+def test_a_chunk_in_a_shard_that_claims_terabytes_is_refused_and_ends_no_process(refusal: Refused, tmp_path: Path):
+    settings = ConvertSettings(profile="small")
+    store = scnym.convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr", settings)
+    frame = _zstd_claiming(10**13)
+    frame += google_crc32c.value(frame).to_bytes(4, "little")
+    shard = store / "dataset_0/X/data/c/0"
+    shard.write_bytes(frame + shard.read_bytes()[-index_bytes(1) :])
+
+    def point(index: np.ndarray) -> None:
+        index[0] = 0, len(frame)
+
+    _with_index(shard, point)
+    assert "claims more than it has" in refusal(read_store, store)
+
+
+@pytest.mark.parametrize("array", ["obs/n_counts", "obs/cell_type/codes", "X/indptr"])
+def test_a_chunk_of_a_store_that_claims_terabytes_is_refused(array: str, store: Path, refusal: Refused):
+    (store / "dataset_0" / array / "c/0").write_bytes(_zstd_claiming(10**13))
+    assert "description is damaged" in refusal(scnym.open_store, store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cut: cut["index_codecs"].pop(),
+        lambda cut: cut.update(index_location="start"),
+        lambda cut: cut.update(codecs=[{"name": "sharding_indexed", "configuration": cut.copy()}]),
+        lambda cut: cut["codecs"].insert(1, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}),
+    ],
+    ids=["no checksum", "index in front", "shards in shards", "packed twice"],
+)
+def test_shards_that_are_cut_in_another_way_are_refused(change: Callable[[Any], None], store: Path, refusal: Refused):
+    document = json.loads((store / "zarr.json").read_text())
+    change(document["consolidated_metadata"]["metadata"]["dataset_0/X/data"]["codecs"][0]["configuration"])
+    (store / "zarr.json").write_text(json.dumps(document))
+    assert "description is damaged" in refusal(scnym.open_store, store)
+
+
+def test_shards_where_a_store_has_none_are_refused(store: Path, refusal: Refused):
+    document = json.loads((store / "zarr.json").read_text())
+    arrays = document["consolidated_metadata"]["metadata"]
+    arrays["dataset_0/X/indptr"] = arrays["dataset_0/X/data"]
+    (store / "zarr.json").write_text(json.dumps(document))
+    assert "description is damaged" in refusal(scnym.open_store, store)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_an_anndata_in_shards_is_read_and_refused_where_a_chunk_lies_outside(refusal: Refused, tmp_path: Path):
+    path = tmp_path / "cells.zarr"
+    with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+        telling_adata().write_zarr(path, convert_strings_to_categoricals=False)
+    group: Any = zarr.open_group(path, mode="r+", use_consolidated=False)["X"]
+    values = group["data"][:]
+    del group["data"]
+    group.create_array("data", data=values, chunks=(len(values),), shards=(len(values),))
+    zarr.consolidate_metadata(path)
+    assert scnym.open_store(scnym.convert([path], tmp_path / "whole.zarr")).n_cells == len(telling_adata())
+
+    def lie(index: np.ndarray) -> None:
+        index[0, 1] = 2**62
+
+    _with_index(path / "X/data/c/0", lie)
+    assert "the index of shard X/data/c/0 is damaged" in refusal(scnym.convert, [path], tmp_path / "a.zarr")
+
+
 def test_an_h5ad_that_reads_other_files_is_refused(kind: str, tmp_path: Path):
     path, secret = write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "secret"
     secret.write_bytes(bytes(range(256)) * 8)

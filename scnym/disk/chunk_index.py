@@ -6,16 +6,24 @@ Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's shar
 import math
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 from scnym.base.errors import FormatError
+from scnym.disk.chunk_claims import HEAD_BYTES, ChunkClaims
 
 ENTRY_DTYPE = np.dtype("<u8")
+NO_CHUNK = np.iinfo(ENTRY_DTYPE).max
+"""Offset and length of a chunk that was not written."""
 CHECKSUM_BYTES = 4
+CUT_INTO_SHARDS = ("X/data", "X/indices")
+INDEX_CODECS = (BytesCodec(endian="little"), Crc32cCodec())
 
 
 def index_bytes(n_chunks: int) -> int:
@@ -36,6 +44,95 @@ def is_whole(content: bytes) -> bool:
     return len(content) > CHECKSUM_BYTES and google_crc32c.value(content[:-CHECKSUM_BYTES]) == wanted
 
 
+class ShardIndexes:
+    """Looks at the index of each shard of an array on this machine, once, before the Rust codecs take its word.
+
+    They ask for as much memory as an index says that a chunk takes, and where there is none they end the process.
+
+    Parameters
+    ----------
+    array
+        An array; without shards there is nothing to look at.
+
+    Raises
+    ------
+    ValueError
+        If the index is not such as Zarr writes it by default, or chunks of a shard have shards in them.
+    """
+
+    def __init__(self, array: zarr.Array) -> None:
+        self._array: Any = array
+        self._folder = Path(str(getattr(array.store_path.store, "root", ""))) / array.store_path.path
+        self._n_chunks, self._claims, self._seen = _chunks_per_shard(array), ChunkClaims(array), set[int]()
+
+    @property
+    def has_shards(self) -> bool:
+        """Whether the array has any."""
+        return self._n_chunks > 0
+
+    def require(self, numbers: Iterable[int]) -> None:
+        """Refuse shards of an array of one dimension that claim more than they have.
+
+        Raises
+        ------
+        ValueError
+            Names the shard.
+        """
+        if self.has_shards:
+            for number in set(numbers) - self._seen:
+                self._require(self._folder / self._array.metadata.encode_chunk_key((number,)))
+                self._seen.add(number)
+
+    def require_all(self) -> None:
+        """Refuse any shard that claims more than it has.
+
+        Raises
+        ------
+        ValueError
+            Names the shard.
+        """
+        for file in self._folder.rglob("*") if self.has_shards else ():
+            if file.is_file() and not file.name.endswith(".json"):
+                self._require(file)
+
+    def _require(self, shard: Path) -> None:
+        if shard.exists() and not _is_possible(shard, self._n_chunks, self._claims):
+            place = f"{self._array.path}/{shard.relative_to(self._folder).as_posix()}"
+            raise ValueError(f"the index of shard {place} is damaged, or a chunk of it claims more than it has")
+
+
+def _chunks_per_shard(array: zarr.Array) -> int:
+    """Give the number of chunks in a shard, 0 for an array without shards."""
+    codecs: Any = getattr(array.metadata, "codecs", ())
+    if not any(isinstance(codec, ShardingCodec) for codec in codecs):
+        return 0
+    outer = codecs[0]
+    within = any(isinstance(codec, ShardingCodec) for codec in (*codecs[1:], *getattr(outer, "codecs", ())))
+    if within or outer.index_codecs != INDEX_CODECS or outer.index_location.value != "end":
+        raise ValueError(f"{array.path} is cut into shards in a way that is not known")
+    return math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True))
+
+
+def _is_possible(shard: Path, n_chunks: int, claims: ChunkClaims) -> bool:
+    """Whether the index of a shard is whole, and its chunks lie inside the file, and are not said to be too large."""
+    n_bytes, n_index = shard.stat().st_size, index_bytes(n_chunks)
+    if n_bytes < n_index:
+        return False
+    with shard.open("rb", buffering=0) as file:
+        file.seek(n_bytes - n_index)
+        index = read_index(file.read(n_index))
+        if index is None:
+            return False
+        entries = index[(index != NO_CHUNK).any(axis=1)]
+        offsets, lengths = entries.T
+        if ((lengths > n_bytes) | (offsets > n_bytes - np.minimum(lengths, n_bytes))).any():
+            return False
+        return not claims.looks or all(
+            claims.are_possible(claims.of(os.pread(file.fileno(), min(HEAD_BYTES, length), offset)), length)
+            for offset, length in entries.tolist()
+        )
+
+
 def require_chunks(root: zarr.Group, path: Path) -> None:
     """Refuse a store with chunks missing: Zarr reads one that is not there as zeros, and every chunk was written.
 
@@ -52,12 +149,24 @@ def require_chunks(root: zarr.Group, path: Path) -> None:
     for name, member in members:
         if isinstance(member, zarr.Array):
             _require_possible(member, n_files, name, path)
+            require_own_cut(member, name, path)
         if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
             raise FormatError(
                 f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
                 where=path,
                 way_out="copy the store again, or convert the source again",
             )
+
+
+def require_own_cut(array: zarr.Array, name: str, path: Path) -> None:
+    """Refuse shards that are not cut as `scnym.disk.encode` does, or where it makes none; and chunks too large."""
+    if ShardIndexes(array).has_shards:
+        if not name.endswith(CUT_INTO_SHARDS):
+            raise ValueError(f"{name} is cut into shards")
+        return
+    false_one = next(ChunkClaims(array).false_ones(path / array.path), None)
+    if false_one:
+        raise ValueError(f"a chunk of {name} claims more than it has")
 
 
 def _require_possible(array: zarr.Array, n_files: int, name: str, path: Path) -> None:

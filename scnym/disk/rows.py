@@ -17,6 +17,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from scnym.base.errors import FormatError
+from scnym.disk.chunk_index import ShardIndexes
 from scnym.disk.ranges import RangeReader, read_runs
 
 REQUEST_ELEMENTS = 2**21
@@ -88,6 +89,7 @@ class RowReader:
         self._arrays = (indices, values)
         is_local = isinstance(values.store_path.store, LocalStore)
         self._ranges = () if is_local else tuple(map(RangeReader, self._arrays))
+        self._indexes = tuple(map(ShardIndexes, self._arrays)) if is_local else ()
         self._chunk = values.chunks[0]
         self._longest_piece = max(1, REQUEST_ELEMENTS // self._chunk) * self._chunk
 
@@ -152,6 +154,8 @@ class RowReader:
             if self._ranges:
                 read_runs(self._ranges, runs, outs)
             else:
+                for array, indexes in zip(self._arrays, self._indexes, strict=True):
+                    indexes.require(_shards_of(runs, (array.shards or array.chunks)[0]))
                 sync(_read_runs(self._arrays, runs, outs))
         except (RuntimeError, ValueError, OSError) as fault:
             first, last = np.searchsorted(self._indptr, [runs[0][0], runs[-1][1]], side="right") - 1
@@ -159,6 +163,12 @@ class RowReader:
                 f"counts of rows {first} to {last} cannot be read ({fault})",
                 way_out="see scnym verify; copy the store again, or delete it and convert the source again",
             ) from fault
+
+
+def _shards_of(runs: Sequence[tuple[int, int, int]], shard: int) -> Iterator[int]:
+    """Give the number of each shard that runs lie in, as often as there are runs in it."""
+    for begin, end, _ in runs:
+        yield from range(begin // shard, (end - 1) // shard + 1)
 
 
 def _cut(begins: np.ndarray, ends: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,8 @@ E stored values of an array.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -15,7 +16,7 @@ from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.progress import SILENT, Progress
 from scnym.disk.bucket import Location, location, zarr_store
-from scnym.disk.chunk_index import index_bytes, is_whole, read_index
+from scnym.disk.chunk_index import index_bytes, is_whole, read_index, require_own_cut
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS
 from scnym.disk.formats.sniff import is_zarr
@@ -196,4 +197,7 @@ def _array(store: Location, name: str) -> Any:
 
 
 def _indptr(store: Location, dataset: str) -> np.ndarray:
-    return np.asarray(cast("Any", _array(store, f"{dataset}/X/indptr"))[:])
+    pointers = _array(store, f"{dataset}/X/indptr")
+    if isinstance(store, Path):
+        require_own_cut(pointers, "X/indptr", store)
+    return np.asarray(pointers[:])

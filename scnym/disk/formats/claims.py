@@ -15,11 +15,9 @@ import zarr
 
 from scnym.base.errors import FormatError
 from scnym.disk.bucket import Location
+from scnym.disk.chunk_claims import ALLOWED_BYTES, MAX_RATIO, ChunkClaims
+from scnym.disk.chunk_index import ShardIndexes
 
-ALLOWED_BYTES = 2**26
-"""What any array may claim without having it: arrays that are not written yet, or of one value."""
-MAX_RATIO = 1100
-"""Deflate packs 1,032 bytes into one at most."""
 HEAP, HEAP_HEADER = b"GCOL\1\0\0\0", 16
 """How a global heap of HDF5 begins, in its only version; bytes of its header, and of that of each object in it."""
 SCANNED_BYTES = 2**26
@@ -27,9 +25,6 @@ ALLOWED_ROWS = 10**6
 TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 """How HDF5 stores a text of variable length: how long it is, and where."""
 TEXTS_AT_A_TIME = 2**16
-BLOSC = "blosc"
-BLOSC_HEADER, BLOSC_CLAIM = 16, slice(4, 8)
-"""Bytes of the header of a chunk that Blosc has packed, and where in it stands how many it will be."""
 TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
 """Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
 ROW_PARTS = ("codes", "values", "mask")
@@ -128,9 +123,9 @@ def require_table(frame: Any, name: str, path: Location) -> None:
 
 
 def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) -> None:
-    """Refuse groups nested without end, and chunks of Zarr format 2 that claim far more bytes than they have.
+    """Refuse groups nested without end, and chunks that claim far more bytes than they have.
 
-    Zarr takes longer for every level; Blosc takes memory before it looks.
+    Zarr takes longer for every level; Blosc and the Rust codecs take memory before they look.
 
     Parameters
     ----------
@@ -145,15 +140,17 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
     ------
     FormatError
         Names the chunk, or the group.
+    ValueError
+        Names the shard.
     """
     _require_shallow(folder)
     for array in _arrays(file, keys):
-        if array.metadata.zarr_format == 2 and getattr(array.metadata.compressor, "codec_id", None) == BLOSC:
-            n_whole = 0 if array.dtype.hasobject else math.prod(array.chunks) * array.dtype.itemsize
-            for chunk in _chunks(folder / array.path):
-                n_claimed, n_stored = _claim_of_blosc(chunk), chunk.stat().st_size
-                if n_claimed > max(ALLOWED_BYTES, n_whole or MAX_RATIO * n_stored):
-                    _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
+        indexes = ShardIndexes(array)
+        if indexes.has_shards:
+            indexes.require_all()
+            continue
+        for chunk, n_claimed, n_stored in ChunkClaims(array).false_ones(folder / array.path):
+            _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
 
 
 def _require_shallow(folder: Path) -> None:
@@ -173,16 +170,6 @@ def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
             yield element
         else:
             yield from (one for _, one in element.members(max_depth=None) if isinstance(one, zarr.Array))
-
-
-def _chunks(folder: Path) -> Iterator[Path]:
-    """Give the files of an array but for its description."""
-    return (path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
-
-
-def _claim_of_blosc(chunk: Path) -> int:
-    with chunk.open("rb", buffering=0) as file:
-        return int.from_bytes(file.read(BLOSC_HEADER)[BLOSC_CLAIM], "little")
 
 
 def _is_column(column: Any) -> bool:
