@@ -230,7 +230,7 @@ MISTAKES = {
     "config nested too deep": ([*BASE, "-c", "{nested}"], "nested too deeply"),
     "text as weights": ([*PREDICT, "{text_pkl}"], "not a file of plain weights"),
     "store without a chunk": ([*BASE, "--input_counts", "{broken}"], "chunks of dataset_0/X/data are missing"),
-    "bad number": ([*BASE, "--n_epochs", "many"], "'--n_epochs'", "valid integer"),
+    "bad number": ([*BASE, "--n_epochs", "many"], "--n_epochs: 'many'", "not a whole number"),
     "impossible number": ([*BASE, "--n_hidden", "-1"], "--n_hidden: -1 is not possible"),
     "bad balance": ([*BASE, "--class_balance", "even"], "natural, seed, uniform, or power:A"),
     "bad size": ([*BASE, "--max_memory", "lots"], "'lots' is not a size"),

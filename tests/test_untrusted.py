@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import resource
+import shutil
 import struct
 import sys
 import zipfile
@@ -24,18 +26,21 @@ import pandas as pd
 import pytest
 import torch
 import zarr
+from anndata.io import write_elem
 from fuzz.readings import read_store
 from fuzz.seeds import GENES, small_card, small_network, write_model, write_safetensors
 from helpers import clustered_adata, telling_adata, write_csv, write_h5ad, write_text
 from numcodecs import Blosc, Zstd
 from safetensors.torch import save_file
+from scipy import sparse
 from typer.testing import CliRunner
 
 import scnym
 from cli.main import app
 from scnym.base.display import displayed
-from scnym.base.errors import DataError, FormatError, ScnymError, UserError
+from scnym.base.errors import DataError, FormatError, OutputExistsError, ScnymError, UserError
 from scnym.base.formulas import guarded, unguarded
+from scnym.base.numerals import as_numbers
 from scnym.base.schema import HASHES_FILE
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_annotations
@@ -43,6 +48,7 @@ from scnym.disk.chunk_index import index_bytes, read_index
 from scnym.disk.formats.sniff import open_source
 from scnym.model.snapshot import CLASSES_FILE, Snapshot
 from scnym.runs.folder import write_table
+from scnym.runs.tissue_comparison import replace_own
 
 MEMORY_BYTES = 10**9
 HUGE = 10**15
@@ -296,6 +302,57 @@ def test_a_link_out_of_a_store_is_refused(place: str, store: Path, tmp_path: Pat
     for use in (scnym.open_store, scnym.verify):
         with pytest.raises(FormatError, match="a link leads out of the store"):
             use(store)
+
+
+@pytest.mark.parametrize("place", [HASHES_FILE, "dataset_0/X/data/c/0", "dataset_0/more"])
+def test_a_pipe_in_a_store_is_refused_and_not_waited_for(place: str, store: Path):
+    (store / place).unlink(missing_ok=True)
+    os.mkfifo(store / place)
+    with pytest.raises(FormatError, match=rf"{place}: it is neither file nor folder"):
+        scnym.verify(store)
+    with pytest.raises(FormatError, match=rf"{place}: it is neither file nor folder"):
+        scnym.open_store(store)
+
+
+def _described(store: Path, element: str, change: dict[str, Any]) -> None:
+    """Change what a store says of one of its elements."""
+    description = json.loads((store / "zarr.json").read_text())
+    description["consolidated_metadata"]["metadata"][element] |= change
+    (store / "zarr.json").write_text(json.dumps(description))
+
+
+def test_counts_of_a_type_that_no_store_has_are_refused(store: Path):
+    _described(store, "dataset_0/X/data", {"data_type": "float16"})
+    with pytest.raises(FormatError, match="X/data is stored as float16, as in no store"):
+        scnym.open_store(store).datasets[0].read_rows(np.arange(3))
+
+
+def test_a_column_whose_name_leads_elsewhere_is_not_there(store: Path):
+    description = json.loads((store / "zarr.json").read_text())
+    attributes = description["consolidated_metadata"]["metadata"]["dataset_0/obs"]["attributes"]
+    _described(store, "dataset_0/obs", {"attributes": {**attributes, "column-order": ["../var/_index"]}})
+    with pytest.raises(FormatError, match=r"there is no column '\.\./var/_index' in obs"):
+        _ = scnym.open_store(store).annotations
+
+
+def test_files_that_are_none_of_zarr_are_passed_by_without_a_warning(store: Path):
+    description = json.loads((store / "zarr.json").read_text())
+    del description["consolidated_metadata"]
+    (store / "zarr.json").write_text(json.dumps(description))
+    assert scnym.open_store(store).annotations["cell_type"].nunique() == 3
+
+
+def test_an_anndata_zarr_nested_without_end_is_refused_at_once(tmp_path: Path):
+    group = zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=2)
+    for name in ("obs", "var", "uns"):
+        group.create_group(name)
+    place = tmp_path / "cells.zarr/uns"
+    for _ in range(300):
+        place = place / "d"
+        place.mkdir()
+        shutil.copy(tmp_path / "cells.zarr/uns/.zgroup", place)
+    with pytest.raises(FormatError, match="uns nests groups more than 64 deep"):
+        scnym.convert([tmp_path / "cells.zarr"], tmp_path / "new.zarr")
 
 
 def test_a_store_that_is_itself_a_link_is_opened(store: Path, tmp_path: Path):
@@ -561,6 +618,78 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, printed
 
 
+@pytest.mark.parametrize("number", ["1e2147483648", "1e4294967296", "1E+3000000000"])
+def test_an_exponent_that_overflows_neither_ends_the_process_nor_passes(number: str, store: Path, tmp_path: Path):
+    with get_context("spawn").Pool(1) as pool:  # pandas ends the process that parses it
+        counts = write_text(tmp_path / "counts.csv", f"id,a,b\nx,1,1.5\ny,2,{number}\n")
+        said = pool.apply_async(_refusal, (scnym.convert, ([counts], tmp_path / "new.zarr"))).get(60)
+        assert re.fullmatch(rf".*counts.csv, line 3: '{re.escape(number)}' in column b is infinite; .*", said)
+        labels = {"cell_id": telling_adata().obs_names, "cell_type": "type 0", "confidence": number, "total": number}
+        write_table(tmp_path / "labels.csv", pd.DataFrame(labels))
+        said = pool.apply_async(_refusal, (scnym.evaluate, (tmp_path / "labels.csv", store))).get(60)
+        assert f"confidence '{number}' of cell cell 0 is no number from 0 to 1" in said
+        settings = ConvertSettings(training_metadata=str(tmp_path / "labels.csv"), library_size_column="total")
+        cells, new = tmp_path / "cells.h5ad", tmp_path / "new.zarr"
+        said = pool.apply_async(_refusal, (scnym.convert, ([cells], new, settings))).get(60)
+        assert f"library size {number} of cell cell 0 is not a finite number" in said
+
+
+def test_numbers_of_a_run_whose_exponents_overflow_are_none():
+    column = pd.Series(["1", "1e2147483648", "x", "", "1e-300"])
+    assert as_numbers(column).tolist()[0::4] == [1.0, 1e-300]
+    assert as_numbers(column).isna().tolist() == [False, True, True, True, False]
+    with pytest.raises(ValueError, match="x"):
+        as_numbers(column, errors="raise")
+
+
+def test_an_error_does_not_repeat_a_value_of_a_million_characters(tmp_path: Path):
+    ids = write_text(tmp_path / "ids.csv", f"id,a\nx,1\n{'y' * 10**6},1\n{'y' * 10**6},2\n")
+    number = write_text(tmp_path / "number.csv", f"id,a\nx,1\ny,{'9' * 10**5}z\n")
+    for path, place in ((ids, "line 4: duplicate cell names 'yyy"), (number, "line 3: '999")):
+        with pytest.raises(DataError, match=place) as refused:
+            scnym.convert([path], tmp_path / "new.zarr")
+        assert len(refused.value.message) < 1000
+
+
+def _awkward(obs: h5py.Group) -> None:
+    column = obs.create_group("odd")
+    column.attrs.update({"encoding-type": "awkward-array", "encoding-version": "0.1.0", "length": 40, "form": "{}"})
+
+
+def _sparse(obs: h5py.Group) -> None:
+    write_elem(obs, "odd", sparse.csr_matrix(np.ones((40, 1))))
+
+
+def _records(obs: h5py.Group) -> None:
+    write_elem(obs, "odd", np.zeros(40, [("a", "f8"), ("b", "i4")]))
+
+
+def _wide(obs: h5py.Group) -> None:
+    write_elem(obs, "odd", np.zeros(40, np.longdouble))
+
+
+@pytest.mark.parametrize("write", [_awkward, _sparse, _records, _wide])
+def test_a_column_that_no_table_has_is_refused(write: Callable[[h5py.Group], None], tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        obs: Any = file["obs"]
+        write(obs)
+        obs.attrs["column-order"] = ["cell_type", "odd"]
+    with pytest.raises(FormatError, match="obs/odd is no column of numbers or text; leave it out"):
+        scnym.convert([path], tmp_path / "new.zarr")
+    assert [one.name for one in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+def test_row_pointers_that_are_no_numbers_are_refused_without_a_warning(tmp_path: Path):
+    path = write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        pointers = np.full(41, np.nan)
+        del file["X/indptr"]
+        file["X/indptr"] = pointers
+    with pytest.raises(FormatError, match="X/indptr does not match"):
+        scnym.convert([path], tmp_path / "new.zarr")
+
+
 def test_what_is_printed_steers_no_terminal_and_is_no_markup(nasty: tuple[Path, str]):
     _, printed = nasty
     assert "\x1b" not in printed
@@ -576,6 +705,63 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(nasty: tuple[Pa
     for path in folder.rglob("*"):
         assert not set(path.name) & set("\x1b<>|\\:"), path
         assert path.stem.upper() != "CON"
+
+
+@pytest.fixture
+def treasure(tmp_path: Path) -> Path:
+    """A folder of someone else with a file in it."""
+    folder = tmp_path / "treasure"
+    folder.mkdir()
+    write_text(folder / "gold.txt", "gold")
+    return folder
+
+
+def test_work_is_not_set_aside_behind_a_link(store: Path, treasure: Path):
+    labels, work = store.with_name("labels.csv"), (".new.zarr.partial", "out/.evaluation.partial")
+    write_table(labels, pd.DataFrame({"cell_id": telling_adata().obs_names, "cell_type": "type 0"}))
+    (store.parent / "out").mkdir()
+    for name in work:
+        (store.parent / name).symlink_to(treasure)
+    with pytest.raises(OutputExistsError, match="a link stands where the work is set aside"):
+        scnym.convert([store.with_name("cells.h5ad")], store.with_name("new.zarr"))
+    with pytest.raises(OutputExistsError, match="a link stands where the work is set aside"):
+        scnym.evaluate(labels, store, out_path=store.with_name("out"))
+    assert [path.name for path in treasure.iterdir()] == ["gold.txt"]
+
+
+def test_what_an_earlier_run_left_has_no_links_in_it(store: Path, treasure: Path):
+    work = store.with_name(".new.zarr.partial")
+    work.mkdir()
+    (work / "dataset_0.work").symlink_to(treasure)
+    with pytest.raises(OutputExistsError, match=r"dataset_0\.work: a link stands"):
+        scnym.convert([store.with_name("cells.h5ad")], store.with_name("new.zarr"))
+    assert [path.name for path in treasure.iterdir()] == ["gold.txt"]
+
+
+def test_a_link_at_the_name_of_an_unfinished_file_is_not_written_through(
+    nasty: tuple[Path, str], store: Path, treasure: Path
+):
+    run = store.with_name("run")
+    shutil.copytree(nasty[0] / "out/predictions", run)
+    for name in (".new.h5ad.partial", "run/.report.html.partial", ".comparison.csv.partial"):
+        (store.parent / name).symlink_to(treasure / "gold.txt")
+    scnym.export(store, store.with_name("new.h5ad"))
+    scnym.report(run)
+    replace_own(store.with_name("comparison.csv"), pd.DataFrame({"a": [1]}))
+    assert (treasure / "gold.txt").read_text() == "gold"
+    assert h5py.is_hdf5(store.with_name("new.h5ad"))
+    assert not (run / "report.html").is_symlink()
+
+
+def test_no_page_is_written_into_a_folder_that_a_link_leads_to(nasty: tuple[Path, str], treasure: Path):
+    run = treasure.with_name("run")
+    shutil.copytree(nasty[0] / "out/predictions", run / "predictions")
+    shutil.copytree(nasty[0] / "out/predictions", treasure / "theirs")
+    (treasure / "theirs/report.html").unlink()
+    (run / "linked").symlink_to(treasure)
+    (run / "linked_too").symlink_to(treasure / "theirs")
+    assert scnym.report(run) == [run / "predictions/report.html"]
+    assert not (treasure / "theirs/report.html").exists()
 
 
 def test_names_in_a_page_are_text(nasty: tuple[Path, str]):

@@ -20,7 +20,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from scnym.base.display import displayed
+from scnym.base.display import displayed, shortened
 
 MAX_EXAMPLES = 3
 
@@ -62,7 +62,7 @@ class ScnymError(Exception):
         """The whole error on one line."""
         place = f"{self.where}: " if self.where else ""
         way_out = f"; {self.way_out}" if self.way_out else ""
-        return displayed(" ".join(f"{place}{self.what}{way_out}".split()))
+        return displayed(" ".join(f"{place}{shortened(self.what)}{way_out}".split()))
 
     def __str__(self) -> str:
         return self.message
@@ -105,7 +105,7 @@ class SettingsError(UserError, ValueError):
 def examples(values: Iterable[object]) -> str:
     """Name the first few of `values` for an error message, and how many more there are."""
     items = [str(v) for v in values]
-    shown = ", ".join(repr(v) for v in items[:MAX_EXAMPLES])
+    shown = ", ".join(shortened(repr(v)) for v in items[:MAX_EXAMPLES])
     more = len(items) - MAX_EXAMPLES
     return f"{shown} and {more:,} more" if more > 0 else shown
 

@@ -3,7 +3,6 @@
 A job whose process dies is done again by another. A job that fails is told of, and the others are finished.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError, SettingsError, UserError
 from scnym.base.progress import SILENT, Progress, SilentProgress
 
@@ -72,7 +72,7 @@ class ClusterSettings:
             return str(self.scheduler)
         path = Path(self.scheduler_file)
         try:
-            return str(json.loads(path.read_bytes())["address"])
+            return str(parse_json(path.read_bytes())["address"])
         except FileNotFoundError as fault:
             raise MissingInputError(
                 "there is no such file", where=path, way_out=f"start: dask scheduler --scheduler-file {path}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from scnym.base.errors import NoRoomError, OutputExistsError, ScnymError, UserError
 
@@ -174,11 +175,13 @@ def locked(folder: Path, target: Path) -> Iterator[None]:
     Raises
     ------
     OutputExistsError
-        If another process holds it.
+        If another process holds it, or there are links in it: what they lead to is not ours to write.
     """
     while True:
+        if folder.is_symlink():
+            _refuse_link(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as fault:
@@ -190,9 +193,34 @@ def locked(folder: Path, target: Path) -> Iterator[None]:
             break
         os.close(handle)
     try:
+        _require_no_links(folder)
         yield
     finally:
         os.close(handle)
+
+
+def nothing_at(unfinished: Path) -> Path:
+    """Give the name of a file that is about to be written, free; a link of that name would lead elsewhere."""
+    unfinished.unlink(missing_ok=True)
+    return unfinished
+
+
+def _require_no_links(folder: Path) -> None:
+    """Refuse what an earlier run left if there are links in it, which no run makes: they may lead anywhere.
+
+    Raises
+    ------
+    OutputExistsError
+        Names the link.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                _refuse_link(path)
+
+
+def _refuse_link(path: Path) -> NoReturn:
+    raise OutputExistsError("a link stands where the work is set aside", where=path, way_out="remove the link")
 
 
 def _empty(folder: Path) -> None:
@@ -207,6 +235,8 @@ def _publish(folder: Path, target: Path) -> None:
     """Give the finished folder its name; what stood there goes away only then."""
     replaced = target.with_name(f".{target.name}.replaced")
     if target.exists():
+        if replaced.is_symlink():
+            replaced.unlink()
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     folder.rename(target)

@@ -18,6 +18,7 @@ from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.columns import free_name, safe_names
 from scnym.base.errors import DataError, examples, meant
+from scnym.base.numerals import as_numbers
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import NAMES_AT_A_TIME, as_text, strings
@@ -83,7 +84,7 @@ def library_sizes(
             way_out=f"give --library_size one of {examples(obs.columns)}",
             mend=meant("--library_size", column, obs.columns),
         )
-    given_C = pd.to_numeric(obs[column], errors="coerce").to_numpy(dtype=np.float64)
+    given_C = as_numbers(obs[column]).to_numpy(dtype=np.float64)
     fault_C = np.where(np.isfinite(given_C), "", "is not a finite number").astype(object)
     too_small = given_C < measured_C * (1 - 1e-6)
     fault_C[too_small] = [

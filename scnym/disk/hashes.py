@@ -31,6 +31,8 @@ def read_hashes(store: Location) -> dict[str, str]:
     FormatError
         If the list is not there or damaged.
     """
+    if isinstance(store, Path):
+        require_contained(store)
     path = store / HASHES_FILE
     try:
         content = parse_json(path.read_bytes())
@@ -43,18 +45,18 @@ def read_hashes(store: Location) -> dict[str, str]:
     outside = [name for name in files if _leads_out(name)]
     if outside:
         raise FormatError(f"it names files outside of the store: {examples(outside)}", where=path, way_out=WAY_OUT)
-    if isinstance(store, Path):
-        require_contained(store)
     return files
 
 
 def require_contained(store: Path) -> None:
     """Refuse a folder with links in it that lead out of it: what they name belongs to someone else.
 
+    Pipes and devices are refused too: whoever reads one waits for ever.
+
     Raises
     ------
     FormatError
-        Names the link.
+        Names the link, or the pipe.
     """
     root, waiting = store.resolve(), [str(store)]
     while waiting:
@@ -64,6 +66,8 @@ def require_contained(store: Path) -> None:
                     waiting.append(entry.path)
                 elif entry.is_symlink() and not Path(entry).resolve().is_relative_to(root):
                     raise FormatError("a link leads out of the store", where=entry.path, way_out=WAY_OUT)
+                elif not entry.is_symlink() and not entry.is_file():
+                    raise FormatError("it is neither file nor folder", where=entry.path, way_out=WAY_OUT)
 
 
 def _leads_out(name: str) -> bool:

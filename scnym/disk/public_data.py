@@ -13,7 +13,7 @@ from typing import Any
 from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError, SettingsError
 from scnym.base.progress import SILENT, Progress
-from scnym.disk.aside import aside
+from scnym.disk.aside import aside, nothing_at
 from scnym.disk.download import download, require_scheme
 
 LIST = Path(__file__).with_name("public_data.json")
@@ -214,7 +214,7 @@ class _Lock:
         found = pooch.file_hash(str(content), alg="sha256")
         held = self._read()
         if held.get(f"{name}/{file}") != found:
-            beside = self.path.with_name(f".{self.path.name}.partial")
+            beside = nothing_at(self.path.with_name(f".{self.path.name}.partial"))
             beside.write_text(json.dumps({**held, f"{name}/{file}": found}, indent=2, sort_keys=True) + "\n")
             beside.replace(self.path)
         return found

@@ -25,6 +25,9 @@ from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indpt
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
+VALUE_KINDS = {"data": "iuf", "indices": "iu"}
+"""Kinds of NumPy's types that counts and their genes are stored as; floats of 2 bytes are none."""
+
 
 class SourceEntry(BaseModel):
     """What a store says of one of its sources."""
@@ -105,11 +108,17 @@ class Dataset:
 
     def column(self, name: str) -> Any:
         """Read one column of the annotations; see `Store.column`."""
-        if name not in self._obs:
+        if not self._has(name):
             raise FormatError(
                 f"there is no column {name!r} in obs", where=f"{self.path}/{self.name}", way_out="name another"
             )
         return self._element(f"obs/{name}")
+
+    def _has(self, column: str) -> bool:
+        try:
+            return column in self._obs
+        except ValueError:  # of a name that leads elsewhere
+            return False
 
     @property
     def values_dtype(self) -> np.dtype:
@@ -250,7 +259,15 @@ class Dataset:
     @cached_property
     def _arrays(self) -> dict[str, zarr.Array]:
         with codecs_for(self.path):
-            return {name: cast("zarr.Array", self._group[f"X/{name}"]) for name in ("data", "indices")}
+            arrays = {name: cast("zarr.Array", self._group[f"X/{name}"]) for name in VALUE_KINDS}
+        for name, array in arrays.items():
+            if array.dtype.kind not in VALUE_KINDS[name] or array.dtype == np.float16:
+                raise FormatError(
+                    f"X/{name} is stored as {array.dtype}, as in no store",
+                    where=f"{self.path}/{self.name}",
+                    way_out="copy the store again, or convert the source again",
+                )
+        return arrays
 
 
 class Store:

@@ -19,7 +19,7 @@ from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import SOURCE
-from scnym.disk.aside import room_for
+from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
@@ -100,7 +100,7 @@ def _written_aside(target: Path) -> Iterator[h5py.File]:
     with room_for(target):
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with h5py.File(unfinished, "w") as file:
+            with h5py.File(nothing_at(unfinished), "w") as file:
                 yield file
             unfinished.replace(target)
         finally:

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scnym.base.errors import DataError, FormatError, MissingInputError, examples, meant
+from scnym.base.numerals import as_numbers
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
@@ -260,7 +261,7 @@ def _named(table: pd.DataFrame, named: str | None, usual: Sequence[str], path: L
 
 
 def _confidences(column: pd.Series, path: Location) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = as_numbers(column)
     wrong = numbers.index[(numbers.isna() & column.notna()) | (numbers < 0) | (numbers > 1)]
     if len(wrong):
         raise DataError(

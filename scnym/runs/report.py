@@ -8,7 +8,7 @@ import jinja2
 import pandas as pd
 
 from scnym.base.errors import FormatError, MissingInputError
-from scnym.disk.aside import room_for
+from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.gather import SAMPLE_COLUMN
 from scnym.runs.folder import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_own_json
 from scnym.runs.handouts.markers import write_markers_page
@@ -62,9 +62,13 @@ def report(run: str | Path) -> list[Path]:
 
 
 def _folders(run: Path) -> list[Path]:
-    """Give a run's folder and those below it that may be runs too: of tissues, of samples, or of an output folder."""
+    """Give a run's folder and those below it that may be runs too: of tissues, of samples, or of an output folder.
+
+    What a link leads to elsewhere is not below it.
+    """
+    root = run.resolve()
     below = sorted(one for pattern in ("*", "*/*") for one in run.glob(pattern) if one.is_dir())
-    return [run, *(one for one in below if one.suffix != ".zarr")]
+    return [run, *(one for one in below if one.suffix != ".zarr" and one.resolve().is_relative_to(root))]
 
 
 def _writer_of(folder: Path) -> Writer | None:
@@ -88,7 +92,7 @@ def _written(folder: Path, writer: Writer) -> Path:
     page, unfinished = folder / REPORT_FILE, folder / f".{REPORT_FILE}.partial"
     try:
         with room_for(page):
-            writer(folder, unfinished)
+            writer(folder, nothing_at(unfinished))
             unfinished.replace(page)
     except DAMAGED as fault:
         raise FormatError(

@@ -16,10 +16,11 @@ import pandas as pd
 from scnym.base.documents import parse_json
 from scnym.base.errors import OutputExistsError, UserError, examples
 from scnym.base.file_names import distinct_names
+from scnym.base.numerals import as_numbers
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
-from scnym.disk.aside import room_for
+from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
@@ -284,7 +285,7 @@ def _write_over(path: Path, write: Callable[[Path], None]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with room_for(path):
         try:
-            write(unfinished)
+            write(nothing_at(unfinished))
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -293,6 +294,6 @@ def _write_over(path: Path, write: Callable[[Path], None]) -> None:
 def _seconds_before(path: Path) -> dict[str, float]:
     """Read how long samples took that an earlier run has labelled."""
     with suppress(OSError, ValueError, KeyError):
-        before = pd.read_csv(path, dtype={"sample": str}, keep_default_na=False, na_values={"seconds": [""]})
-        return dict(zip(before["sample"], before["seconds"].astype(float), strict=True))
+        before = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(before["sample"], as_numbers(before["seconds"], errors="raise").astype(float), strict=True))
     return {}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scnym.base.documents import parse_json
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, examples
+from scnym.disk.aside import nothing_at
 from scnym.results.tissues import figures_over_folds
 from scnym.runs.families import COMMANDS, FAMILIES, FOLDERS, TISSUES_FILE, TRAINED, Family
 from scnym.runs.folder import FINAL_FOLDER, HELD_OUT_FILE, flat, is_run, read_own_table, without_nan, write_table
@@ -93,7 +94,7 @@ def compare(run: str | Path) -> Comparison:
             where=run,
             way_out="train them on the same data, with the same columns",
         )
-    _replace_own(run / COMPARISON_FILE, table)
+    replace_own(run / COMPARISON_FILE, table)
     return Comparison(run / COMPARISON_FILE, table, tuple(_remarks(found, tables)))
 
 
@@ -155,11 +156,11 @@ def _require_two(run: Path, found: Mapping[str, _Contestant]) -> None:
     )
 
 
-def _replace_own(path: Path, table: pd.DataFrame) -> None:
+def replace_own(path: Path, table: pd.DataFrame) -> None:
     """Write the table; a file that is none of ours is not replaced."""
     if path.exists() and path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] != ",".join(COLUMNS):
         raise OutputExistsError("something else stands there, which is not overwritten", where=path, way_out="move it")
-    aside = path.with_name(f".{path.name}.partial")
+    aside = nothing_at(path.with_name(f".{path.name}.partial"))
     write_table(aside, table)
     aside.replace(path)
 

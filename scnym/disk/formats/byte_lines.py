@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import FormatError, ScnymError
+from scnym.base.numerals import has_long_exponent
 
 GZIP_MAGIC = b"\x1f\x8b"
 TEXT_FAULTS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
@@ -95,7 +96,7 @@ def numbers_in(text: bytes, form: bytes, n_lines: int) -> np.ndarray | None:
     if text.translate(None, NUMBER_CHARACTERS) != form * n_lines:
         return None
     column = text[:-1].translate(bytes.maketrans(form, b"," * len(form)))
-    if b",," in b",%b," % column:
+    if b",," in b",%b," % column or has_long_exponent(column):
         return None
     try:
         return _fractions(column)

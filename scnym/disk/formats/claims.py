@@ -4,9 +4,10 @@ A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or 
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -28,6 +29,9 @@ TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
 """Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
 ROW_PARTS = ("codes", "values", "mask")
 """Arrays with a value per row, of a column that is a group."""
+COLUMN_GROUPS = ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array")
+FLOAT_BYTES = 8
+"""Of the widest floats that Zarr has."""
 MAX_LEVELS = 64
 """Groups in groups: whoever reads them calls itself for each."""
 ALLOWED_OBJECTS = 10**5
@@ -87,7 +91,7 @@ def require_sound_heaps(path: Path) -> None:
 
 
 def require_table(frame: Any, name: str, path: Location) -> None:
-    """Refuse a table of AnnData, in HDF5 or Zarr, that claims more rows than it names, before any of it is read.
+    """Refuse a table of AnnData, in HDF5 or Zarr, of odd columns or more rows than it names, before any of it is read.
 
     Raises
     ------
@@ -100,10 +104,13 @@ def require_table(frame: Any, name: str, path: Location) -> None:
         raise FormatError(
             f"{name} is said to have {n_rows:,} rows, but they are not named", where=path, way_out=WAY_OUT
         )
+    columns = {str(column) for column in frame.attrs.get("column-order", ())}
     for key in frame:
         if key.startswith("__"):
             continue  # categories, as they were kept before version 0.8
         column = frame[key]
+        if key in columns and not _is_column(column):
+            raise FormatError(f"{name}/{key} is no column of numbers or text", where=path, way_out="leave it out")
         parts = [column] if hasattr(column, "shape") else [column[k] for k in ROW_PARTS if k in column]
         if any(_n_rows(part) != n_rows for part in parts):
             raise FormatError(f"{name}/{key} has not the {n_rows:,} rows that are named", where=path, way_out=WAY_OUT)
@@ -116,7 +123,9 @@ def require_table(frame: Any, name: str, path: Location) -> None:
 
 
 def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) -> None:
-    """Refuse chunks that claim far more bytes than they have: Blosc and the Rust codecs take memory before they look.
+    """Refuse groups nested without end, and chunks that claim far more bytes than they have.
+
+    Zarr takes longer for every level; Blosc and the Rust codecs take memory before they look.
 
     Parameters
     ----------
@@ -130,10 +139,11 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
     Raises
     ------
     FormatError
-        Names the chunk.
+        Names the chunk, or the group.
     ValueError
         Names the shard.
     """
+    _require_shallow(folder)
     for array in _arrays(file, keys):
         indexes = ShardIndexes(array)
         if indexes.has_shards:
@@ -143,12 +153,31 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
             _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
 
 
+def _require_shallow(folder: Path) -> None:
+    for parent, _, _ in os.walk(folder):
+        levels = Path(parent).relative_to(folder).parts
+        if len(levels) > MAX_LEVELS:
+            _refuse_nesting(levels[0], folder)
+
+
+def _refuse_nesting(name: str, path: Path) -> NoReturn:
+    raise FormatError(f"{name} nests groups more than {MAX_LEVELS} deep", where=path, way_out="write it flatter")
+
+
 def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
     for element in (file[key] for key in keys if key in file):
         if isinstance(element, zarr.Array):
             yield element
         else:
             yield from (one for _, one in element.members(max_depth=None) if isinstance(one, zarr.Array))
+
+
+def _is_column(column: Any) -> bool:
+    """Whether an element is what a table has as a column; AnnData reads others as well, such as sparse matrices."""
+    if not hasattr(column, "shape"):
+        return column.attrs.get("encoding-type") in COLUMN_GROUPS
+    is_record, is_wide = column.dtype.kind == "V", column.dtype.kind == "f" and column.dtype.itemsize > FLOAT_BYTES
+    return not is_record and not is_wide
 
 
 def _n_rows(array: Any) -> int:
@@ -243,9 +272,7 @@ def _below(
             inner = element.id.__hash__()
             if inner not in n_below:
                 if len(keys) == MAX_LEVELS:
-                    raise FormatError(
-                        f"{keys[0]} nests groups more than {MAX_LEVELS} deep", where=path, way_out="write it flatter"
-                    )
+                    _refuse_nesting(keys[0], path)
                 yield name, element
                 yield from _below(element, (*keys, key), n_below, path)
             if n_below[inner] == NOT_COUNTED:

@@ -137,7 +137,8 @@ class AnnDataFile:
         with self.opened() as file:
             group = file[self.counts_key]
             self._check_n_lines(group["indptr"].shape[0] - 1)
-            indptr = np.asarray(group["indptr"][:], dtype=np.int64)
+            with np.errstate(invalid="ignore"):  # a pointer that is no number fits nothing
+                indptr = np.asarray(group["indptr"][:], dtype=np.int64)
             self._check_indptr(indptr, group["data"].shape[0], group["indices"].shape[0])
             yield group["data"], group["indices"], indptr
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scnym.base.cost import COST_FILE
 from scnym.base.formulas import unguarded
+from scnym.base.numerals import as_numbers
 from scnym.runs.folder import FIGURES_FILE, MAP_FILE, read_own_json, read_own_table
 
 FEWEST_POINTS = 3
@@ -37,7 +38,7 @@ def map_of(folder: Path) -> pd.DataFrame | None:
     table = read_own_table(path)
     for name in ("x", "y", "confidence"):
         if name in table:
-            table[name] = pd.to_numeric(table[name])
+            table[name] = as_numbers(table[name], errors="raise")
     table = table.replace([np.inf, -np.inf], np.nan).dropna(subset=["x", "y"])
     return table if len(table) >= FEWEST_POINTS else None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scnym.base.numerals import as_numbers
 from scnym.runs.folder import SUMMARY_FILE, read_own_json
 from scnym.runs.handouts.chart import Chart
 from scnym.runs.handouts.class_charts import dot_chart
@@ -40,9 +41,7 @@ def write_markers_page(folder: Path, path: Path) -> None:
 def _dots(table: pd.DataFrame, classes: Sequence[str], size: str) -> Chart | None:
     """Draw the best genes of the classes, wherever a class lists them."""
     n_each = max(1, min(MOST_OF_A_CLASS, MAX_DOTTED_GENES // max(1, len(classes))))
-    table = table.assign(
-        **{column: pd.to_numeric(table[column], errors="coerce") for column in ("rank", "score", size)}
-    )
+    table = table.assign(**{column: as_numbers(table[column]) for column in ("rank", "score", size)})
     table = table[table["class"].isin(classes)].fillna({size: 0.0})
     best = table[(table["rank"] <= n_each) & (table["score"] > 0)]
     order = {gene: number for number, gene in enumerate(dict.fromkeys(best["gene"]))}

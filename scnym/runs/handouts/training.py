@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scnym.base.numerals import as_numbers
 from scnym.runs.families import title_of
 from scnym.runs.folder import FINAL_FOLDER, METRICS_FILE, read_own_json
 from scnym.runs.handouts.chart import RIGHT, WRONG, Chart
@@ -27,7 +28,7 @@ def write_training_page(folder: Path, path: Path) -> None:
     """Write the page of the training run in a folder."""
     summary = read_own_json(folder / METRICS_FILE)
     judged, figures = judged_of(summary), figures_of(folder)
-    logs = {log.parent.name: pd.read_csv(log) for log in sorted(folder.glob("*/*_log.csv"), key=_final_last)}
+    logs = {log.parent.name: _numbers_in(log) for log in sorted(folder.glob("*/*_log.csv"), key=_final_last)}
     cells = map_of(folder)
     write_page(
         path,
@@ -44,6 +45,11 @@ def write_training_page(folder: Path, path: Path) -> None:
         cost=cost_of(folder),
         epochs=_epochs(logs),
     )
+
+
+def _numbers_in(log: Path) -> pd.DataFrame:
+    """Read a fold's log."""
+    return pd.read_csv(log, dtype=str).apply(as_numbers, errors="raise")
 
 
 def judged_of(summary: Mapping[str, Any]) -> dict[str, Any]:

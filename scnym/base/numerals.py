@@ -1,0 +1,28 @@
+"""Numbers written as text by anyone.
+
+Of ``1e2147483648`` pandas ends the process (version 2.3.3), ``1e4294967296`` it takes for 1: its exponents overflow.
+"""
+
+import re
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+LONG_EXPONENT = r"[eE][+-]?\d{5}"
+"""No number that fits 64 bits has it."""
+_LONG_IN_BYTES = re.compile(LONG_EXPONENT.encode())
+
+
+def has_long_exponent(text: bytes) -> bool:
+    """Whether text holds what pandas must not be given."""
+    return (b"e" in text or b"E" in text) and _LONG_IN_BYTES.search(text) is not None
+
+
+def as_numbers(column: pd.Series, *, errors: Literal["coerce", "raise"] = "coerce") -> pd.Series:
+    """Give a column, of text perhaps, as numbers; for what is none give NaN, or raise a `ValueError`."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column
+    text = column.astype(object)
+    is_long = text.astype(str).str.contains(LONG_EXPONENT, regex=True)
+    return pd.to_numeric(text.mask(is_long, np.nan), errors=errors)
