@@ -80,8 +80,7 @@ def _packer_of(array: Any) -> str | None:
     packers = [PACKERS[type(codec)] for codec in codecs if type(codec) in PACKERS]
     if len(packers) > 1 or (packers and type(codecs[-1]) not in PACKERS):
         raise ValueError(f"{array.path} is packed more than once")
-    # The Rust codecs, which alone read shards, look for themselves at what Blosc claims.
-    return packers[0] if packers and not (shards and packers[0] == BLOSC) else None
+    return packers[0] if packers else None
 
 
 def _claim_of_zstd(head: bytes) -> int:

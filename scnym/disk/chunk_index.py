@@ -6,7 +6,6 @@ Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's shar
 import math
 import os
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +44,10 @@ def is_whole(content: bytes) -> bool:
 
 
 class ShardIndexes:
-    """Looks at the index of each shard of an array on this machine, once, before the Rust codecs take its word.
+    """Looks where the chunks of an array on this machine lie in their shards, once, before the Rust codecs read them.
 
-    They ask for as much memory as an index says that a chunk takes, and where there is none they end the process.
+    They take as much memory as an index, or a chunk itself, says that it needs, and where there is none they end the
+    process.
 
     Parameters
     ----------
@@ -63,28 +63,40 @@ class ShardIndexes:
     def __init__(self, array: zarr.Array) -> None:
         self._array: Any = array
         self._folder = Path(str(getattr(array.store_path.store, "root", ""))) / array.store_path.path
-        self._n_chunks, self._claims, self._seen = _chunks_per_shard(array), ChunkClaims(array), set[int]()
+        self._n_chunks, self._claims = _chunks_per_shard(array), ChunkClaims(array)
+        self._seen: dict[int, np.ndarray] = {}
+        """Which chunks of a shard have been looked at."""
 
     @property
     def has_shards(self) -> bool:
         """Whether the array has any."""
         return self._n_chunks > 0
 
-    def require(self, numbers: Iterable[int]) -> None:
-        """Refuse shards of an array of one dimension that claim more than they have.
+    def require(self, begins_R: np.ndarray, ends_R: np.ndarray) -> None:
+        """Refuse chunks, of an array of one dimension, that lie outside of their shard or claim more than they have.
+
+        Parameters
+        ----------
+        begins_R, ends_R
+            First element of each run that will be read, and the one behind its last; shape (R,).
 
         Raises
         ------
         ValueError
             Names the shard.
         """
-        if self.has_shards:
-            for number in set(numbers) - self._seen:
-                self._require(self._folder / self._array.metadata.encode_chunk_key((number,)))
-                self._seen.add(number)
+        if not self.has_shards:
+            return
+        shards, chunks = np.divmod(_chunks_of(begins_R, ends_R, self._array.chunks[0]), self._n_chunks)
+        for shard in np.unique(shards).tolist():
+            mine, seen = chunks[shards == shard], self._seen.get(shard)
+            if seen is None or not seen[mine].all():
+                new = mine if seen is None else mine[~seen[mine]]
+                self._look(self._folder / self._array.metadata.encode_chunk_key((shard,)), new)
+                self._seen.setdefault(shard, np.zeros(self._n_chunks, bool))[mine] = True
 
     def require_all(self) -> None:
-        """Refuse any shard that claims more than it has.
+        """Refuse any chunk that lies outside of its shard or claims more than it has.
 
         Raises
         ------
@@ -93,12 +105,20 @@ class ShardIndexes:
         """
         for file in self._folder.rglob("*") if self.has_shards else ():
             if file.is_file() and not file.name.endswith(".json"):
-                self._require(file)
+                self._look(file, slice(None))
 
-    def _require(self, shard: Path) -> None:
-        if shard.exists() and not _is_possible(shard, self._n_chunks, self._claims):
+    def _look(self, shard: Path, chunks: np.ndarray | slice) -> None:
+        if shard.exists() and not _are_possible(shard, self._n_chunks, chunks, self._claims):
             place = f"{self._array.path}/{shard.relative_to(self._folder).as_posix()}"
             raise ValueError(f"the index of shard {place} is damaged, or a chunk of it claims more than it has")
+
+
+def _chunks_of(begins_R: np.ndarray, ends_R: np.ndarray, chunk: int) -> np.ndarray:
+    """Give the numbers of the chunks in which runs lie, each once."""
+    firsts_R, lasts_R = begins_R // chunk, (ends_R - 1) // chunk
+    lengths_R = lasts_R - firsts_R + 1
+    within = np.arange(lengths_R.sum()) - np.repeat(np.cumsum(lengths_R) - lengths_R, lengths_R)
+    return np.unique(np.repeat(firsts_R, lengths_R) + within)
 
 
 def _chunks_per_shard(array: zarr.Array) -> int:
@@ -113,24 +133,30 @@ def _chunks_per_shard(array: zarr.Array) -> int:
     return math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True))
 
 
-def _is_possible(shard: Path, n_chunks: int, claims: ChunkClaims) -> bool:
-    """Whether the index of a shard is whole, and its chunks lie inside the file, and are not said to be too large."""
+def _are_possible(shard: Path, n_chunks: int, chunks: np.ndarray | slice, claims: ChunkClaims) -> bool:
+    """Whether the index of a shard is whole, all chunks lie inside the file, and some do not say that they are more."""
     n_bytes, n_index = shard.stat().st_size, index_bytes(n_chunks)
     if n_bytes < n_index:
         return False
     with shard.open("rb", buffering=0) as file:
         file.seek(n_bytes - n_index)
         index = read_index(file.read(n_index))
-        if index is None:
+        if index is None or _lies_outside(index, n_bytes).any():
             return False
-        entries = index[(index != NO_CHUNK).any(axis=1)]
-        offsets, lengths = entries.T
-        if ((lengths > n_bytes) | (offsets > n_bytes - np.minimum(lengths, n_bytes))).any():
-            return False
+        wanted = index[chunks]
         return not claims.looks or all(
             claims.are_possible(claims.of(os.pread(file.fileno(), min(HEAD_BYTES, length), offset)), length)
-            for offset, length in entries.tolist()
+            for offset, length in wanted[~_is_absent(wanted)].tolist()
         )
+
+
+def _is_absent(index: np.ndarray) -> np.ndarray:
+    return (index == NO_CHUNK).all(axis=1)
+
+
+def _lies_outside(index: np.ndarray, n_bytes: int) -> np.ndarray:
+    offsets, lengths = index.T
+    return ~_is_absent(index) & ((lengths > n_bytes) | (offsets > n_bytes - np.minimum(lengths, n_bytes)))
 
 
 def require_chunks(root: zarr.Group, path: Path) -> None:

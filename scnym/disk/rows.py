@@ -154,8 +154,8 @@ class RowReader:
             if self._ranges:
                 read_runs(self._ranges, runs, outs)
             else:
-                for array, indexes in zip(self._arrays, self._indexes, strict=True):
-                    indexes.require(_shards_of(runs, (array.shards or array.chunks)[0]))
+                for indexes in self._indexes:
+                    indexes.require(wanted.run_begins_R, wanted.run_ends_R)
                 sync(_read_runs(self._arrays, runs, outs))
         except (RuntimeError, ValueError, OSError) as fault:
             first, last = np.searchsorted(self._indptr, [runs[0][0], runs[-1][1]], side="right") - 1
@@ -163,12 +163,6 @@ class RowReader:
                 f"counts of rows {first} to {last} cannot be read ({fault})",
                 way_out="see scnym verify; copy the store again, or delete it and convert the source again",
             ) from fault
-
-
-def _shards_of(runs: Sequence[tuple[int, int, int]], shard: int) -> Iterator[int]:
-    """Give the number of each shard that runs lie in, as often as there are runs in it."""
-    for begin, end, _ in runs:
-        yield from range(begin // shard, (end - 1) // shard + 1)
 
 
 def _cut(begins: np.ndarray, ends: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:

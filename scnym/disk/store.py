@@ -23,6 +23,7 @@ from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indptr, strings
 from scnym.disk.hashes import read_hashes, require_contained
+from scnym.disk.layout import require_dataset
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 VALUE_KINDS = {"data": "iuf", "indices": "iu"}
@@ -246,8 +247,8 @@ class Dataset:
     @cached_property
     def _group(self) -> zarr.Group:
         with codecs_for(self.path):
-            root = zarr.open_group(zarr_store(self.path), mode="r") if self._root is None else self._root
-            return cast("zarr.Group", root[self.name])
+            root: Any = zarr.open_group(zarr_store(self.path), mode="r") if self._root is None else self._root
+            return require_dataset(root, self.name, self.path)
 
     @cached_property
     def _obs(self) -> zarr.Group:

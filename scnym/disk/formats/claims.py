@@ -98,13 +98,17 @@ def require_table(frame: Any, name: str, path: Location) -> None:
     FormatError
         Names the column.
     """
+    order = frame.attrs.get("column-order", ())
+    columns = {str(column) for column in order}
+    outside = [column for column in (*columns, str(frame.attrs["_index"])) if not _is_inside(column)]
+    if isinstance(order, str | bytes) or outside:
+        raise FormatError(f"the columns of {name} are not named", where=path, way_out=WAY_OUT)
     index = frame[frame.attrs["_index"]]
     n_rows = _n_rows(index)
     if isinstance(index, zarr.Array) and n_rows > max(ALLOWED_ROWS, MAX_RATIO * index.nbytes_stored()):
         raise FormatError(
             f"{name} is said to have {n_rows:,} rows, but they are not named", where=path, way_out=WAY_OUT
         )
-    columns = {str(column) for column in frame.attrs.get("column-order", ())}
     for key in frame:
         if key.startswith("__"):
             continue  # categories, as they were kept before version 0.8
@@ -170,6 +174,11 @@ def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
             yield element
         else:
             yield from (one for _, one in element.members(max_depth=None) if isinstance(one, zarr.Array))
+
+
+def _is_inside(column: str) -> bool:
+    """Whether a name leads into the table: HDF5 takes it for a path, and old files have columns in groups."""
+    return not {"", ".", ".."} & set(column.split("/"))
 
 
 def _is_column(column: Any) -> bool:

@@ -120,7 +120,7 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
         missing = " and no ".join(key for key in ("obs", "var") if key not in keys)
         raise FormatError(f"an h5ad with no {missing}", where=path, way_out="copy or write it again")
     raise FormatError(
-        f"an HDF5 file, but none of h5ad, loom or 10x: it holds {', '.join(sorted(keys)) or 'nothing'}",
+        f"an HDF5 file, but none of h5ad, loom or 10x: it holds {', '.join(sorted(map(str, keys))) or 'nothing'}",
         where=path,
         way_out="convert it to h5ad first",
     )
