@@ -276,6 +276,16 @@ def test_groups_that_make_no_sense_are_mistakes_with_the_way_out(tmp_path: Path)
     refused("2 groups with labelled cells are fewer than 3 folds", "donor", n_folds=3)
 
 
+@pytest.mark.parametrize("option", ["--lower_group", "--cv_group"])
+def test_a_column_that_is_not_there_is_missed_before_anything_is_converted(option: str, tmp_path: Path):
+    column = {"--lower_group": "cell_typ", "--cv_group": "cell_type"}[option]
+    split = SplitSettings(group_column="doner" if option == "--cv_group" else None)
+    settings = RunSettings(label_column=column, split=split)
+    with pytest.raises(DataError, match=f"give {option} one of .*'cell_type'"):
+        scnym.train(write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "out", settings)
+    assert not list(tmp_path.rglob("*.zarr"))
+
+
 def test_a_logistic_regression_on_the_same_folds_shows_what_the_network_adds(finished: Path, tmp_path: Path):
     summary = train(finished / "cells.h5ad", tmp_path / "out", quick(baseline=True))
     metrics = json.loads((summary.folder / "metrics.json").read_text())

@@ -3,7 +3,7 @@
 C cells of the store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.aside import clear_finished
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
-from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key
+from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key, gather
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
 
@@ -96,15 +96,34 @@ def name_of(given: Given) -> Location:
     return location(IN_MEMORY if isinstance(given, AnnData) else given)
 
 
-def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress: Progress) -> Store:
+def open_input(
+    given: Given,
+    out_path: Path,
+    settings: ConvertSettings,
+    progress: Progress,
+    columns: Mapping[str, str] | None = None,
+) -> Store:
     """Open a store, or convert a raw input into the cache below `out_path` and open that.
 
     A raw file that has not changed since, or an AnnData that holds the same, is not converted again.
 
+    Parameters
+    ----------
+    given
+        The input.
+    out_path
+        Folder of the cache.
+    settings
+        How to convert.
+    progress
+        Where to report cells done.
+    columns
+        Annotations that will be needed, by the option that names each: looked for before hours of conversion.
+
     Raises
     ------
     UserError
-        If the file is not there or cannot be converted.
+        If the file is not there, lacks a column, or cannot be converted.
     """
     path = name_of(given)
     if not isinstance(given, AnnData) and not path.exists():
@@ -129,6 +148,7 @@ def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:16]}.zarr"
     clear_finished(cached)
     if not cached.exists():
+        _require_annotations(given, settings, columns or {})
         convert([given], cached, settings, progress=progress)
     try:
         return Store(cached)
@@ -136,6 +156,27 @@ def open_input(given: Given, out_path: Path, settings: ConvertSettings, progress
         raise FormatError(
             fault.what, where=cached, way_out=f"delete this folder, {path} is then converted anew"
         ) from fault
+
+
+def _require_annotations(given: Given, settings: ConvertSettings, columns: Mapping[str, str]) -> None:
+    """Refuse a raw input that is sure to lack a column; of text, and with a table beside it, there is no telling yet.
+
+    Raises
+    ------
+    DataError
+        Names the option.
+    """
+    if not columns or settings.training_metadata is not None:
+        return
+    known = list[str](OWN_OBS_COLUMNS)
+    for one in gather([given]).inputs:
+        obs = one.open(settings).obs
+        if obs is None:
+            return
+        known += [*one.columns, *map(str, obs.columns)]
+    for option, column in columns.items():
+        if column.removesuffix("_input") not in known:
+            _require_column(list(dict.fromkeys(known)), column, name_of(given), option)
 
 
 def _is_whole(given: Given) -> bool:

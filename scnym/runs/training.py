@@ -166,9 +166,18 @@ def _prepared(
         progress = progress if processes.is_first else SILENT
         if processes.is_first:
             require_startable(target, resume=settings.resume, overwrite=settings.overwrite)
-        store = _opened(partial(open_input, input_counts, target.parent, settings.convert, progress), processes)
+        given = input_counts, target.parent, settings.convert, progress, _needed_columns(settings)
+        store = _opened(partial(open_input, *given), processes)
         job = _job(store, name_of(input_counts), settings, device, progress)
         yield replace(job, processes=processes), progress
+
+
+def _needed_columns(settings: RunSettings) -> dict[str, str]:
+    """Give the columns that the input itself must have, by option; none where a table of annotations is given."""
+    if settings.training_metadata:
+        return {}
+    named = {"--lower_group": settings.label_column, "--cv_group": settings.split.group_column}
+    return {option: column for option, column in named.items() if column is not None}
 
 
 def _opened(open_input: Callable[[], Store], processes: Processes) -> Store:
