@@ -286,6 +286,14 @@ def test_a_column_that_is_not_there_is_missed_before_anything_is_converted(optio
     assert not list(tmp_path.rglob("*.zarr"))
 
 
+def test_a_column_that_gets_another_name_in_a_store_is_known_by_it(tmp_path: Path):
+    adata = clustered_adata(60)
+    obs: Any = adata.obs
+    adata.obs = obs.rename(columns={"cell_type": "source"})
+    run = train(write_h5ad(tmp_path / "cells.h5ad", adata), tmp_path / "out", quick(label_column="source_input"))
+    assert run.labels.classes == tuple(sorted(set(adata.obs["source"])))
+
+
 def test_a_logistic_regression_on_the_same_folds_shows_what_the_network_adds(finished: Path, tmp_path: Path):
     summary = train(finished / "cells.h5ad", tmp_path / "out", quick(baseline=True))
     metrics = json.loads((summary.folder / "metrics.json").read_text())

@@ -434,17 +434,31 @@ def test_a_chunk_that_lies_outside_its_shard_is_refused_and_ends_no_process(
         index[place] = claim
 
     _with_index(store / "dataset_0/X/data/c/0", lie)
-    assert "the index of shard dataset_0/X/data/c/0 is damaged" in refusal(read_store, store)
+    assert "dataset_0/X/data/c/0: the index is damaged" in refusal(read_store, store)
 
 
 def _zstd_claiming(n_bytes: int) -> bytes:
-    return b"\x28\xb5\x2f\xfd\xe0" + n_bytes.to_bytes(8, "little") + bytes(20)
+    """Give a frame of one empty block that claims to hold so much."""
+    return b"\x28\xb5\x2f\xfd\xe0" + n_bytes.to_bytes(8, "little") + b"\1\0\0"
 
 
-def test_a_chunk_in_a_shard_that_claims_terabytes_is_refused_and_ends_no_process(refusal: Refused, tmp_path: Path):
+WHOLE_FRAME = Zstd().encode(bytes(8))
+ZSTD_BOMBS = {
+    "size": _zstd_claiming(10**13),
+    "size of a second frame": WHOLE_FRAME + _zstd_claiming(10**13),
+    "size behind what is skipped": b"\x50\x2a\x4d\x18\2\0\0\0ab" + _zstd_claiming(10**13),
+    "blocks of no size": b"\x28\xb5\x2f\xfd\0\x70" + bytes(3 * 2**16) + b"\1\0\0",
+    "no frame": b"what is this",
+    "half a frame": WHOLE_FRAME[:-1],
+}
+
+
+@pytest.mark.parametrize("frame", ZSTD_BOMBS.values(), ids=ZSTD_BOMBS)
+def test_a_chunk_in_a_shard_that_claims_terabytes_is_refused_and_ends_no_process(
+    frame: bytes, refusal: Refused, tmp_path: Path
+):
     settings = ConvertSettings(profile="small")
     store = scnym.convert([write_h5ad(tmp_path / "cells.h5ad")], tmp_path / "cells.zarr", settings)
-    frame = _zstd_claiming(10**13)
     frame += google_crc32c.value(frame).to_bytes(4, "little")
     shard = store / "dataset_0/X/data/c/0"
     shard.write_bytes(frame + shard.read_bytes()[-index_bytes(1) :])
@@ -511,26 +525,52 @@ def test_an_hdf5_file_of_something_else_whose_names_are_no_text_is_refused(tmp_p
 
 
 @pytest.mark.parametrize("array", ["obs/n_counts", "obs/cell_type/codes", "X/indptr"])
-def test_a_chunk_of_a_store_that_claims_terabytes_is_refused(array: str, store: Path, refusal: Refused):
-    (store / "dataset_0" / array / "c/0").write_bytes(_zstd_claiming(10**13))
-    assert "description is damaged" in refusal(scnym.open_store, store)
+@pytest.mark.parametrize("frame", ZSTD_BOMBS.values(), ids=ZSTD_BOMBS)
+def test_a_chunk_of_a_store_that_claims_terabytes_is_refused(frame: bytes, array: str, store: Path, refusal: Refused):
+    (store / "dataset_0" / array / "c/0").write_bytes(frame)
+    assert f"a chunk of dataset_0/{array} claims more than it has" in refusal(scnym.open_store, store)
+
+
+@pytest.mark.parametrize("array", ["obs/n_counts", "X/indptr", "X/data"])
+def test_chunks_that_are_cut_far_larger_than_the_store_are_refused(array: str, store: Path, refusal: Refused):
+    document = json.loads((store / "zarr.json").read_text())
+    described = document["consolidated_metadata"]["metadata"][f"dataset_0/{array}"]
+    described["chunk_grid"]["configuration"]["chunk_shape"] = [10**12]
+    if array == "X/data":
+        described["codecs"][0]["configuration"]["chunk_shape"] = [10**12]
+    (store / "zarr.json").write_text(json.dumps(document))
+    assert f"chunks of dataset_0/{array} are said to hold" in refusal(scnym.open_store, store)
+
+
+def test_a_damaged_store_that_is_converted_again_is_refused(store: Path, tmp_path: Path):
+    (store / "dataset_0/obs/n_counts/c/0").write_bytes(b"what is this")
+    with pytest.raises(FormatError, match="a chunk of obs/n_counts claims more than it has"):
+        scnym.convert([store], tmp_path / "again.zarr")
+
+
+UNKNOWN_CUT = "dataset_0/X/data is cut into shards in a way that is not known"
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "says"),
     [
-        lambda cut: cut["index_codecs"].pop(),
-        lambda cut: cut.update(index_location="start"),
-        lambda cut: cut.update(codecs=[{"name": "sharding_indexed", "configuration": cut.copy()}]),
-        lambda cut: cut["codecs"].insert(1, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}),
+        (lambda cut: cut["index_codecs"].pop(), UNKNOWN_CUT),
+        (lambda cut: cut.update(index_location="start"), UNKNOWN_CUT),
+        (lambda cut: cut.update(codecs=[{"name": "sharding_indexed", "configuration": cut.copy()}]), UNKNOWN_CUT),
+        (
+            lambda cut: cut["codecs"].insert(1, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}),
+            "dataset_0/X/data is packed more than once",
+        ),
     ],
     ids=["no checksum", "index in front", "shards in shards", "packed twice"],
 )
-def test_shards_that_are_cut_in_another_way_are_refused(change: Callable[[Any], None], store: Path, refusal: Refused):
+def test_shards_that_are_cut_in_another_way_are_refused(
+    change: Callable[[Any], None], says: str, store: Path, refusal: Refused
+):
     document = json.loads((store / "zarr.json").read_text())
     change(document["consolidated_metadata"]["metadata"]["dataset_0/X/data"]["codecs"][0]["configuration"])
     (store / "zarr.json").write_text(json.dumps(document))
-    assert "description is damaged" in refusal(scnym.open_store, store)
+    assert says in refusal(scnym.open_store, store)
 
 
 def test_shards_where_a_store_has_none_are_refused(store: Path, refusal: Refused):
@@ -538,7 +578,7 @@ def test_shards_where_a_store_has_none_are_refused(store: Path, refusal: Refused
     arrays = document["consolidated_metadata"]["metadata"]
     arrays["dataset_0/X/indptr"] = arrays["dataset_0/X/data"]
     (store / "zarr.json").write_text(json.dumps(document))
-    assert "description is damaged" in refusal(scnym.open_store, store)
+    assert "X/indptr is cut into shards" in refusal(scnym.open_store, store)
 
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")
@@ -551,13 +591,14 @@ def test_an_anndata_in_shards_is_read_and_refused_where_a_chunk_lies_outside(ref
     del group["data"]
     group.create_array("data", data=values, chunks=(len(values),), shards=(len(values),))
     zarr.consolidate_metadata(path)
+    write_text(path / "X/data/c/.DS_Store", "left by a file manager")
     assert scnym.open_store(scnym.convert([path], tmp_path / "whole.zarr")).n_cells == len(telling_adata())
 
     def lie(index: np.ndarray) -> None:
         index[0, 1] = 2**62
 
     _with_index(path / "X/data/c/0", lie)
-    assert "the index of shard X/data/c/0 is damaged" in refusal(scnym.convert, [path], tmp_path / "a.zarr")
+    assert "X/data/c/0: the index is damaged" in refusal(scnym.convert, [path], tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize("kind", ["external link", "external storage", "virtual"])
@@ -685,8 +726,10 @@ def test_numbers_of_a_run_whose_exponents_overflow_are_none():
     column = pd.Series(["1", "1e2147483648", "x", "", "1e-300"])
     assert as_numbers(column).tolist()[0::4] == [1.0, 1e-300]
     assert as_numbers(column).isna().tolist() == [False, True, True, True, False]
-    with pytest.raises(ValueError, match="x"):
-        as_numbers(column, errors="raise")
+    for wrong in ("x", "1e2147483648"):
+        with pytest.raises(ValueError, match=wrong):
+            as_numbers(pd.Series(["1", wrong]), errors="raise")
+    assert as_numbers(pd.Series(["1e00005", "1E+0000000002"])).tolist() == [1e5, 100.0]
 
 
 def test_an_error_does_not_repeat_a_value_of_a_million_characters(tmp_path: Path):

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-LONG_EXPONENT = r"[eE][+-]?\d{5}"
+LONG_EXPONENT = r"[eE][+-]?0*[1-9]\d{4}"
 """No number that fits 64 bits has it."""
 _LONG_IN_BYTES = re.compile(LONG_EXPONENT.encode())
 
@@ -25,4 +25,6 @@ def as_numbers(column: pd.Series, *, errors: Literal["coerce", "raise"] = "coerc
         return column
     text = column.astype(object)
     is_long = text.astype(str).str.contains(LONG_EXPONENT, regex=True)
+    if errors == "raise" and is_long.any():
+        raise ValueError(f"{text[is_long].iloc[0]} is too large or too small")
     return pd.to_numeric(text.mask(is_long, np.nan), errors=errors)

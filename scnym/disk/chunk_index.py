@@ -5,6 +5,7 @@ Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's shar
 
 import math
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,12 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 from scnym.base.errors import FormatError
-from scnym.disk.chunk_claims import HEAD_BYTES, ChunkClaims
+from scnym.disk.chunk_claims import CHECKSUM_BYTES, ChunkClaims, chunk_files
 
 ENTRY_DTYPE = np.dtype("<u8")
 NO_CHUNK = np.iinfo(ENTRY_DTYPE).max
 """Offset and length of a chunk that was not written."""
-CHECKSUM_BYTES = 4
-CUT_INTO_SHARDS = ("X/data", "X/indices")
+CUT_INTO_SHARDS = re.compile(r"^dataset_\d+/X/(data|indices)$")
 INDEX_CODECS = (BytesCodec(endian="little"), Crc32cCodec())
 
 
@@ -63,7 +63,7 @@ class ShardIndexes:
     def __init__(self, array: zarr.Array) -> None:
         self._array: Any = array
         self._folder = Path(str(getattr(array.store_path.store, "root", ""))) / array.store_path.path
-        self._n_chunks, self._claims = _chunks_per_shard(array), ChunkClaims(array)
+        self._n_chunks, self._claims = _chunks_per_shard(array), ChunkClaims(array, self._folder)
         self._seen: dict[int, np.ndarray] = {}
         """Which chunks of a shard have been looked at."""
 
@@ -89,11 +89,14 @@ class ShardIndexes:
             return
         shards, chunks = np.divmod(_chunks_of(begins_R, ends_R, self._array.chunks[0]), self._n_chunks)
         for shard in np.unique(shards).tolist():
-            mine, seen = chunks[shards == shard], self._seen.get(shard)
-            if seen is None or not seen[mine].all():
-                new = mine if seen is None else mine[~seen[mine]]
+            in_shard, seen = chunks[shards == shard], self._seen.get(shard)
+            if seen is None or not seen[in_shard].all():
+                new = in_shard if seen is None else in_shard[~seen[in_shard]]
                 self._look(self._folder / self._array.metadata.encode_chunk_key((shard,)), new)
-                self._seen.setdefault(shard, np.zeros(self._n_chunks, bool))[mine] = True
+                # Kept as flags: the indexes themselves would take 16 bytes for each chunk of the store.
+                seen = np.zeros(self._n_chunks, bool) if seen is None else seen
+                seen[in_shard if self._claims.has_any else slice(None)] = True
+                self._seen[shard] = seen
 
     def require_all(self) -> None:
         """Refuse any chunk that lies outside of its shard or claims more than it has.
@@ -103,14 +106,13 @@ class ShardIndexes:
         ValueError
             Names the shard.
         """
-        for file in self._folder.rglob("*") if self.has_shards else ():
-            if file.is_file() and not file.name.endswith(".json"):
-                self._look(file, slice(None))
+        for file in chunk_files(self._folder) if self.has_shards else ():
+            self._look(file, slice(None))
 
     def _look(self, shard: Path, chunks: np.ndarray | slice) -> None:
-        if shard.exists() and not _are_possible(shard, self._n_chunks, chunks, self._claims):
-            place = f"{self._array.path}/{shard.relative_to(self._folder).as_posix()}"
-            raise ValueError(f"the index of shard {place} is damaged, or a chunk of it claims more than it has")
+        fault = _fault_of(shard, self._n_chunks, chunks, self._claims) if shard.exists() else None
+        if fault:
+            raise ValueError(f"{self._array.path}/{shard.relative_to(self._folder).as_posix()}: {fault}")
 
 
 def _chunks_of(begins_R: np.ndarray, ends_R: np.ndarray, chunk: int) -> np.ndarray:
@@ -124,30 +126,30 @@ def _chunks_of(begins_R: np.ndarray, ends_R: np.ndarray, chunk: int) -> np.ndarr
 def _chunks_per_shard(array: zarr.Array) -> int:
     """Give the number of chunks in a shard, 0 for an array without shards."""
     codecs: Any = getattr(array.metadata, "codecs", ())
-    if not any(isinstance(codec, ShardingCodec) for codec in codecs):
+    outer = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
+    if outer is None:
         return 0
-    outer = codecs[0]
-    within = any(isinstance(codec, ShardingCodec) for codec in (*codecs[1:], *getattr(outer, "codecs", ())))
-    if within or outer.index_codecs != INDEX_CODECS or outer.index_location.value != "end":
+    is_default = outer.index_codecs == INDEX_CODECS and outer.index_location.value == "end"
+    if len(codecs) > 1 or not is_default or any(isinstance(codec, ShardingCodec) for codec in outer.codecs):
         raise ValueError(f"{array.path} is cut into shards in a way that is not known")
     return math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True))
 
 
-def _are_possible(shard: Path, n_chunks: int, chunks: np.ndarray | slice, claims: ChunkClaims) -> bool:
-    """Whether the index of a shard is whole, all chunks lie inside the file, and some do not say that they are more."""
+def _fault_of(shard: Path, n_chunks: int, chunks: np.ndarray | slice, claims: ChunkClaims) -> str | None:
+    """Say what is wrong with a shard: all chunks must lie in the file, and some are asked what they claim."""
     n_bytes, n_index = shard.stat().st_size, index_bytes(n_chunks)
     if n_bytes < n_index:
-        return False
-    with shard.open("rb", buffering=0) as file:
+        return "the index is cut off"
+    with shard.open("rb") as file:
         file.seek(n_bytes - n_index)
         index = read_index(file.read(n_index))
         if index is None or _lies_outside(index, n_bytes).any():
-            return False
-        wanted = index[chunks]
-        return not claims.looks or all(
-            claims.are_possible(claims.of(os.pread(file.fileno(), min(HEAD_BYTES, length), offset)), length)
-            for offset, length in wanted[~_is_absent(wanted)].tolist()
-        )
+            return "the index is damaged"
+        asked = index[chunks] if claims.has_any else index[:0]
+        places = asked[~_is_absent(asked)].tolist()
+        if not all(claims.are_possible(file, offset, length) for offset, length in places):
+            return "a chunk claims more than it has"
+    return None
 
 
 def _is_absent(index: np.ndarray) -> np.ndarray:
@@ -159,19 +161,27 @@ def _lies_outside(index: np.ndarray, n_bytes: int) -> np.ndarray:
     return ~_is_absent(index) & ((lengths > n_bytes) | (offsets > n_bytes - np.minimum(lengths, n_bytes)))
 
 
-def require_chunks(root: zarr.Group, path: Path) -> None:
+def require_chunks(root: zarr.Group, path: Path, dataset: str = "") -> None:
     """Refuse a store with chunks missing: Zarr reads one that is not there as zeros, and every chunk was written.
+
+    Parameters
+    ----------
+    root, path
+        The store, and where it is.
+    dataset
+        Look at this one only; at all of them by default.
 
     Raises
     ------
     FormatError
         Names the array.
     """
-    n_files = sum(len(files) for _, _, files in os.walk(path))
+    n_files = sum(len(files) for _, _, files in os.walk(path / dataset))
     with warnings.catch_warnings():
         # Zarr warns of files that are none of its own, such as our hashes, where the description lacks its parts.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy")
-        members = list(root.members(max_depth=None))
+        part: Any = root[dataset] if dataset else root
+        members = list(part.members(max_depth=None))
     for name, member in members:
         if isinstance(member, zarr.Array):
             _require_possible(member, n_files, name, path)
@@ -185,14 +195,23 @@ def require_chunks(root: zarr.Group, path: Path) -> None:
 
 
 def require_own_cut(array: zarr.Array, name: str, path: Path) -> None:
-    """Refuse shards that are not cut as `scnym.disk.encode` does, or where it makes none; and chunks too large."""
-    if ShardIndexes(array).has_shards:
-        if not name.endswith(CUT_INTO_SHARDS):
-            raise ValueError(f"{name} is cut into shards")
-        return
-    false_one = next(ChunkClaims(array).false_ones(path / array.path), None)
-    if false_one:
-        raise ValueError(f"a chunk of {name} claims more than it has")
+    """Refuse shards that are not cut as `scnym.disk.encode` does, or where it makes none; and chunks too large.
+
+    Raises
+    ------
+    FormatError
+        Names the array.
+    """
+    try:
+        if ShardIndexes(array).has_shards:
+            fault = None if CUT_INTO_SHARDS.search(array.path) else f"{name} is cut into shards"
+        else:
+            is_false = any(True for _ in ChunkClaims(array, path / array.path).false_ones())
+            fault = f"a chunk of {name} claims more than it has" if is_false else None
+    except ValueError as odd:
+        fault = str(odd)
+    if fault:
+        raise FormatError(fault, where=path, way_out="copy the store again, or convert the source again")
 
 
 def _require_possible(array: zarr.Array, n_files: int, name: str, path: Path) -> None:

@@ -6,7 +6,7 @@ C cells, G genes, N stored values.
 import os
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -293,6 +293,8 @@ class Store:
             raise MissingInputError(
                 "there is no such store", where=path, way_out="check the path, or make one with scnym convert"
             )
+        if isinstance(self.path, Path):
+            require_contained(self.path)
         try:
             with codecs_for(self.path):
                 root = zarr.open_group(zarr_store(self.path), mode="r")
@@ -317,7 +319,6 @@ class Store:
                 if isinstance(self.path, ObjectPath):
                     _require_listed(self.path)
                 else:
-                    require_contained(self.path)
                     require_chunks(root, self.path)
         except READING_FAULTS as fault:
             if isinstance(fault, ScnymError):

@@ -16,7 +16,7 @@ from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import canonical
 from scnym.disk.features import GeneNaming, gene_naming
 from scnym.disk.formats.block import ScatteredSource
-from scnym.disk.formats.sniff import AnySource, is_store, open_source
+from scnym.disk.formats.sniff import AnySource, is_readable, is_store, open_source
 from scnym.disk.gather import Input, gather
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
@@ -149,7 +149,7 @@ def _with_model(place: Location) -> Location:
     runs = sorted(
         file.parents[1] for depth in ("*", "*/*") for file in place.glob(f"{depth}/{FINAL_FOLDER}/{MODEL_FILE}")
     )
-    if not runs:
+    if not runs or is_readable(place):
         return place
     raise MissingInputError(
         "a folder of runs, which has no model of its own",

@@ -3,6 +3,7 @@
 C cells of the store.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scnym.base.columns import safe_names
 from scnym.base.errors import DataError, FormatError, MissingInputError, SettingsError, command, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
@@ -173,9 +175,11 @@ def _require_annotations(given: Given, settings: ConvertSettings, columns: Mappi
         obs = one.open(settings).obs
         if obs is None:
             return
-        known += [*one.columns, *map(str, obs.columns)]
+        known += [*one.columns, *map(str, obs.columns), *safe_names(obs.columns)]
     for option, column in columns.items():
-        if column.removesuffix("_input") not in known:
+        if (
+            re.sub(r"_input_*$", "", column) not in known and column not in known
+        ):  # one whose name the store needs itself
             _require_column(list(dict.fromkeys(known)), column, name_of(given), option)
 
 

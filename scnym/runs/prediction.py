@@ -133,10 +133,10 @@ def predict(
     """
     settings = settings or PredictSettings()
     device, models = choose_device(settings.device), find_models(model_path, training_gene_names)
-    models.load(next(iter(models.paths)))  # what is wrong with it is said before hours of conversion
     with _workplace(input_counts, out_path) as out:
         target = out / FOLDER
         require_replaceable(target, overwrite=overwrite, is_replaceable=is_run)
+        models.load(next(iter(models.paths)))  # what is wrong with it is said before hours of conversion
         store = open_input(input_counts, out, convert_settings or ConvertSettings(), progress)
         job = Pass(store, models, settings, device, progress)
         adata = input_counts if isinstance(input_counts, AnnData) else None

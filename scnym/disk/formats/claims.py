@@ -105,13 +105,14 @@ def require_table(frame: Any, name: str, path: Location) -> None:
         raise FormatError(f"the columns of {name} are not named", where=path, way_out=WAY_OUT)
     index = frame[frame.attrs["_index"]]
     n_rows = _n_rows(index)
-    if isinstance(index, zarr.Array) and n_rows > max(ALLOWED_ROWS, MAX_RATIO * index.nbytes_stored()):
+    is_long = isinstance(index, zarr.Array) and n_rows > ALLOWED_ROWS  # only then is it worth to ask for sizes
+    if is_long and n_rows > MAX_RATIO * index.nbytes_stored():
         raise FormatError(
             f"{name} is said to have {n_rows:,} rows, but they are not named", where=path, way_out=WAY_OUT
         )
-    for key in frame:
-        if key.startswith("__"):
-            continue  # categories, as they were kept before version 0.8
+    for key in {*columns, *frame}:
+        if key.startswith("__") or key not in frame:
+            continue  # categories, as they were kept before version 0.8; a column that is missed when it is read
         column = frame[key]
         if key in columns and not _is_column(column):
             raise FormatError(f"{name}/{key} is no column of numbers or text", where=path, way_out="leave it out")
@@ -147,14 +148,16 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
     ValueError
         Names the shard.
     """
-    _require_shallow(folder)
+    _require_shallow(folder / file.path)
     for array in _arrays(file, keys):
         indexes = ShardIndexes(array)
         if indexes.has_shards:
             indexes.require_all()
             continue
-        for chunk, n_claimed, n_stored in ChunkClaims(array).false_ones(folder / array.path):
-            _refuse(f"chunk {chunk.relative_to(folder)}", n_claimed, n_stored, folder)
+        for chunk in ChunkClaims(array, folder / array.path).false_ones():
+            raise FormatError(
+                f"chunk {chunk.relative_to(folder)} claims more than it has", where=folder, way_out=WAY_OUT
+            )
 
 
 def _require_shallow(folder: Path) -> None:
@@ -184,7 +187,18 @@ def _is_inside(column: str) -> bool:
 def _is_column(column: Any) -> bool:
     """Whether an element is what a table has as a column; AnnData reads others as well, such as sparse matrices."""
     if not hasattr(column, "shape"):
-        return column.attrs.get("encoding-type") in COLUMN_GROUPS
+        parts = [column[name] for name in (*ROW_PARTS, "categories") if name in column]
+        return column.attrs.get("encoding-type") in COLUMN_GROUPS and all(map(_is_column, parts))
+    return _is_list(column)
+
+
+def _is_list(column: Any) -> bool:
+    """Whether an element is a list of numbers or text, and is not said to be far larger than it is."""
+    if len(column.shape or ()) != 1:
+        return False
+    n_bytes = column.shape[0] * column.dtype.itemsize
+    if isinstance(column, zarr.Array) and n_bytes > ALLOWED_BYTES and n_bytes > MAX_RATIO * column.nbytes_stored():
+        return False
     is_record, is_wide = column.dtype.kind == "V", column.dtype.kind == "f" and column.dtype.itemsize > FLOAT_BYTES
     return not is_record and not is_wide
 

@@ -35,7 +35,7 @@ class RestoredDataset(CellByCell):
     def __init__(self, path: Location, name: str) -> None:
         has_cell_ids = _has_cell_ids(path, name)
         if isinstance(path, Path):  # of one in object storage, whoever opened it has counted the objects
-            require_chunks(zarr.open_group(zarr_store(path), mode="r"), path)
+            require_chunks(zarr.open_group(zarr_store(path), mode="r"), path, name)
         file = AnnDataFile(path, group=name)
         super().__init__(file)
         self.has_cell_ids = has_cell_ids
