@@ -53,6 +53,7 @@ from scnym.runs.tissue_comparison import replace_own
 
 MEMORY_BYTES = 10**9
 HUGE = 10**15
+ANNDATA = {"encoding-type": "anndata", "encoding-version": "0.1.0"}
 NASTY = (
     "../../x",
     "a/b",
@@ -381,6 +382,22 @@ def test_an_enormous_shape_in_a_stores_metadata_is_refused_at_once(array: str, s
         scnym.open_store(store)
 
 
+@pytest.mark.filterwarnings("ignore:Writing zarr v2", "ignore:Consolidated metadata")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_enormous_shape_in_an_anndata_is_refused_at_once(zarr_format: int, refusal: Refused, tmp_path: Path):
+    path, described = tmp_path / "cells.zarr", ".zarray" if zarr_format == 2 else "zarr.json"
+    with anndata.settings.override(zarr_write_format=zarr_format, auto_shard_zarr_v3=False):
+        telling_adata().write_zarr(path)
+    for name in ("data", "indices"):
+        description = json.loads((path / "X" / name / described).read_text())
+        (path / "X" / name / described).write_text(json.dumps({**description, "shape": [HUGE]}))
+    (path / ("zarr.json" if zarr_format == 3 else ".zmetadata")).unlink()
+    if zarr_format == 3:
+        write_text(path / "zarr.json", json.dumps({"zarr_format": 3, "node_type": "group", "attributes": ANNDATA}))
+    said = refusal(scnym.convert, [path], tmp_path / "a.zarr")
+    assert "X/data is said to have" in said
+
+
 @pytest.mark.parametrize("name", ["obs/_index", "X/data", "X/indptr", "obs/cell_type/codes"])
 def test_an_hdf5_array_of_1e15_rows_is_refused_in_bounded_memory(name: str, refusal: Refused, tmp_path: Path):
     path = write_h5ad(tmp_path / "cells.h5ad")
@@ -478,6 +495,15 @@ def test_a_chunk_of_blosc_in_a_shard_that_claims_gigabytes_is_refused_and_ends_n
     content[BLOSC_CLAIM] = (2**31 - 17).to_bytes(4, "little")
     shard.write_bytes(content)
     assert "claims more than it has" in refusal(read_store, store)
+
+
+def test_row_pointers_whose_differences_overflow_are_refused(store: Path):
+    group: Any = zarr.open_group(store, mode="r+", use_consolidated=False)
+    pointers = group["dataset_0/X/indptr"]
+    n_values = int(pointers[-1])
+    pointers[1:3] = [2**62, -(2**62) - 2]
+    with pytest.raises(FormatError, match=rf"indptr does not match \d+ rows and {n_values} values"):
+        read_store(store)
 
 
 DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -176,7 +176,7 @@ def require_chunks(root: zarr.Group, path: Path, dataset: str = "") -> None:
     FormatError
         Names the array.
     """
-    n_files = sum(len(files) for _, _, files in os.walk(path / dataset))
+    n_files = n_files_below(path / dataset)
     with warnings.catch_warnings():
         # Zarr warns of files that are none of its own, such as our hashes, where the description lacks its parts.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy")
@@ -184,7 +184,7 @@ def require_chunks(root: zarr.Group, path: Path, dataset: str = "") -> None:
         members = list(part.members(max_depth=None))
     for name, member in members:
         if isinstance(member, zarr.Array):
-            _require_possible(member, n_files, name, path)
+            require_possible(member, name, path, n_files)
             require_own_cut(member, name, path)
         if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
             raise FormatError(
@@ -214,8 +214,14 @@ def require_own_cut(array: zarr.Array, name: str, path: Path) -> None:
         raise FormatError(fault, where=path, way_out="copy the store again, or convert the source again")
 
 
-def _require_possible(array: zarr.Array, n_files: int, name: str, path: Path) -> None:
-    """Refuse an array that is said to have more chunks than there are files, before they are looked for."""
+def require_possible(array: zarr.Array, name: str, path: Path, n_files: int) -> None:
+    """Refuse an array that is said to have more chunks than there are files, before they are looked for one by one.
+
+    Raises
+    ------
+    FormatError
+        Names the array.
+    """
     cuts = zip(array.shape, array.shards or array.chunks, strict=True)
     n_needed = math.prod(-(-length // max(1, cut)) for length, cut in cuts)
     if n_needed > n_files:
@@ -224,3 +230,8 @@ def _require_possible(array: zarr.Array, n_files: int, name: str, path: Path) ->
             where=path,
             way_out="copy the store again, or convert the source again",
         )
+
+
+def n_files_below(folder: Path) -> int:
+    """Count files."""
+    return sum(len(files) for _, _, files in os.walk(folder))

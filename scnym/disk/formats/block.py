@@ -210,7 +210,7 @@ def require_indptr(indptr: np.ndarray, n_rows: int, lengths: Sequence[int], plac
         Names the place.
     """
     sound = len(indptr) == n_rows + 1 and indptr[0] == 0 and all(indptr[-1] == length for length in lengths)
-    if not sound or np.any(np.diff(indptr) < 0):
+    if not sound or np.any(indptr[1:] < indptr[:-1]):  # their differences may overflow
         raise FormatError(
             f"indptr does not match {n_rows:,} rows and {lengths[0]:,} values", where=place, way_out="write it again"
         )

@@ -19,6 +19,7 @@ from scipy import sparse
 from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
 from scnym.disk.bucket import Location, zarr_store
+from scnym.disk.chunk_index import n_files_below, require_possible
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import (
     NAMES_AT_A_TIME,
@@ -244,9 +245,11 @@ class AnnDataFile:
         n_lines = len(self.var) if self.encoding == "csc_matrix" else self.n_cells
         for name in ("data", "indices"):
             array: Any = counts[name]
-            may_be_zero = name == "indices" and array.shape[0] <= n_lines
+            if name == "indices" and array.shape[0] <= n_lines:
+                continue
+            require_possible(array, f"{self.counts_key}/{name}", self.path, n_files_below(self.path))
             missing = array.nchunks - array.nchunks_initialized
-            if missing > 0 and not may_be_zero:  # all chunks of a shard count, also those past the end
+            if missing > 0:  # all chunks of a shard count, also those past the end
                 raise FormatError(
                     f"{missing:,} of {array.nchunks:,} chunks of {self.counts_key}/{name} are missing",
                     where=self.path,
