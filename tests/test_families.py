@@ -231,7 +231,7 @@ def test_the_reports_name_their_family_and_show_each_tissue(finished: Path):
         assert [row["tissue"] for row in rows] == ["north", "south"]
         assert sum(row["n_cells"] for row in rows) == 235
         for row in rows:
-            assert f"{row['accuracy']:.3f} ± {row['accuracy_sd']:.3f}" in pages[name]
+            assert f"{row['accuracy']:.3f}\u00a0±\u00a0{row['accuracy_sd']:.3f}" in pages[name]
     assert 'href="north/report.html"' in pages["tissues"]
 
 

@@ -42,6 +42,10 @@ def offered(line: str) -> str | None:
         ("train --input_counts cells.h5ad", "scnym train_tissue_independent --input_counts cells.h5ad"),
         ("--input_counts cells.h5ad --lower_group cell_type", None),
         ("convert cells.h5ad x.zarr --profile smal", "scnym convert cells.h5ad x.zarr --profile small"),
+        (
+            "train_tissue_independent --input_counts cells.h5ad --out_path out --class_balance unifrom",
+            "scnym train_tissue_independent --input_counts cells.h5ad --out_path out --class_balance uniform",
+        ),
         ("data gte toy", "scnym data get toy"),
         ("inspect nothing_like_it.loom", None),
         ("convert", None),

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from scnym.base.errors import SettingsError
+from scnym.base.errors import SettingsError, meant
 
 DEFAULT_EPOCHS = 30
 DEFAULT_MIN_STEPS = 300
@@ -134,6 +134,7 @@ def balance_exponent(class_balance: str) -> float | None:
         f"{class_balance!r} is not possible",
         where="--class_balance",
         way_out="give natural, seed, uniform, or power:A with A from 0 to 1",
+        mend=meant("--class_balance", class_balance, named),
     )
 
 

@@ -78,7 +78,7 @@ def figure(value: float | None, sd: float | None = None, *, sign: bool = False) 
     """Give a figure of merit, with its spread where there is one."""
     if value is None:
         return NO_FIGURE
-    return f"{value:{'+' if sign else ''}.3f}" + ("" if sd is None else f" ± {sd:.3f}")
+    return f"{value:{'+' if sign else ''}.3f}" + ("" if sd is None else f"\u00a0±\u00a0{sd:.3f}")
 
 
 def count(value: float | None) -> str:
