@@ -1,6 +1,6 @@
 """What runs for long takes no more memory, files or threads in the end than at its beginning.
 
-`INPUTS=1000` labels so many inputs in place of the few here.
+`INPUTS=1000` with `--timeout 7200` labels so many inputs in place of the few here.
 """
 
 import gc

@@ -570,7 +570,7 @@ def test_chunks_that_are_cut_far_larger_than_the_store_are_refused(array: str, s
 
 def test_a_damaged_store_that_is_converted_again_is_refused(store: Path, tmp_path: Path):
     (store / "dataset_0/obs/n_counts/c/0").write_bytes(b"what is this")
-    with pytest.raises(FormatError, match="a chunk of obs/n_counts claims more than it has"):
+    with pytest.raises(FormatError, match="a chunk of dataset_0/obs/n_counts claims more than it has"):
         scnym.convert([store], tmp_path / "again.zarr")
 
 

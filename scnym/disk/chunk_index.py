@@ -182,13 +182,13 @@ def require_chunks(root: zarr.Group, path: Path, dataset: str = "") -> None:
         warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy")
         part: Any = root[dataset] if dataset else root
         members = list(part.members(max_depth=None))
-    for name, member in members:
-        if isinstance(member, zarr.Array):
-            require_possible(member, name, path, n_files)
-            require_own_cut(member, name, path)
-        if isinstance(member, zarr.Array) and member.nchunks_initialized < member.nchunks:
+    for array in (member for _, member in members if isinstance(member, zarr.Array)):
+        name = array.path
+        require_possible(array, name, path, n_files)
+        require_own_cut(array, name, path)
+        if array.nchunks_initialized < array.nchunks:
             raise FormatError(
-                f"{member.nchunks - member.nchunks_initialized:,} of {member.nchunks:,} chunks of {name} are missing",
+                f"{array.nchunks - array.nchunks_initialized:,} of {array.nchunks:,} chunks of {name} are missing",
                 where=path,
                 way_out="copy the store again, or convert the source again",
             )

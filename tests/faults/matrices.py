@@ -125,9 +125,8 @@ def _hdf5() -> Iterator[Fault]:
         line=ZARR.line(),
         make=lambda folder: cut(next((ZARR.write_into(folder) / "X" / "data" / "c").glob("*"))),
         where="adata.zarr: ",
-        says="it is damaged or no AnnData",
+        says="chunk X/data/c/0 is damaged, or claims more than it has",
         way_out=AGAIN,
-        quotes=True,
     )
     yield Fault(
         what="a description that is no JSON",

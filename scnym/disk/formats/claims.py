@@ -156,7 +156,9 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
             continue
         for chunk in ChunkClaims(array, folder / array.path).false_ones():
             raise FormatError(
-                f"chunk {chunk.relative_to(folder)} claims more than it has", where=folder, way_out=WAY_OUT
+                f"chunk {chunk.relative_to(folder)} is damaged, or claims more than it has",
+                where=folder,
+                way_out=WAY_OUT,
             )
 
 
