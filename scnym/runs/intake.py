@@ -170,17 +170,16 @@ def _require_annotations(given: Given, settings: ConvertSettings, columns: Mappi
     """
     if not columns or settings.training_metadata is not None:
         return
-    known = list[str](OWN_OBS_COLUMNS)
+    known = dict.fromkeys(OWN_OBS_COLUMNS)
     for one in gather([given]).inputs:
         obs = one.open(settings).obs
         if obs is None:
             return
-        known += [*one.columns, *map(str, obs.columns), *safe_names(obs.columns)]
+        known |= dict.fromkeys([*one.columns, *map(str, obs.columns), *safe_names(obs.columns)])
     for option, column in columns.items():
-        if (
-            re.sub(r"_input_*$", "", column) not in known and column not in known
-        ):  # one whose name the store needs itself
-            _require_column(list(dict.fromkeys(known)), column, name_of(given), option)
+        before = re.sub(r"_input_*$", "", column)  # of a column whose name the store needs itself
+        if not {column, before} & known.keys():
+            _require_column(list(known), column, name_of(given), option)
 
 
 def _is_whole(given: Given) -> bool:
