@@ -4,10 +4,8 @@ import re
 
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and line end, and marks of the direction of writing."""
-
-
 MAX_WORD, MAX_TEXT = 200, 2000
-"""Characters; a name or a value is a word, and one of a million of them hides what is said of it."""
+"""Most characters of a name or a value, and of all that is said: one of a million hides what is said of it."""
 
 
 def displayed(text: str) -> str:
