@@ -59,9 +59,7 @@ class ChunkClaims:
                 raise ValueError(f"chunks of {array.path} are said to hold {self._n_whole:,} bytes each")
 
     def are_possible(self, file: BufferedReader, offset: int, length: int) -> bool:
-        """Whether a chunk, of `length` bytes from `offset` on in a file, can be what it claims."""
-        if not self.has_any:
-            return True
+        """Whether a chunk, of `length` bytes from `offset` on in a file, can be what it claims, if it claims."""
         file.seek(offset)
         if self._packer == BLOSC:
             n_claimed: int | None = int.from_bytes(file.read(BLOSC_CLAIM.stop)[BLOSC_CLAIM], "little")

@@ -63,7 +63,7 @@ class ShardIndexes:
     def __init__(self, array: zarr.Array) -> None:
         self._array: Any = array
         self._folder = Path(str(getattr(array.store_path.store, "root", ""))) / array.store_path.path
-        self._n_chunks, self._claims = _chunks_per_shard(array), ChunkClaims(array, self._folder)
+        self._n_chunks, self.claims = _chunks_per_shard(array), ChunkClaims(array, self._folder)
         self._seen: dict[int, np.ndarray] = {}
         """Which chunks of a shard have been looked at."""
 
@@ -95,7 +95,7 @@ class ShardIndexes:
                 self._look(self._folder / self._array.metadata.encode_chunk_key((shard,)), new)
                 # Kept as flags: the indexes themselves would take 16 bytes for each chunk of the store.
                 seen = np.zeros(self._n_chunks, bool) if seen is None else seen
-                seen[in_shard if self._claims.has_any else slice(None)] = True
+                seen[in_shard if self.claims.has_any else slice(None)] = True
                 self._seen[shard] = seen
 
     def require_all(self) -> None:
@@ -110,7 +110,7 @@ class ShardIndexes:
             self._look(file, slice(None))
 
     def _look(self, shard: Path, chunks: np.ndarray | slice) -> None:
-        fault = _fault_of(shard, self._n_chunks, chunks, self._claims) if shard.exists() else None
+        fault = _fault_of(shard, self._n_chunks, chunks, self.claims) if shard.exists() else None
         if fault:
             raise ValueError(f"{self._array.path}/{shard.relative_to(self._folder).as_posix()}: {fault}")
 
@@ -203,10 +203,11 @@ def require_own_cut(array: zarr.Array, name: str, path: Path) -> None:
         Names the array.
     """
     try:
-        if ShardIndexes(array).has_shards:
+        indexes = ShardIndexes(array)
+        if indexes.has_shards:
             fault = None if CUT_INTO_SHARDS.search(array.path) else f"{name} is cut into shards"
         else:
-            is_false = any(True for _ in ChunkClaims(array, path / array.path).false_ones())
+            is_false = next(indexes.claims.false_ones(), None) is not None
             fault = f"a chunk of {name} claims more than it has" if is_false else None
     except ValueError as odd:
         fault = str(odd)

@@ -15,7 +15,7 @@ import zarr
 
 from scnym.base.errors import FormatError
 from scnym.disk.bucket import Location
-from scnym.disk.chunk_claims import ALLOWED_BYTES, MAX_RATIO, ChunkClaims
+from scnym.disk.chunk_claims import ALLOWED_BYTES, MAX_RATIO
 from scnym.disk.chunk_index import ShardIndexes
 
 HEAP, HEAP_HEADER = b"GCOL\1\0\0\0", 16
@@ -154,7 +154,7 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
         if indexes.has_shards:
             indexes.require_all()
             continue
-        for chunk in ChunkClaims(array, folder / array.path).false_ones():
+        for chunk in indexes.claims.false_ones():
             raise FormatError(
                 f"chunk {chunk.relative_to(folder)} is damaged, or claims more than it has",
                 where=folder,

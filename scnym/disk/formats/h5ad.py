@@ -243,11 +243,12 @@ class AnnDataFile:
         if self.encoding == "array" or not isinstance(counts, zarr.Group) or not isinstance(self.path, Path):
             return  # of a store in object storage, whoever opened it has counted the objects
         n_lines = len(self.var) if self.encoding == "csc_matrix" else self.n_cells
+        n_files = n_files_below(self.path)
         for name in ("data", "indices"):
             array: Any = counts[name]
             if name == "indices" and array.shape[0] <= n_lines:
                 continue
-            require_possible(array, f"{self.counts_key}/{name}", self.path, n_files_below(self.path))
+            require_possible(array, f"{self.counts_key}/{name}", self.path, n_files)
             missing = array.nchunks - array.nchunks_initialized
             if missing > 0:  # all chunks of a shard count, also those past the end
                 raise FormatError(
