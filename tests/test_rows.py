@@ -33,22 +33,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("rows")
 
 
-@given(wanted=st.sets(st.integers(0, N_ROWS - 1)), most=st.sampled_from([1, 40, 2**21]))
-def test_any_rows_come_back_as_stored_with_every_chunk_decoded_once(folder: Path, wanted: set[int], most: int):
+@given(
+    wanted=st.sets(st.integers(0, N_ROWS - 1)),
+    most=st.sampled_from([1, 40, 2**21]),
+    most_runs=st.sampled_from([1, 3, 4096]),
+)
+def test_any_rows_come_back_as_stored_with_every_chunk_decoded_once(
+    folder: Path, wanted: set[int], most: int, most_runs: int
+):
     rows = np.array(sorted(wanted), np.int64)
     decoded: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scnym.disk.rows, "REQUEST_ELEMENTS", most)
+        patch.setattr(scnym.disk.rows, "REQUEST_RUNS", most_runs)
         reader.cache_clear()
         matrix = reader(folder)
-        original = scnym.disk.rows._Runs.__init__
+        original = scnym.disk.rows._RunDecoder.decode
 
-        def spy(self, runs, *rest):
+        async def spy(self, runs, out):
             assert all(end - begin <= max(most, CHUNK) for begin, end, _ in runs)
+            assert len(runs) <= max(most_runs, most // CHUNK + 1)
             decoded.extend(chunk for begin, end, _ in runs for chunk in range(begin // CHUNK, (end - 1) // CHUNK + 1))
-            original(self, runs, *rest)
+            await original(self, runs, out)
 
-        patch.setattr(scnym.disk.rows._Runs, "__init__", spy)
+        patch.setattr(scnym.disk.rows._RunDecoder, "decode", spy)
         found = matrix.read(rows, np.empty)
     places = np.flatnonzero(np.repeat(np.isin(np.arange(N_ROWS), rows), LENGTHS))
     np.testing.assert_array_equal(found.indices_N, places)
