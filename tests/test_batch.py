@@ -2,7 +2,11 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,9 +28,19 @@ from scnym import (
     predict_samples,
     train,
 )
-from scnym.base.errors import FormatError, MissingInputError, OutputExistsError, ScnymError, SettingsError, UserError
-from scnym.base.progress import SilentProgress
-from scnym.base.workers import Outcome, crew, results_of
+from scnym.base.errors import (
+    BusyError,
+    FormatError,
+    MissingInputError,
+    OutputExistsError,
+    ScnymError,
+    SettingsError,
+    UserError,
+)
+from scnym.base.progress import SilentProgress, Task
+from scnym.base.relay import Sender
+from scnym.base.workers import Outcome, _once_free, crew, results_of
+from scnym.disk.aside import locked
 from scnym.disk.ingest import ENTRY
 from scnym.runs.samples import _with_types
 
@@ -38,9 +52,25 @@ class Told(SilentProgress):
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.done: dict[str, int] = {}
+
+    @contextmanager
+    def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
+        del total, unit
+        yield _Counter(self.done, name)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
+
+
+@dataclass
+class _Counter:
+    done: dict[str, int]
+    name: str
+
+    def advance(self, amount: int, note: str = "") -> None:
+        del note
+        self.done[self.name] = self.done.get(self.name, 0) + amount
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +150,39 @@ def test_a_cluster_converts_to_the_same_bytes_though_a_worker_is_killed(running,
     assert (tmp_path / "killed").exists()
     assert content(shared) == content(alone)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_workers_tell_how_many_cells_they_have_read(cluster, files: Path, tmp_path: Path):
+    told = Told()
+    convert([files], tmp_path / "shared.zarr", cluster=cluster, progress=told)
+    assert told.done == {"convert": 3, "convert a.h5ad": 90, "convert b.csv.gz": 60, "convert c.loom": 70}
+
+
+def test_a_job_waits_for_a_process_that_is_lost_and_still_writes(cluster, files: Path, tmp_path: Path):
+    told, holder = Told(), ExitStack()
+    held = tmp_path / ".shared.zarr.partial" / "dataset_0.lock"
+    holder.enter_context(locked(held, held))
+
+    def let_go() -> None:
+        while told.done.get("convert", 0) < 2:
+            time.sleep(0.05)
+        time.sleep(1.5)  # the third job has met the lock by now
+        holder.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        freed = thread.submit(let_go)
+        shared = convert([files], tmp_path / "shared.zarr", cluster=cluster, progress=told)
+        freed.result()
+    assert content(shared) == content(convert([files], tmp_path / "alone.zarr"))
+
+
+def test_a_job_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch):
+    def work(*_: object) -> None:
+        raise BusyError("another process is writing it")
+
+    monkeypatch.setattr("scnym.base.workers.BUSY_SECONDS", 0.5)
+    with pytest.raises(BusyError):
+        _once_free(work, None, lambda: Sender(0, print))
 
 
 def test_a_cluster_labels_the_same_bytes_though_a_worker_is_killed(

@@ -82,6 +82,10 @@ class OutputExistsError(UserError, FileExistsError):
     """A target that would be overwritten."""
 
 
+class BusyError(OutputExistsError):
+    """A target that another process is writing at this moment."""
+
+
 class NoRoomError(UserError, OSError):
     """A disk that is full, or a quota that is used up."""
 

@@ -5,20 +5,23 @@ A job whose process dies is done again by another. A job that fails is told of, 
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from uuid import uuid4
 
 from scnym.base.documents import parse_json
-from scnym.base.errors import FormatError, MissingInputError, SettingsError, UserError
-from scnym.base.progress import SILENT, Progress, SilentProgress
+from scnym.base.errors import BusyError, FormatError, MissingInputError, SettingsError, UserError
+from scnym.base.progress import SILENT, Progress
+from scnym.base.relay import Receiver, Sender
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -29,6 +32,8 @@ depends on is set for the whole process."""
 ALLOWED_DEATHS = 3
 """Processes that a job may take down with it before it counts as failed."""
 CONNECT_SECONDS = 10
+BUSY_SECONDS = 600.0
+"""How long a job waits for a process that the cluster has lost, but that lives on and still writes the same."""
 DASK_CONFIG = {
     "distributed.worker.multiprocessing-method": "spawn",  # the Rust codecs hang after a fork
     "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
@@ -187,33 +192,39 @@ class _OnDask:
 
         if not self.client.nthreads():
             progress.say("the cluster has no workers yet; the work begins when there are any")
-        submit, ours = self.client.submit, version("scnym")
-        futures = [submit(partial(_remotely, work, job, ours), pure=False) for job in jobs]
-        number_of = {future.key: number for number, future in enumerate(futures)}
-        waiting = as_completed(futures, loop=self.client.loop)
-        del futures  # a result that has arrived is not held: it would be made again if its worker died
-        with progress.task(name, total=len(jobs), unit=unit) as task:
+        submit, ours, topic = self.client.submit, version("scnym"), f"scnym-{uuid4().hex}"
+        with progress.task(name, total=len(jobs), unit=unit) as task, self._received(topic, progress) as receiver:
+            futures = [
+                submit(partial(_remotely, work, job, ours, (topic, number)), pure=False)
+                for number, job in enumerate(jobs)
+            ]
+            number_of = {future.key: number for number, future in enumerate(futures)}
+            waiting = as_completed(futures, loop=self.client.loop)
+            del futures  # a result that has arrived is not held: it would be made again if its worker died
             for future in waiting:
+                number = number_of[future.key]
                 outcome, lines = _outcome(future)
+                receiver.drop(number)
                 for line in lines:
                     progress.say(line)
                 task.advance(1)
-                yield number_of[future.key], outcome
+                yield number, outcome
+
+    @contextmanager
+    def _received(self, topic: str, progress: Progress) -> Iterator[Receiver]:
+        """Show here what jobs report under a topic."""
+        with Receiver(progress) as receiver:
+            self.client.subscribe_topic(topic, lambda event: receiver.take(event[1]))
+            try:
+                yield receiver
+            finally:
+                self.client.unsubscribe_topic(topic)
 
 
-@dataclass
-class _Lines(SilentProgress):
-    """Keeps what a job has to tell the user until it is done."""
+def _remotely(work: Work[Any, Result], job: Any, wanted: str, called: tuple[str, int]) -> tuple[Result, Sequence[str]]:
+    """Do a job, of a topic and a number, in a worker's process; give its result and what it has to tell the user."""
+    from distributed import get_worker
 
-    lines: list[str] = field(default_factory=list)
-
-    def say(self, line: str) -> None:
-        """Keep a line."""
-        self.lines.append(line)
-
-
-def _remotely(work: Work[Any, Result], job: Any, wanted: str) -> tuple[Result, list[str]]:
-    """Do a job in a worker's process; give its result and what it has to tell the user."""
     found = version("scnym")
     if found != wanted:
         raise SettingsError(
@@ -221,9 +232,23 @@ def _remotely(work: Work[Any, Result], job: Any, wanted: str) -> tuple[Result, l
             where="--scheduler",
             way_out="install the same version for both",
         )
-    told = _Lines()
+    topic, number = called
+    send = partial(get_worker().log_event, topic)
     with ONE_AT_A_TIME:
-        return work(job, told), told.lines
+        return _once_free(work, job, lambda: Sender(number, send))
+
+
+def _once_free(work: Work[Any, Result], job: Any, sender: Callable[[], Sender]) -> tuple[Result, Sequence[str]]:
+    """Do a job as soon as no other process writes what it is to write; give its result, and what it has to tell."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        told = sender()
+        try:
+            return work(job, told), told.lines
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _outcome(future: "Future") -> tuple[Outcome, Sequence[str]]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from scnym.base.errors import NoRoomError, OutputExistsError, ScnymError, UserError
+from scnym.base.errors import BusyError, NoRoomError, OutputExistsError, ScnymError, UserError
 
 RESULT = "result"
 """Subfolder of a resumable job's folder that becomes its target."""
@@ -174,8 +174,10 @@ def locked(folder: Path, target: Path) -> Iterator[None]:
 
     Raises
     ------
+    BusyError
+        If another process holds it.
     OutputExistsError
-        If another process holds it, or there are links in it: what they lead to is not ours to write.
+        If there are links in it: what they lead to is not ours to write.
     """
     while True:
         if folder.is_symlink():
@@ -186,7 +188,7 @@ def locked(folder: Path, target: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as fault:
             os.close(handle)
-            raise OutputExistsError(
+            raise BusyError(
                 "another process is writing it", where=target, way_out="wait for it, or choose another place"
             ) from fault
         if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):

@@ -13,7 +13,7 @@ from scnym.results.answers import Ranked, ranked
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """All that figures of merit need; 24 bytes a cell: codes are int32, probabilities float32."""
+    """All that figures of merit need; 18 bytes a cell: codes take one each (above 128 classes two), floats four."""
 
     best_C: np.ndarray
     """Code of the most probable class."""
@@ -42,7 +42,9 @@ class Judged:
         top, cells = ranked(probabilities_BK), np.arange(len(truth_B))
         likelihood_B, uncalibrated_B = probabilities_BK[cells, truth_B], uncalibrated_BK[cells, top.best_B]
         kinds = top.confidence_B, top.second_confidence_B, likelihood_B, uncalibrated_B
-        return cls(top.best_B, top.second_B, *(kind.astype(np.float32) for kind in kinds))
+        code = np.min_scalar_type(-probabilities_BK.shape[1])
+        codes = top.best_B.astype(code), top.second_B.astype(code)
+        return cls(*codes, *(kind.astype(np.float32) for kind in kinds))
 
     @classmethod
     def joined(cls, parts: Sequence["Judged"]) -> "Judged":

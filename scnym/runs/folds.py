@@ -58,6 +58,11 @@ class Fold:
         return self._rows(Part.HELD_OUT)
 
     @property
+    def judged(self) -> np.ndarray:
+        """Rows that say how good the result is, ascending: those held out, or where there are none, selection."""
+        return self._rows(Part.HELD_OUT if (self.parts_C == Part.HELD_OUT).any() else Part.SELECTION)
+
+    @property
     def learnt(self) -> np.ndarray:
         """Rows of training and selection together, ascending."""
         return np.flatnonzero((self.parts_C == Part.TRAIN) | (self.parts_C == Part.SELECTION))

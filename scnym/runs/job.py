@@ -76,15 +76,19 @@ class FoldResult:
     training: TrainingResult
     metrics: Metrics
     """On held-out cells; for the final model on its selection cells, before it learned from them too."""
-    judged_rows: np.ndarray
-    """Cells that `metrics` is about."""
     judged: Judged
-    """What the network says of them."""
+    """What the network says of these cells."""
+
+    @property
+    def judged_rows(self) -> np.ndarray:
+        """Cells that `metrics` is about, ascending."""
+        return self.fold.judged
 
     def tables(self, cell_ids: np.ndarray, classes: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Put what the network says of the judged cells into words, some cells at a time; see `label_table`."""
-        for some in stretches(len(self.judged_rows)):
-            yield label_table(cell_ids[self.judged_rows[some]], self.judged.ranked.part(some), classes)
+        rows = self.judged_rows
+        for some in stretches(len(rows)):
+            yield label_table(cell_ids[rows[some]], self.judged.ranked.part(some), classes)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all from which the result can be had again, as tensors and plain values."""
@@ -93,6 +97,5 @@ class FoldResult:
             "best_epoch": self.training.best_epoch,
             "temperature": self.training.temperature,
             "log": [asdict(record) for record in self.training.log],
-            "rows": torch.from_numpy(self.judged_rows),
             "judged": {one.name: torch.from_numpy(getattr(self.judged, one.name)) for one in fields(Judged)},
         }

@@ -111,11 +111,11 @@ def _learnt(
     """Train a network in place, and judge it; selection cells judge before they are learnt from."""
     trained = _train_fold(job, fold, network, title, after_epoch, earlier, progress)
     if not len(fold.held_out):
-        result = _judged(job, fold, fold.selection, network, trained)
+        result = _judged(job, fold, network, trained)
         _refit_fold(job, fold, network, trained, title, progress)
         return result
     _refit_fold(job, fold, network, trained, title, progress)
-    return _judged(job, fold, fold.held_out, network, trained)
+    return _judged(job, fold, network, trained)
 
 
 def _baseline_of(job: Job) -> Job:
@@ -155,20 +155,18 @@ def _say_unseen_tissues(job: Job, fold: Fold, progress: Progress) -> None:
         progress.say(f"{fold.name}: no training cell is of {examples(unseen)}; cells from there are judged without it")
 
 
-def _judged(job: Job, fold: Fold, rows: np.ndarray, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
+def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingResult) -> FoldResult:
     def judge(batch: Batch, logits_BK: torch.Tensor) -> Judged:
         calibrated_BK, uncalibrated_BK = (probabilities_of(logits_BK, t) for t in (trained.temperature, 1.0))
         return Judged.of(batch.labels.numpy(), calibrated_BK, uncalibrated_BK)
 
-    found = of_each_batch(network, _in_order(job, rows), job.device, judge, job.processes)
-    return _measured(job, fold, len(job.genes), trained, rows, Judged.joined(list(found)))
+    found = of_each_batch(network, _in_order(job, fold.judged), job.device, judge, job.processes)
+    return _measured(job, fold, len(job.genes), trained, Judged.joined(list(found)))
 
 
-def _measured(
-    job: Job, fold: Fold, n_genes: int, trained: TrainingResult, rows: np.ndarray, judged: Judged
-) -> FoldResult:
-    metrics = measure(job.labels.codes_C[rows], judged, job.labels.classes)
-    return FoldResult(fold, n_genes, trained, metrics, rows, judged)
+def _measured(job: Job, fold: Fold, n_genes: int, trained: TrainingResult, judged: Judged) -> FoldResult:
+    metrics = measure(job.labels.codes_C[fold.judged], judged, job.labels.classes)
+    return FoldResult(fold, n_genes, trained, metrics, judged)
 
 
 def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
@@ -176,7 +174,7 @@ def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
     log = [EpochRecord(**record) for record in state["log"]]
     training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
     judged = Judged(**{name: values_C.numpy() for name, values_C in state["judged"].items()})
-    return _measured(job, fold, state["n_genes"], training, state["rows"].numpy(), judged)
+    return _measured(job, fold, state["n_genes"], training, judged)
 
 
 def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:

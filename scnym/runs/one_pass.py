@@ -37,10 +37,6 @@ def _require_embedding(snapshot: Snapshot, settings: PredictSettings) -> None:
         )
 
 
-BATCHES_PER_WINDOW = 4
-"""Cells read together: nothing is shuffled, so no more than keeps the reader busy."""
-
-
 @dataclass(frozen=True)
 class Checked:
     """What is known before the first cell is labelled."""
@@ -174,8 +170,7 @@ class Pass:
             return votes
 
     def _stream(self, part: Assignment, snapshot: Snapshot) -> StreamDataset:
-        batch_size = self.settings.batch_size
-        settings = StreamSettings(batch_size=batch_size, window_rows=BATCHES_PER_WINDOW * batch_size)
+        settings = StreamSettings(batch_size=self.settings.batch_size)
         cells = {"rows_C": part.rows_C, "tissues_C": part.levels_C}
         return prediction_stream(self.store, snapshot, settings, device=self.device, **cells)
 

@@ -6,6 +6,7 @@ K classes.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -172,16 +173,24 @@ def run_all(
     watch = Stopwatch()
     if job.processes.is_first:
         folder.mkdir(exist_ok=True)
-    results, baseline = [], []
+    do = partial(_done, job, folder=folder, checkpoints=checkpoints, progress=progress)
     for number, fold in enumerate(folds):
-        results.append(run_fold(job, fold, number, folder, checkpoints, progress))
-        if job.settings.baseline and len(fold.held_out):
-            baseline.append(run_baseline(job, fold, number, checkpoints, progress))
-    summary = _summarise(job, results, baseline, target)
+        do(fold, number)  # what it gives is read again below: kept from fold to fold it would grow with their number
+    results, baseline = zip(*(do(fold, number) for number, fold in enumerate(folds)), strict=True)
+    summary = _summarise(job, results, [result for result in baseline if result is not None], target)
     if job.processes.is_first:
         _write_run(job, summary, folder)
         _write_report(job, summary, watch, folder)
     return summary
+
+
+def _done(
+    job: Job, fold: Fold, number: int, *, folder: Path, checkpoints: Checkpoints, progress: Progress
+) -> tuple[FoldResult, FoldResult | None]:
+    """Give what a fold gives, and logistic regression on it where that is asked for; what is done is only read."""
+    result = run_fold(job, fold, number, folder, checkpoints, progress)
+    has_baseline = job.settings.baseline and len(fold.held_out)
+    return result, run_baseline(job, fold, number, checkpoints, progress) if has_baseline else None
 
 
 def _write_run(job: Job, summary: RunSummary, folder: Path) -> None:
@@ -222,7 +231,7 @@ def _held_out(folds: Sequence[FoldResult]) -> tuple[np.ndarray, Judged, pd.Serie
     return rows_C, Judged.joined([result.judged for result in folds]), folds_C
 
 
-def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
+def _summarise(job: Job, results: Sequence[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
     *folds, final = results
     return RunSummary(
         folder=folder,

@@ -1,0 +1,138 @@
+"""How far a job in another process is: told by messages of plain values there, shown as tasks here.
+
+A message is a dictionary: `job` (a number), `attempt` (at this job) and `task` (of this attempt), with `name`, `total`
+and `unit` when the task begins, `amount` and `note` as it goes on, `end` (whether it was done) when it is over.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from threading import Lock
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from scnym.base.progress import Progress, Task
+
+SECONDS_BETWEEN = 0.5
+"""Least time between two messages of a task."""
+Message = dict[str, Any]
+_Key = tuple[int, str, int]
+"""Job, attempt, task."""
+
+
+@dataclass
+class Sender:
+    """A progress whose tasks are told of at once, and whose lines wait until the job is done."""
+
+    job: int
+    """Number of the job."""
+    send: Callable[[Message], Any]
+    lines: list[str] = field(default_factory=list)
+    attempt: str = field(default_factory=lambda: uuid4().hex)
+    n_tasks: int = 0
+
+    @contextmanager
+    def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
+        """Open a task of `total` units."""
+        self.n_tasks += 1
+        task = _SentTask({"job": self.job, "attempt": self.attempt, "task": self.n_tasks}, self.send)
+        task.tell(name=name, total=total, unit=unit)
+        is_done = False
+        try:
+            yield task
+            is_done = True
+        finally:
+            task.flush()
+            task.tell(end=is_done)
+
+    def say(self, line: str) -> None:
+        """Keep a line."""
+        self.lines.append(line)
+
+
+@dataclass
+class _SentTask:
+    called: Message
+    send: Callable[[Message], Any]
+    amount: int = 0
+    note: str = ""
+    last: float = field(default_factory=time.monotonic)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.amount += amount
+        self.note = note or self.note
+        if time.monotonic() - self.last >= SECONDS_BETWEEN:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell how much was done since the last time."""
+        if self.amount or self.note:
+            self.tell(amount=self.amount, note=self.note)
+            self.amount, self.note, self.last = 0, "", time.monotonic()
+
+    def tell(self, **values: Any) -> None:
+        self.send({**self.called, **values})
+
+
+class _CutOffError(Exception):
+    """A task that will not be finished."""
+
+
+class Receiver:
+    """Shows the tasks of jobs elsewhere, in whatever thread their messages come; once it is closed, none.
+
+    Parameters
+    ----------
+    progress
+        Where to show them.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._open: dict[_Key, tuple[AbstractContextManager[Task], Task]] = {}
+        self._lock, self._is_closed = Lock(), False
+
+    def __enter__(self) -> "Receiver":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._is_closed = True
+            self._cut_off([*self._open])
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take in a message. A new attempt at a job says that the process of the one before was lost."""
+        key = job, attempt, _ = message["job"], message["attempt"], message["task"]
+        with self._lock:
+            if self._is_closed:
+                return
+            if "name" in message:
+                self._cut_off([other for other in self._open if other[0] == job and other[1] != attempt])
+                shown = self._progress.task(message["name"], total=message["total"], unit=message["unit"])
+                self._open[key] = shown, shown.__enter__()
+            elif key in self._open and "end" in message:
+                self._end(key, is_done=message["end"])
+            elif key in self._open:
+                self._open[key][1].advance(message["amount"], message["note"])
+
+    def drop(self, job: int) -> None:
+        """Show nothing more of a job."""
+        with self._lock:
+            self._cut_off([key for key in self._open if key[0] == job])
+
+    def _cut_off(self, keys: Sequence[_Key]) -> None:
+        for key in keys:
+            self._end(key, is_done=False)
+
+    def _end(self, key: _Key, *, is_done: bool) -> None:
+        shown, _ = self._open.pop(key)
+        if is_done:
+            shown.__exit__(None, None, None)
+            return
+        fault = _CutOffError()
+        with suppress(_CutOffError):
+            shown.__exit__(_CutOffError, fault, None)

@@ -1,0 +1,101 @@
+"""What a job in another process reports is shown here, and what a lost one had begun is not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import scnym.base.relay
+from scnym.base.relay import Receiver, Sender
+
+
+@dataclass
+class Board:
+    """A progress that keeps every task: units done, notes, and how it ended."""
+
+    done: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    ended: dict[str, bool] = field(default_factory=dict)
+
+    @contextmanager
+    def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Any]:
+        del total, unit
+        self.done[name] = 0
+        try:
+            yield _Counter(self, name)
+        except BaseException:
+            self.ended[name] = False
+            raise
+        self.ended[name] = True
+
+    def say(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+@dataclass
+class _Counter:
+    board: Board
+    name: str
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.board.done[self.name] += amount
+        self.board.notes += [note] if note else []
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+def test_tasks_are_shown_as_they_go_on_and_lines_wait(board: Board):
+    with Receiver(board) as receiver:
+        sender = Sender(3, receiver.take)
+        with sender.task("convert a", total=50, unit="cells") as task:
+            task.advance(20)
+            task.advance(30, note="nearly")
+            sender.say("a has no ids")
+    assert (board.done, board.notes, board.ended) == ({"convert a": 50}, ["nearly"], {"convert a": True})
+    assert sender.lines == ["a has no ids"]
+
+
+def test_many_steps_are_few_messages(monkeypatch: pytest.MonkeyPatch):
+    messages = []
+    with Sender(0, messages.append).task("convert a", total=None, unit="cells") as task:
+        for _ in range(1000):
+            task.advance(1)
+        monkeypatch.setattr(scnym.base.relay, "SECONDS_BETWEEN", 0.0)
+        task.advance(1)
+    assert [message.get("amount") for message in messages] == [None, 1001, None]
+
+
+def test_a_task_that_fails_elsewhere_is_not_shown_as_done(board: Board):
+    def fails(sender: Sender) -> None:
+        with sender.task("convert a", total=50, unit="cells") as task:
+            task.advance(7)
+            raise ZeroDivisionError
+
+    with Receiver(board) as receiver, pytest.raises(ZeroDivisionError):
+        fails(Sender(0, receiver.take))
+    assert (board.done, board.ended) == ({"convert a": 7}, {"convert a": False})
+
+
+@pytest.mark.parametrize("how", ["another attempt", "the job is over", "all is over"])
+def test_what_a_lost_process_had_begun_ends(board: Board, how: str):
+    with Receiver(board) as receiver:
+        lost, other = Sender(0, receiver.take).task("lost", total=5, unit="cells"), Sender(1, receiver.take)
+        lost.__enter__()
+        with other.task("other", total=5, unit="cells") as others:
+            if how == "another attempt":
+                with Sender(0, receiver.take).task("again", total=5, unit="cells"):
+                    assert board.ended == {"lost": False}
+            if how == "the job is over":
+                receiver.drop(0)
+                assert board.ended == {"lost": False}
+            others.advance(5)
+    assert board.ended["lost"] is False
+    assert board.ended["other"] is True
+    assert board.done["other"] == 5
+    lost.__exit__(None, None, None)  # a message that comes too late
+    assert board.ended["lost"] is False
