@@ -38,13 +38,19 @@ class Checkpoints:
         self._folder, self._processes = folder, processes
         self._last_kept = time.monotonic()
 
-    def finished(self, name: str) -> State | None:
-        """Give what a finished fold gave; None if it is not finished."""
+    def is_finished(self, name: str) -> bool:
+        """Whether a fold is finished; what it gave is read, so that damage is found before the next fold begins."""
+        path = self._folder / (name + FINISHED)
+        return self._processes.from_first(lambda: path.exists() and bool(_read(path)))
+
+    def finished(self, name: str) -> State:
+        """Give what a finished fold gave."""
         return self._processes.from_first(lambda: _read(self._folder / (name + FINISHED)))
 
     def unfinished(self, name: str) -> State | None:
         """Give the last state that was kept of an unfinished fold; None if there is none."""
-        return self._processes.from_first(lambda: _read(self._folder / (name + UNFINISHED)))
+        path = self._folder / (name + UNFINISHED)
+        return self._processes.from_first(lambda: _read(path) if path.exists() else None)
 
     def keep(self, name: str, state: Callable[[], State]) -> None:
         """Keep the state of an unfinished fold, unless one was kept a short while ago."""
@@ -73,9 +79,7 @@ def _write(path: Path, state: State) -> None:
     unfinished.rename(path)
 
 
-def _read(path: Path) -> State | None:
-    if not path.exists():
-        return None
+def _read(path: Path) -> State:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except LOADING_FAULTS:

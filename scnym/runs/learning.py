@@ -47,10 +47,8 @@ from scnym.runs.intake import UNLABELLED, sources_of
 from scnym.runs.job import FoldResult, Job
 
 
-def run_fold(
-    job: Job, fold: Fold, number: int, folder: Path, checkpoints: Checkpoints, progress: Progress
-) -> FoldResult:
-    """Train on one fold's cells, judge the result, write the fold's folder; or give what was given before.
+def run_fold(job: Job, fold: Fold, number: int, folder: Path, checkpoints: Checkpoints, progress: Progress) -> None:
+    """Train on one fold's cells, judge the result, write the fold's folder; nothing if that was done before.
 
     Parameters
     ----------
@@ -61,13 +59,12 @@ def run_fold(
     folder
         Where the fold's folder is made.
     checkpoints
-        What an interrupted run left, and where this one leaves its own.
+        What an interrupted run left, and where this one leaves its own; see `result_of`.
     progress
         Where to report cells done.
     """
-    finished = checkpoints.finished(fold.name)
-    if finished is not None:
-        return _restored(job, fold, finished)
+    if checkpoints.is_finished(fold.name):
+        return
     target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
     if earlier is None and job.processes.is_first:
         shutil.rmtree(target, ignore_errors=True)
@@ -81,22 +78,33 @@ def run_fold(
     if job.processes.is_first:
         _write_fold(job, result, network, target)
     checkpoints.finish(fold.name, result.state_dict())
-    return result
 
 
-def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, progress: Progress) -> FoldResult:
+def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, progress: Progress) -> None:
     """Train a logistic regression on the cells of a fold and judge it on those held out; no file is written."""
-    name = f"{fold.name}.baseline"
-    finished = checkpoints.finished(name)
-    if finished is not None:
-        return _restored(job, fold, finished)
+    name = baseline_name(fold)
+    if checkpoints.is_finished(name):
+        return
     job, variances_G = with_top_genes(_baseline_of(job), fold)
     with _seeded(job, number):
         network = _new_network(job, fold, variances_G)
         after_epoch, earlier = partial(_keep, name, checkpoints), checkpoints.unfinished(name)
         result = _learnt(job, fold, network, f"baseline {fold.name}", after_epoch, earlier, progress)
     checkpoints.finish(name, result.state_dict())
-    return result
+
+
+def baseline_name(fold: Fold) -> str:
+    """Give what logistic regression on a fold is called among the checkpoints."""
+    return f"{fold.name}.baseline"
+
+
+def result_of(job: Job, fold: Fold, name: str, checkpoints: Checkpoints) -> FoldResult:
+    """Give what a fold gave, or what logistic regression gave on it, by the name among the checkpoints."""
+    state = checkpoints.finished(name)
+    log = [EpochRecord(**record) for record in state["log"]]
+    training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
+    judged = Judged(**{name: values_C.numpy() for name, values_C in state["judged"].items()})
+    return _measured(job, fold, state["n_genes"], training, judged)
 
 
 def _learnt(
@@ -167,14 +175,6 @@ def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingRes
 def _measured(job: Job, fold: Fold, n_genes: int, trained: TrainingResult, judged: Judged) -> FoldResult:
     metrics = measure(job.labels.codes_C[fold.judged], judged, job.labels.classes)
     return FoldResult(fold, n_genes, trained, metrics, judged)
-
-
-def _restored(job: Job, fold: Fold, state: State) -> FoldResult:
-    """Give the result whose state this is."""
-    log = [EpochRecord(**record) for record in state["log"]]
-    training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
-    judged = Judged(**{name: values_C.numpy() for name, values_C in state["judged"].items()})
-    return _measured(job, fold, state["n_genes"], training, judged)
 
 
 def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:

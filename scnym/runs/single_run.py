@@ -6,7 +6,6 @@ K classes.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from scnym.runs.handouts.model_card import CARD_FILE, write_model_card
 from scnym.runs.handouts.training import write_training_page
 from scnym.runs.intake import CellLabels
 from scnym.runs.job import FoldResult, Job
-from scnym.runs.learning import run_baseline, run_fold
+from scnym.runs.learning import baseline_name, result_of, run_baseline, run_fold
 from scnym.runs.overview import figures_of, write_map
 
 
@@ -173,24 +172,23 @@ def run_all(
     watch = Stopwatch()
     if job.processes.is_first:
         folder.mkdir(exist_ok=True)
-    do = partial(_done, job, folder=folder, checkpoints=checkpoints, progress=progress)
     for number, fold in enumerate(folds):
-        do(fold, number)  # what it gives is read again below: kept from fold to fold it would grow with their number
-    results, baseline = zip(*(do(fold, number) for number, fold in enumerate(folds)), strict=True)
-    summary = _summarise(job, results, [result for result in baseline if result is not None], target)
+        run_fold(job, fold, number, folder, checkpoints, progress)
+        if _has_baseline(job, fold):
+            run_baseline(job, fold, number, checkpoints, progress)
+    # Kept from fold to fold, what they gave would grow with their number.
+    results = [result_of(job, fold, fold.name, checkpoints) for fold in folds]
+    baseline = [result_of(job, fold, baseline_name(fold), checkpoints) for fold in folds if _has_baseline(job, fold)]
+    summary = _summarise(job, results, baseline, target)
     if job.processes.is_first:
         _write_run(job, summary, folder)
         _write_report(job, summary, watch, folder)
     return summary
 
 
-def _done(
-    job: Job, fold: Fold, number: int, *, folder: Path, checkpoints: Checkpoints, progress: Progress
-) -> tuple[FoldResult, FoldResult | None]:
-    """Give what a fold gives, and logistic regression on it where that is asked for; what is done is only read."""
-    result = run_fold(job, fold, number, folder, checkpoints, progress)
-    has_baseline = job.settings.baseline and len(fold.held_out)
-    return result, run_baseline(job, fold, number, checkpoints, progress) if has_baseline else None
+def _has_baseline(job: Job, fold: Fold) -> bool:
+    """Whether logistic regression is asked for, and can be judged on cells that a fold holds out."""
+    return job.settings.baseline and len(fold.held_out) > 0
 
 
 def _write_run(job: Job, summary: RunSummary, folder: Path) -> None:
@@ -231,7 +229,7 @@ def _held_out(folds: Sequence[FoldResult]) -> tuple[np.ndarray, Judged, pd.Serie
     return rows_C, Judged.joined([result.judged for result in folds]), folds_C
 
 
-def _summarise(job: Job, results: Sequence[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
+def _summarise(job: Job, results: list[FoldResult], baseline: list[FoldResult], folder: Path) -> RunSummary:
     *folds, final = results
     return RunSummary(
         folder=folder,
