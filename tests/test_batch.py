@@ -155,7 +155,9 @@ def test_a_cluster_converts_to_the_same_bytes_though_a_worker_is_killed(running,
 def test_workers_tell_how_many_cells_they_have_read(cluster, files: Path, tmp_path: Path):
     told = Told()
     convert([files], tmp_path / "shared.zarr", cluster=cluster, progress=told)
-    assert told.done == {"convert": 3, "convert a.h5ad": 90, "convert b.csv.gz": 60, "convert c.loom": 70}
+    sizes = {"a.h5ad": 90, "b.csv.gz": 60, "c.loom": 70}
+    of_files = {f"{step} {name}": n_cells for name, n_cells in sizes.items() for step in ("convert", "write")}
+    assert told.done == {"convert": 3, **of_files}
 
 
 def test_a_job_waits_for_a_process_that_is_lost_and_still_writes(cluster, files: Path, tmp_path: Path):

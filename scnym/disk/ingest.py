@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -23,7 +23,7 @@ import pandas as pd
 import zarr
 
 from scnym.base.errors import DataError, SettingsError, examples
-from scnym.base.progress import SILENT, Progress
+from scnym.base.progress import SILENT, Progress, Task
 from scnym.base.schema import (
     FORMAT_VERSION,
     RENAMED,
@@ -253,16 +253,17 @@ class _DatasetJob:
         attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale}
         group = self.root.require_group(self.name)
         group.attrs.put({**attributes, RENAMED: renamed, RENAMED_VAR: renamed_var})
-        content_hash = write_csr(
-            group,
-            stretches,
-            row_lengths_C,
-            n_genes=len(source.var),
-            values_dtype=value_dtype(values.high, integral=values.integral),
-            profile=self.settings.profile,
-            max_memory_bytes=self.settings.max_memory_bytes,
-            journal=self._work / "written.json",
-        )
+        with self.progress.task(f"write {source.path.name}", total=len(row_lengths_C), unit="cells") as task:
+            content_hash = write_csr(
+                group,
+                _counted(stretches, task),
+                row_lengths_C,
+                n_genes=len(source.var),
+                values_dtype=value_dtype(values.high, integral=values.integral),
+                profile=self.settings.profile,
+                max_memory_bytes=self.settings.max_memory_bytes,
+                journal=self._work / "written.json",
+            )
         obs, _ = self._annotated(source, parts, scale)
         if order_C is not None:
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
@@ -370,6 +371,13 @@ def _checked_entry(job: _DatasetJob, progress: Progress) -> dict[str, Any]:
     """As `_entry`, where nobody has looked at the input before."""
     check_source(job.input, job.settings, progress)
     return _entry(job, progress)
+
+
+def _counted(parts: Iterable[Part], task: Task) -> Iterator[Part]:
+    """Pass parts through, and say how many cells they were."""
+    for part in parts:
+        yield part
+        task.advance(len(part.row_lengths_C))
 
 
 def _write_whole(path: Path, text: str) -> None:
