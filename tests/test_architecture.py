@@ -1,6 +1,7 @@
 """The shape of the house: who may import whom, what is packaged, what loads when."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,9 @@ import pytest
 import typer
 
 import scnym
+import scnym.base.errors
 from cli.main import app
+from scnym.base.errors import ScnymError
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for path in (ROOT / "scnym").rglob("*.py") if path != ROOT / "scnym" / "__init__.py")
@@ -183,3 +186,14 @@ def test_no_function_is_longer_than_a_screen_and_no_module_longer_than_400_lines
                 docstring = len((ast.get_docstring(node) or "").splitlines())
                 assert node.end_lineno is not None
                 assert node.end_lineno - node.lineno - docstring <= 50, f"{path.name}: {node.name}"
+
+
+def test_the_tree_of_errors_is_the_one_that_is_drawn():
+    def below(kind: type[Exception]) -> Iterator[str]:
+        for one in kind.__subclasses__():
+            if one.__module__ == "scnym.base.errors":
+                yield one.__name__
+                yield from below(one)
+
+    drawn = re.findall(r"─ (\w+Error)", scnym.base.errors.__doc__ or "")
+    assert sorted(drawn) == sorted(below(ScnymError))

@@ -160,31 +160,65 @@ def test_workers_tell_how_many_cells_they_have_read(cluster, files: Path, tmp_pa
     assert told.done == {"convert": 3, **of_files}
 
 
-def test_a_job_waits_for_a_process_that_is_lost_and_still_writes(cluster, files: Path, tmp_path: Path):
-    told, holder = Told(), ExitStack()
-    held = tmp_path / ".shared.zarr.partial" / "dataset_0.lock"
-    holder.enter_context(locked(held, held))
+@contextmanager
+def held_until_met(folder: Path, told: Told) -> Iterator[None]:
+    """Hold what a job is to write, as a lost process does, until the job has been waiting for it."""
+    holder = ExitStack()
+    holder.enter_context(locked(folder, folder))
 
     def let_go() -> None:
-        while told.done.get("convert", 0) < 2:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not any(name.startswith("wait for") for name in told.done):
             time.sleep(0.05)
-        time.sleep(1.5)  # the third job has met the lock by now
         holder.close()
 
     with ThreadPoolExecutor(1) as thread:
         freed = thread.submit(let_go)
-        shared = convert([files], tmp_path / "shared.zarr", cluster=cluster, progress=told)
+        yield
         freed.result()
+    assert any(str(name).startswith("wait for another process") for name in told.done)
+
+
+def test_a_conversion_waits_for_a_process_that_is_lost_and_still_writes(cluster, files: Path, tmp_path: Path):
+    told = Told()
+    with held_until_met(tmp_path / ".shared.zarr.partial" / "dataset_0.lock", told):
+        shared = convert([files], tmp_path / "shared.zarr", cluster=cluster, progress=told)
     assert content(shared) == content(convert([files], tmp_path / "alone.zarr"))
 
 
+def test_a_prediction_waits_for_a_process_that_is_lost_and_still_labels(
+    cluster, files: Path, model: Path, tmp_path: Path
+):
+    told = Told()
+    with held_until_met(tmp_path / "predictions" / ".a.h5ad.lock", told):
+        labelled = predict_samples(files, model, tmp_path, cluster=cluster, progress=told)
+    labelled.require_all()
+    assert not list(labelled.folder.glob(".*"))
+
+
+def test_a_sample_that_a_lost_process_has_finished_is_not_labelled_again(
+    files: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    labelled = predict_samples(files, model, tmp_path)
+    monkeypatch.setattr("scnym.runs.samples._missing", lambda jobs, **_: [*range(len(jobs))])
+    before = {path: path.stat().st_mtime_ns for path in labelled.folder.glob("*/*")}
+    predict_samples(files, model, tmp_path).require_all()
+    assert {path: path.stat().st_mtime_ns for path in labelled.folder.glob("*/*")} == before
+
+
 def test_a_job_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch):
+    attempts: list[int] = []
+
     def work(*_: object) -> None:
+        attempts.append(1)
+        if len(attempts) > 5:
+            raise AssertionError
         raise BusyError("another process is writing it")
 
-    monkeypatch.setattr("scnym.base.workers.BUSY_SECONDS", 0.5)
+    monkeypatch.setattr("scnym.base.workers.BUSY_SECONDS", 2)
     with pytest.raises(BusyError):
-        _once_free(work, None, lambda: Sender(0, print))
+        _once_free(work, None, lambda: Sender("a call", 0, str))
+    assert len(attempts) == 3
 
 
 def test_a_cluster_labels_the_same_bytes_though_a_worker_is_killed(

@@ -57,10 +57,20 @@ def test_cells_are_summed_up_by_both_classes_and_the_probabilities_before_and_af
     np.testing.assert_array_equal(judged.likelihood_C, np.array([0.7, 0.3, 0.55, 0.3], np.float32))
     np.testing.assert_array_equal(judged.uncalibrated_C, np.array([0.9, 0.8, 0.7, 0.9], np.float32))
     assert not hasattr(judged, "__dict__")
-    assert sum(getattr(judged, one.name).itemsize for one in fields(Judged)) == 24
+    assert sum(getattr(judged, one.name).itemsize for one in fields(Judged)) == 18
     assert_frozen(judged)
     assert judged.ranked.best_B is judged.best_C
     assert judged.ranked.second_confidence_B is judged.second_confidence_C
+
+
+@pytest.mark.parametrize(("n_classes", "code_bytes"), [(2, 1), (128, 1), (129, 2)])
+def test_the_last_of_many_classes_keeps_its_code(n_classes: int, code_bytes: int):
+    truth, probabilities = np.array([n_classes - 1, 0]), np.zeros((2, n_classes))
+    probabilities[[0, 1], [n_classes - 1, 0]] = 1.0
+    judged = Judged.of(truth, probabilities, probabilities)
+    assert judged.best_C.tolist() == truth.tolist()
+    assert judged.best_C.itemsize == judged.second_C.itemsize == code_bytes
+    assert measure(truth, judged, [f"type {k}" for k in range(n_classes)]).accuracy == 1.0
 
 
 def test_figures_are_those_that_can_be_counted_by_hand():

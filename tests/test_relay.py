@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 import scnym.base.relay
 from scnym.base.relay import Receiver, Sender
+
+CALL = "a call"
 
 
 @dataclass
@@ -50,8 +53,8 @@ def board() -> Board:
 
 
 def test_tasks_are_shown_as_they_go_on_and_lines_wait(board: Board):
-    with Receiver(board) as receiver:
-        sender = Sender(3, receiver.take)
+    with Receiver(board, CALL) as receiver:
+        sender = Sender(CALL, 3, receiver.take)
         with sender.task("convert a", total=50, unit="cells") as task:
             task.advance(20)
             task.advance(30, note="nearly")
@@ -62,10 +65,10 @@ def test_tasks_are_shown_as_they_go_on_and_lines_wait(board: Board):
 
 def test_many_steps_are_few_messages(monkeypatch: pytest.MonkeyPatch):
     messages = []
-    with Sender(0, messages.append).task("convert a", total=None, unit="cells") as task:
+    with Sender(CALL, 0, messages.append).task("convert a", total=None, unit="cells") as task:
         for _ in range(1000):
             task.advance(1)
-        monkeypatch.setattr(scnym.base.relay, "SECONDS_BETWEEN", 0.0)
+        monkeypatch.setattr(scnym.base.relay, "SECONDS_BETWEEN_MESSAGES", 0.0)
         task.advance(1)
     assert [message.get("amount") for message in messages] == [None, 1001, None]
 
@@ -76,19 +79,19 @@ def test_a_task_that_fails_elsewhere_is_not_shown_as_done(board: Board):
             task.advance(7)
             raise ZeroDivisionError
 
-    with Receiver(board) as receiver, pytest.raises(ZeroDivisionError):
-        fails(Sender(0, receiver.take))
+    with Receiver(board, CALL) as receiver, pytest.raises(ZeroDivisionError):
+        fails(Sender(CALL, 0, receiver.take))
     assert (board.done, board.ended) == ({"convert a": 7}, {"convert a": False})
 
 
 @pytest.mark.parametrize("how", ["another attempt", "the job is over", "all is over"])
 def test_what_a_lost_process_had_begun_ends(board: Board, how: str):
-    with Receiver(board) as receiver:
-        lost, other = Sender(0, receiver.take).task("lost", total=5, unit="cells"), Sender(1, receiver.take)
+    with Receiver(board, CALL) as receiver:
+        lost, other = Sender(CALL, 0, receiver.take).task("lost", total=5, unit="cells"), Sender(CALL, 1, receiver.take)
         lost.__enter__()
         with other.task("other", total=5, unit="cells") as others:
             if how == "another attempt":
-                with Sender(0, receiver.take).task("again", total=5, unit="cells"):
+                with Sender(CALL, 0, receiver.take).task("again", total=5, unit="cells"):
                     assert board.ended == {"lost": False}
             if how == "the job is over":
                 receiver.drop(0)
@@ -97,5 +100,28 @@ def test_what_a_lost_process_had_begun_ends(board: Board, how: str):
     assert board.ended["lost"] is False
     assert board.ended["other"] is True
     assert board.done["other"] == 5
-    lost.__exit__(None, None, None)  # a message that comes too late
-    assert board.ended["lost"] is False
+
+
+def test_messages_that_come_too_late_or_are_for_others_are_passed_over(board: Board):
+    with Receiver(board, CALL) as receiver:
+        old, over = Sender(CALL, 0, receiver.take), Sender(CALL, 1, receiver.take)
+        lost = old.task("lost", total=5, unit="cells")
+        lost.__enter__()
+        with Sender(CALL, 0, receiver.take).task("again", total=5, unit="cells") as task:
+            lost.__exit__(None, None, None)
+            with old.task("late", total=5, unit="cells"):
+                task.advance(5)
+        receiver.drop(1)
+        with over.task("over", total=5, unit="cells"):
+            pass
+        with Sender("another call", 2, receiver.take).task("foreign", total=5, unit="cells"):
+            pass
+    assert board.ended == {"lost": False, "again": True}
+    assert board.done["again"] == 5
+
+
+def test_figures_of_numpy_are_sent_as_plain_ones():
+    messages: list[dict[str, Any]] = []
+    with Sender(CALL, 0, messages.append).task("a", total=np.int64(5), unit="cells") as task:  # pyright: ignore
+        task.advance(np.int64(5))  # pyright: ignore[reportArgumentType]
+    assert [type(messages[0]["total"]), type(messages[1]["amount"])] == [int, int]

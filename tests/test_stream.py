@@ -363,3 +363,13 @@ def test_an_abandoned_epoch_leaves_no_thread_behind(store: Store):
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
+
+
+@pytest.mark.parametrize(("batch_size", "window_rows", "longest"), [(4, 30, 16), (2, 30, 12), (4, 10, 10)])
+def test_few_rows_are_read_together_where_nothing_is_shuffled(
+    store: Store, monkeypatch: pytest.MonkeyPatch, batch_size: int, window_rows: int, longest: int
+):
+    monkeypatch.setattr(scnym.feed.stream, "LEAST_WINDOW", 12)
+    settings = StreamSettings(batch_size=batch_size, window_rows=window_rows)
+    stream = in_order_stream(store, np.arange(store.n_cells), store.datasets[0].genes, settings)
+    assert max(len(window.rows_W) for window in stream.plan.windows(0)) == longest

@@ -6,6 +6,7 @@
     └── UserError                   exit code 2: something the user can mend
         ├── MissingInputError       a file or folder that is not there (also FileNotFoundError)
         ├── OutputExistsError       a target that would be overwritten (also FileExistsError)
+        │   └── BusyError           a target that another process is writing
         ├── NoRoomError             a disk that is full (also OSError)
         ├── NetworkError            a server that is out of reach, or refuses (also ConnectionError)
         ├── FormatError             a file that cannot be read as what it should be (also ValueError)

@@ -14,7 +14,11 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Where a job reports to."""
+    """Where a job reports to.
+
+    Of jobs in other processes a thread of its own tells: tasks may be opened, advanced and ended there while lines are
+    said here, and those of different jobs overlap.
+    """
 
     def task(self, name: str, *, total: int | None, unit: str) -> AbstractContextManager[Task]:
         """Open a task of `total` units (None: not known beforehand)."""

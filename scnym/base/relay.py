@@ -1,7 +1,8 @@
 """How far a job in another process is: told by messages of plain values there, shown as tasks here.
 
-A message is a dictionary: `job` (a number), `attempt` (at this job) and `task` (of this attempt), with `name`, `total`
-and `unit` when the task begins, `amount` and `note` as it goes on, `end` (whether it was done) when it is over.
+A message is a dictionary: `call` (who asked for the job), `job` (its number), `attempt` (at this job) and `task` (of
+this attempt), with `name`, `total` and `unit` when the task begins, `amount` and `note` as it goes on, `end` (whether
+it was done) when it is over.
 """
 
 import time
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 from scnym.base.progress import Progress, Task
 
-SECONDS_BETWEEN = 0.5
+SECONDS_BETWEEN_MESSAGES = 0.5
 """Least time between two messages of a task."""
 Message = dict[str, Any]
 _Key = tuple[int, str, int]
@@ -26,6 +27,8 @@ _Key = tuple[int, str, int]
 class Sender:
     """A progress whose tasks are told of at once, and whose lines wait until the job is done."""
 
+    call: str
+    """Who asked for the job."""
     job: int
     """Number of the job."""
     send: Callable[[Message], Any]
@@ -37,8 +40,9 @@ class Sender:
     def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
         """Open a task of `total` units."""
         self.n_tasks += 1
-        task = _SentTask({"job": self.job, "attempt": self.attempt, "task": self.n_tasks}, self.send)
-        task.tell(name=name, total=total, unit=unit)
+        head = {"call": self.call, "job": self.job, "attempt": self.attempt, "task": self.n_tasks}
+        task = _SentTask(head, self.send)
+        task.tell(name=str(name), total=None if total is None else int(total), unit=unit)
         is_done = False
         try:
             yield task
@@ -54,16 +58,16 @@ class Sender:
 
 @dataclass
 class _SentTask:
-    called: Message
+    head: Message
     send: Callable[[Message], Any]
     amount: int = 0
     note: str = ""
     last: float = field(default_factory=time.monotonic)
 
     def advance(self, amount: int, note: str = "") -> None:
-        self.amount += amount
-        self.note = note or self.note
-        if time.monotonic() - self.last >= SECONDS_BETWEEN:
+        self.amount += int(amount)  # NumPy's numbers cannot be sent
+        self.note = str(note or self.note)
+        if time.monotonic() - self.last >= SECONDS_BETWEEN_MESSAGES:
             self.flush()
 
     def flush(self) -> None:
@@ -73,7 +77,7 @@ class _SentTask:
             self.amount, self.note, self.last = 0, "", time.monotonic()
 
     def tell(self, **values: Any) -> None:
-        self.send({**self.called, **values})
+        self.send({**self.head, **values})
 
 
 class _CutOffError(Exception):
@@ -87,10 +91,16 @@ class Receiver:
     ----------
     progress
         Where to show them.
+    call
+        Who asked for the jobs; messages about those of others are passed over.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, call: str) -> None:
+        self._progress, self._call = progress, call
+        self._attempts: dict[int, str] = {}
+        """The last attempt at each job."""
+        self._past: set[int | str] = set()
+        """Jobs that are over, and attempts whose process was lost."""
         self._open: dict[_Key, tuple[AbstractContextManager[Task], Task]] = {}
         self._lock, self._is_closed = Lock(), False
 
@@ -108,10 +118,13 @@ class Receiver:
         """Take in a message. A new attempt at a job says that the process of the one before was lost."""
         key = job, attempt, _ = message["job"], message["attempt"], message["task"]
         with self._lock:
-            if self._is_closed:
+            if self._is_closed or message["call"] != self._call or {job, attempt} & self._past:
                 return
+            if self._attempts.setdefault(job, attempt) != attempt:
+                self._past.add(self._attempts[job])
+                self._attempts[job] = attempt
+                self._cut_off([other for other in self._open if other[0] == job])
             if "name" in message:
-                self._cut_off([other for other in self._open if other[0] == job and other[1] != attempt])
                 shown = self._progress.task(message["name"], total=message["total"], unit=message["unit"])
                 self._open[key] = shown, shown.__enter__()
             elif key in self._open and "end" in message:
@@ -122,6 +135,7 @@ class Receiver:
     def drop(self, job: int) -> None:
         """Show nothing more of a job."""
         with self._lock:
+            self._past.add(job)
             self._cut_off([key for key in self._open if key[0] == job])
 
     def _cut_off(self, keys: Sequence[_Key]) -> None:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,8 +32,10 @@ depends on is set for the whole process."""
 ALLOWED_DEATHS = 3
 """Processes that a job may take down with it before it counts as failed."""
 CONNECT_SECONDS = 10
-BUSY_SECONDS = 600.0
+BUSY_SECONDS = 600
 """How long a job waits for a process that the cluster has lost, but that lives on and still writes the same."""
+TOPIC = "scnym"
+"""Where workers report to in Dask: one place for all calls, as a scheduler forgets none."""
 DASK_CONFIG = {
     "distributed.worker.multiprocessing-method": "spawn",  # the Rust codecs hang after a fork
     "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
@@ -192,11 +194,10 @@ class _OnDask:
 
         if not self.client.nthreads():
             progress.say("the cluster has no workers yet; the work begins when there are any")
-        submit, ours, topic = self.client.submit, version("scnym"), f"scnym-{uuid4().hex}"
-        with progress.task(name, total=len(jobs), unit=unit) as task, self._received(topic, progress) as receiver:
+        submit, ours, call = self.client.submit, version("scnym"), uuid4().hex
+        with progress.task(name, total=len(jobs), unit=unit) as task, self._received(call, progress) as receiver:
             futures = [
-                submit(partial(_remotely, work, job, ours, (topic, number)), pure=False)
-                for number, job in enumerate(jobs)
+                submit(partial(_remotely, work, job, ours, call, number), pure=False) for number, job in enumerate(jobs)
             ]
             number_of = {future.key: number for number, future in enumerate(futures)}
             waiting = as_completed(futures, loop=self.client.loop)
@@ -211,18 +212,18 @@ class _OnDask:
                 yield number, outcome
 
     @contextmanager
-    def _received(self, topic: str, progress: Progress) -> Iterator[Receiver]:
-        """Show here what jobs report under a topic."""
-        with Receiver(progress) as receiver:
-            self.client.subscribe_topic(topic, lambda event: receiver.take(event[1]))
+    def _received(self, call: str, progress: Progress) -> Iterator[Receiver]:
+        """Show here what the jobs of a call report."""
+        with Receiver(progress, call) as receiver:
+            self.client.subscribe_topic(TOPIC, lambda event: receiver.take(event[1]))
             try:
                 yield receiver
             finally:
-                self.client.unsubscribe_topic(topic)
+                self.client.unsubscribe_topic(TOPIC)
 
 
-def _remotely(work: Work[Any, Result], job: Any, wanted: str, called: tuple[str, int]) -> tuple[Result, Sequence[str]]:
-    """Do a job, of a topic and a number, in a worker's process; give its result and what it has to tell the user."""
+def _remotely(work: Work[Any, Result], job: Any, wanted: str, call: str, number: int) -> tuple[Result, Sequence[str]]:
+    """Do a job of a call in a worker's process; give its result and what it has to tell the user."""
     from distributed import get_worker
 
     found = version("scnym")
@@ -232,23 +233,29 @@ def _remotely(work: Work[Any, Result], job: Any, wanted: str, called: tuple[str,
             where="--scheduler",
             way_out="install the same version for both",
         )
-    topic, number = called
-    send = partial(get_worker().log_event, topic)
-    with ONE_AT_A_TIME:
-        return _once_free(work, job, lambda: Sender(number, send))
+    send = partial(get_worker().log_event, TOPIC)
+    return _once_free(work, job, lambda: Sender(call, number, send))
 
 
 def _once_free(work: Work[Any, Result], job: Any, sender: Callable[[], Sender]) -> tuple[Result, Sequence[str]]:
     """Do a job as soon as no other process writes what it is to write; give its result, and what it has to tell."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
+
+    def attempt() -> tuple[Result, Sequence[str]]:
         told = sender()
-        try:
+        with ONE_AT_A_TIME:
             return work(job, told), told.lines
-        except BusyError:
-            if time.monotonic() > deadline:
-                raise
+
+    try:
+        return attempt()
+    except BusyError as fault:
+        busy = fault
+    with sender().task(f"wait for another process: {busy.where}", total=None, unit="s") as task:
+        for _ in range(BUSY_SECONDS):
             time.sleep(1)
+            task.advance(1)
+            with suppress(BusyError):
+                return attempt()
+    raise busy
 
 
 def _outcome(future: "Future") -> tuple[Outcome, Sequence[str]]:

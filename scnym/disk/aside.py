@@ -63,7 +63,9 @@ def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], boo
     Raises
     ------
     OutputExistsError
-        If the target exists and may not be replaced, or another process is writing it.
+        If the target exists and may not be replaced.
+    BusyError
+        If another process is writing it.
     NoRoomError
         If the disk is full.
     """
@@ -112,7 +114,7 @@ def resumable(
 
     Raises
     ------
-    OutputExistsError, NoRoomError
+    OutputExistsError, BusyError, NoRoomError
         As in `aside`.
     """
     target = target.resolve()

@@ -61,9 +61,9 @@ class Ranked:
     """The most probable class of some cells, and the next one."""
 
     best_B: np.ndarray
-    """Code of the class, -1 for a cell that no model knows; int32."""
+    """Code of the class, -1 for a cell that no model knows; signed integers."""
     second_B: np.ndarray
-    """Code of the runner-up; int32."""
+    """Code of the runner-up; signed integers."""
     confidence_B: np.ndarray
     """Probability of the best class."""
     second_confidence_B: np.ndarray

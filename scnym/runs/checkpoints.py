@@ -40,17 +40,15 @@ class Checkpoints:
 
     def is_finished(self, name: str) -> bool:
         """Whether a fold is finished; what it gave is read, so that damage is found before the next fold begins."""
-        path = self._folder / (name + FINISHED)
-        return self._processes.from_first(lambda: path.exists() and bool(_read(path)))
+        return self.finished(name) is not None
 
-    def finished(self, name: str) -> State:
-        """Give what a finished fold gave."""
+    def finished(self, name: str) -> State | None:
+        """Give what a finished fold gave; None if it is not finished."""
         return self._processes.from_first(lambda: _read(self._folder / (name + FINISHED)))
 
     def unfinished(self, name: str) -> State | None:
         """Give the last state that was kept of an unfinished fold; None if there is none."""
-        path = self._folder / (name + UNFINISHED)
-        return self._processes.from_first(lambda: _read(path) if path.exists() else None)
+        return self._processes.from_first(lambda: _read(self._folder / (name + UNFINISHED)))
 
     def keep(self, name: str, state: Callable[[], State]) -> None:
         """Keep the state of an unfinished fold, unless one was kept a short while ago."""
@@ -79,7 +77,9 @@ def _write(path: Path, state: State) -> None:
     unfinished.rename(path)
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> State | None:
+    if not path.exists():
+        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except LOADING_FAULTS:

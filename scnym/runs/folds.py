@@ -58,7 +58,7 @@ class Fold:
         return self._rows(Part.HELD_OUT)
 
     @property
-    def judged(self) -> np.ndarray:
+    def judged_rows(self) -> np.ndarray:
         """Rows that say how good the result is, ascending: those held out, or where there are none, selection."""
         return self._rows(Part.HELD_OUT if (self.parts_C == Part.HELD_OUT).any() else Part.SELECTION)
 

@@ -82,7 +82,7 @@ class FoldResult:
     @property
     def judged_rows(self) -> np.ndarray:
         """Cells that `metrics` is about, ascending."""
-        return self.fold.judged
+        return self.fold.judged_rows
 
     def tables(self, cell_ids: np.ndarray, classes: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Put what the network says of the judged cells into words, some cells at a time; see `label_table`."""

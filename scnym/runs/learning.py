@@ -99,8 +99,16 @@ def baseline_name(fold: Fold) -> str:
 
 
 def result_of(job: Job, fold: Fold, name: str, checkpoints: Checkpoints) -> FoldResult:
-    """Give what a fold gave, or what logistic regression gave on it, by the name among the checkpoints."""
+    """Give what a fold gave, or what logistic regression gave on it, by the name among the checkpoints.
+
+    Raises
+    ------
+    LookupError
+        If it is not finished.
+    """
     state = checkpoints.finished(name)
+    if state is None:
+        raise LookupError(name)
     log = [EpochRecord(**record) for record in state["log"]]
     training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
     judged = Judged(**{name: values_C.numpy() for name, values_C in state["judged"].items()})
@@ -168,12 +176,12 @@ def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingRes
         calibrated_BK, uncalibrated_BK = (probabilities_of(logits_BK, t) for t in (trained.temperature, 1.0))
         return Judged.of(batch.labels.numpy(), calibrated_BK, uncalibrated_BK)
 
-    found = of_each_batch(network, _in_order(job, fold.judged), job.device, judge, job.processes)
+    found = of_each_batch(network, _in_order(job, fold.judged_rows), job.device, judge, job.processes)
     return _measured(job, fold, len(job.genes), trained, Judged.joined(list(found)))
 
 
 def _measured(job: Job, fold: Fold, n_genes: int, trained: TrainingResult, judged: Judged) -> FoldResult:
-    metrics = measure(job.labels.codes_C[fold.judged], judged, job.labels.classes)
+    metrics = measure(job.labels.codes_C[fold.judged_rows], judged, job.labels.classes)
     return FoldResult(fold, n_genes, trained, metrics, judged)
 
 

@@ -20,7 +20,7 @@ from scnym.base.numerals import as_numbers
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import ConvertSettings, PredictSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
-from scnym.disk.aside import nothing_at, room_for
+from scnym.disk.aside import locked, nothing_at, room_for
 from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Input, gather, path_state
 from scnym.model.device import choose_device
@@ -221,17 +221,28 @@ def _label(
 
 def _labelled(job: _SampleJob, progress: Progress) -> float:
     """Label one sample, in whatever process; give the time that it took, in seconds."""
-    started, key = time.monotonic(), job.key()
-    before = job.finished()
-    if before is not None and before.get("key") == key:
-        return 0.0  # by a worker that was lost after it had finished
     del progress  # what it would say of every sample stands in the table
-    with _one_thread():
+    started, key = time.monotonic(), job.key()
+    with _held(job), _one_thread():
+        before = job.finished()
+        if before is not None and before.get("key") == key:
+            return 0.0  # by a worker that was lost before it could say so
         store = open_input(job.input, job.out, job.convert_settings, SILENT)
         models = find_models(job.model_path, job.training_gene_names)
         sample = Pass(store, models, job.settings, choose_device(job.settings.device), SILENT)
         label_store(sample, job.target, {"model": str(job.model_path), "key": key}, overwrite=before is not None)
     return time.monotonic() - started
+
+
+@contextmanager
+def _held(job: _SampleJob) -> Iterator[None]:
+    """Work on a sample alone: a worker that is lost may still do so."""
+    lock = job.target.with_name(f".{job.target.name}.lock")
+    with locked(lock, job.target):
+        try:
+            yield
+        finally:
+            lock.rmdir()
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def run_all(
         run_fold(job, fold, number, folder, checkpoints, progress)
         if _has_baseline(job, fold):
             run_baseline(job, fold, number, checkpoints, progress)
-    # Kept from fold to fold, what they gave would grow with their number.
+    # Read only now: held while later folds train, it would add to their peak.
     results = [result_of(job, fold, fold.name, checkpoints) for fold in folds]
     baseline = [result_of(job, fold, baseline_name(fold), checkpoints) for fold in folds if _has_baseline(job, fold)]
     summary = _summarise(job, results, baseline, target)
