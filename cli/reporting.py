@@ -69,7 +69,7 @@ class Bars(RichProgress):
             "rate": f"{rate:,.0f} {unit}/s" if rate else f"- {unit}/s",
             "elapsed": _clock(task.elapsed),
             **({} if task.total is None else {"left": f"{_clock(left)} left"}),
-            "memory": _peak_memory(),
+            "memory": _in_words(task.fields["peak_bytes"] or peak_memory_bytes()),
         }
 
     def _bar(self, share: float) -> str:
@@ -97,15 +97,31 @@ class _BarTask:
         if note:
             self.bars.update(self.task_id, note=displayed(note))
 
+    def took(self, seconds: float, peak_bytes: int | None) -> None:
+        del seconds  # a bar shows for how long it has stood there
+        self.bars.update(self.task_id, peak_bytes=peak_bytes)
+
 
 @dataclass
 class _CountingTask:
-    done: int = field(default=0)
-    note: str = field(default="")
+    done: int = 0
+    note: str = ""
+    peak_bytes: int | None = None
+    began: float = field(default_factory=time.monotonic)
+    seconds_elsewhere: float | None = None
 
     def advance(self, amount: int, note: str = "") -> None:
         self.done += amount
         self.note = note or self.note
+
+    def took(self, seconds: float, peak_bytes: int | None) -> None:
+        self.seconds_elsewhere, self.peak_bytes = seconds, peak_bytes
+
+    @property
+    def seconds(self) -> float:
+        """How long the task took, where it was done."""
+        here = time.monotonic() - self.began
+        return max(here if self.seconds_elsewhere is None else self.seconds_elsewhere, 1e-9)
 
 
 class TerminalProgress:
@@ -123,7 +139,7 @@ class TerminalProgress:
         if outermost:
             self._bars = bars
             bars.start()
-        task_id = bars.add_task(displayed(name), total=total, unit=unit, note="")
+        task_id = bars.add_task(_on_one_line(name), total=total, unit=unit, note="", peak_bytes=None)
         try:
             yield _BarTask(bars, task_id)
         finally:
@@ -151,21 +167,25 @@ class PlainProgress:
     def task(self, name: str, *, total: int | None, unit: str) -> Iterator[Task]:
         """Print a line when the block ends without an error."""
         del total
-        started, task = time.monotonic(), _CountingTask()
+        task = _CountingTask()
         yield task
-        seconds = max(time.monotonic() - started, 1e-9)
+        seconds = task.seconds
         note = f", {task.note}" if task.note else ""
-        note += f", peak memory {_peak_memory()}" if self._with_memory else ""
-        self.say(f"{name}: {task.done:,} {unit} in {seconds:.1f} s ({task.done / seconds:,.0f} {unit}/s{note})")
+        note += f", peak memory {_in_words(task.peak_bytes or peak_memory_bytes())}" if self._with_memory else ""
+        rate = f"{task.done / seconds:,.0f} {unit}/s"
+        self.say(f"{_on_one_line(name)}: {task.done:,} {unit} in {seconds:.1f} s ({rate}{note})")
 
     def say(self, line: str) -> None:
         """Print a line."""
         self._console.print(displayed(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def _peak_memory() -> str:
-    peak = peak_memory_bytes()
-    return "unknown" if peak is None else decimal(peak)
+def _on_one_line(name: str) -> str:
+    return displayed(" ".join(name.split()))
+
+
+def _in_words(peak_bytes: int | None) -> str:
+    return "unknown" if peak_bytes is None else decimal(peak_bytes)
 
 
 def speaks() -> bool:

@@ -369,6 +369,13 @@ def test_patterns_name_files_and_a_pattern_without_any_is_an_error(tmp_path: Pat
         gather([str(tmp_path / "*.loom")])
 
 
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path):
+    path = write_h5ad(tmp_path / "bad.h5ad").rename(tmp_path / os.fsdecode(b"bad\xff.h5ad"))
+    with pytest.raises(DataError, match=r"bad.*\.h5ad.*the name is not UTF-8; rename it"):
+        convert([path], tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -70,7 +70,7 @@ def test_many_steps_are_few_messages(monkeypatch: pytest.MonkeyPatch):
             task.advance(1)
         monkeypatch.setattr(scnym.base.relay, "SECONDS_BETWEEN_MESSAGES", 0.0)
         task.advance(1)
-    assert [message.get("amount") for message in messages] == [None, 1001, None]
+    assert [message.get("amount") for message in messages] == [None, 1001, 0, None]
 
 
 def test_a_task_that_fails_elsewhere_is_not_shown_as_done(board: Board):

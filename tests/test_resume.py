@@ -244,6 +244,19 @@ def test_a_damaged_checkpoint_is_named_and_nothing_in_it_is_executed(cells: Path
     assert not (tmp_path / "boom").exists()
 
 
+@pytest.mark.parametrize("content", ["something else", "another fold's"])
+def test_a_state_that_is_not_this_folds_is_refused_before_anything_is_trained(
+    cells: Path, tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+):
+    interrupted(cells, tmp_path, 30)
+    state = tmp_path / ".tissue_independent.partial" / "states" / "fold00.finished.pt"
+    other = {"x": 1} if content == "something else" else {**torch.load(state), "cells": "those of another fold"}
+    torch.save(other, state)
+    monkeypatch.setattr("scnym.runs.learning._learnt", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(FormatError, match=r"fold00\.finished\.pt: a damaged checkpoint.*--overwrite"):
+        train(cells, tmp_path, RESUMED)
+
+
 KILLED = """
 import sys
 import scnym.runs.checkpoints as checkpoints

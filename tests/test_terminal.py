@@ -22,7 +22,8 @@ from rich.text import Text
 
 import cli.look
 from cli.look import show, table_of
-from cli.reporting import TerminalProgress
+from cli.reporting import PlainProgress, TerminalProgress
+from scnym.base.progress import RemoteTask
 
 NARROW = 40
 
@@ -96,6 +97,18 @@ def test_bars_show_rate_time_left_and_memory_and_fit(width: int, encoding: str):
         assert re.search(words, shown)
     assert max(map(len, shown.splitlines())) < width
     assert encoding != "ascii" or shown.isascii()
+
+
+def test_work_in_another_process_shows_the_memory_and_time_that_it_took_there():
+    screen, log = io.StringIO(), io.StringIO()
+    shown = TerminalProgress(Console(file=screen, force_terminal=True, width=120, color_system=None))
+    for progress in (shown, PlainProgress(Console(file=log), with_memory=True)):
+        with progress.task("convert a\nb", total=300, unit="cells") as task:
+            assert isinstance(task, RemoteTask)
+            task.took(2.0, 987 * 10**12)
+            task.advance(300)
+    assert "987.0 TB" in Text.from_ansi(screen.getvalue()).plain
+    assert log.getvalue() == "convert a b: 300 cells in 2.0 s (150 cells/s, peak memory 987.0 TB)\n"
 
 
 def on_a_terminal(*words: str, columns: int = 100, **environment: str) -> str:

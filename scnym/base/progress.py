@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Task(Protocol):
@@ -10,6 +10,15 @@ class Task(Protocol):
 
     def advance(self, amount: int, note: str = "") -> None:
         """Say that `amount` more units are done, with a few words to show beside the bar."""
+        ...
+
+
+@runtime_checkable
+class RemoteTask(Protocol):
+    """A task that can be told what its work takes in another process; tasks need not be of this kind."""
+
+    def took(self, seconds: float, peak_bytes: int | None) -> None:
+        """Say what has been taken there so far: time, and the most memory of that process."""
         ...
 
 

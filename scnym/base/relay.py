@@ -1,8 +1,8 @@
 """How far a job in another process is: told by messages of plain values there, shown as tasks here.
 
 A message is a dictionary: `call` (who asked for the job), `job` (its number), `attempt` (at this job) and `task` (of
-this attempt), with `name`, `total` and `unit` when the task begins, `amount` and `note` as it goes on, `end` (whether
-it was done) when it is over.
+this attempt), with `name`, `total` and `unit` when the task begins, `amount`, `note`, and `seconds` and `peak_bytes`
+that it has taken as it goes on, `end` (whether it was done) when it is over.
 """
 
 import time
@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
-from scnym.base.progress import Progress, Task
+from scnym.base.cost import peak_memory_bytes
+from scnym.base.progress import Progress, RemoteTask, Task
 
 SECONDS_BETWEEN_MESSAGES = 0.5
 """Least time between two messages of a task."""
@@ -62,6 +63,7 @@ class _SentTask:
     send: Callable[[Message], Any]
     amount: int = 0
     note: str = ""
+    began: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
 
     def advance(self, amount: int, note: str = "") -> None:
@@ -72,9 +74,9 @@ class _SentTask:
 
     def flush(self) -> None:
         """Tell how much was done since the last time."""
-        if self.amount or self.note:
-            self.tell(amount=self.amount, note=self.note)
-            self.amount, self.note, self.last = 0, "", time.monotonic()
+        now = time.monotonic()
+        self.tell(amount=self.amount, note=self.note, seconds=now - self.began, peak_bytes=peak_memory_bytes())
+        self.amount, self.note, self.last = 0, "", now
 
     def tell(self, **values: Any) -> None:
         self.send({**self.head, **values})
@@ -130,7 +132,10 @@ class Receiver:
             elif key in self._open and "end" in message:
                 self._end(key, is_done=message["end"])
             elif key in self._open:
-                self._open[key][1].advance(message["amount"], message["note"])
+                _, task = self._open[key]
+                if isinstance(task, RemoteTask):
+                    task.took(message["seconds"], message["peak_bytes"])
+                task.advance(message["amount"], message["note"])
 
     def drop(self, job: int) -> None:
         """Show nothing more of a job."""

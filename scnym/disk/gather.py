@@ -214,10 +214,26 @@ def _members(folder: Path) -> tuple[list[Path], list[Path]]:
     return readable, others
 
 
+def _require_text(path: Path) -> None:
+    """Refuse a file whose name is no text, as stores and tables hold it.
+
+    Raises
+    ------
+    DataError
+        With the way out.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as fault:
+        raise DataError("the name is not UTF-8", where=ascii(path.name), way_out="rename it") from fault
+
+
 def _named(inputs: Sequence[Input]) -> tuple[Input, ...]:
     """Give every input a name of its own: its sample's or file's, with folders before it where others share that."""
     if not inputs:
         raise MissingInputError("there is no input", where="INPUT", way_out="name at least one file of a known format")
+    for one in inputs:
+        _require_text(one.path)
     names = [one.sample or one.path.name for one in inputs]
     for depth in range(2, 1 + max(len(one.path.absolute().parts) for one in inputs)):
         shared = {name for name, times in Counter(names).items() if times > 1}

@@ -38,13 +38,13 @@ class Checkpoints:
         self._folder, self._processes = folder, processes
         self._last_kept = time.monotonic()
 
-    def is_finished(self, name: str) -> bool:
-        """Whether a fold is finished; what it gave is read, so that damage is found before the next fold begins."""
-        return self.finished(name) is not None
-
     def finished(self, name: str) -> State | None:
         """Give what a finished fold gave; None if it is not finished."""
         return self._processes.from_first(lambda: _read(self._folder / (name + FINISHED)))
+
+    def damaged(self, name: str) -> FormatError:
+        """Give the error about a finished fold whose state makes no sense."""
+        return _damaged(self._folder / (name + FINISHED))
 
     def unfinished(self, name: str) -> State | None:
         """Give the last state that was kept of an unfinished fold; None if there is none."""
@@ -85,10 +85,14 @@ def _read(path: Path) -> State | None:
     except LOADING_FAULTS:
         state = None
     if not isinstance(state, dict):
-        raise FormatError(
-            "a damaged checkpoint; nothing in it was executed",
-            where=path,
-            way_out="start anew with --overwrite",
-            mend=ANEW,
-        )
+        raise _damaged(path)
     return state
+
+
+def _damaged(path: Path) -> FormatError:
+    return FormatError(
+        "a damaged checkpoint; nothing in it was executed",
+        where=path,
+        way_out="start anew with --overwrite",
+        mend=ANEW,
+    )

@@ -13,6 +13,7 @@ import torch
 
 from scnym.base.settings import RunSettings
 from scnym.disk.store import Store
+from scnym.feed.plan import digest
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.trainer import TrainingResult
 from scnym.results.judged import Judged
@@ -97,5 +98,6 @@ class FoldResult:
             "best_epoch": self.training.best_epoch,
             "temperature": self.training.temperature,
             "log": [asdict(record) for record in self.training.log],
+            "cells": digest(self.judged_rows),
             "judged": {one.name: torch.from_numpy(getattr(self.judged, one.name)) for one in fields(Judged)},
         }

@@ -18,7 +18,7 @@ import torch
 
 from scnym.base.errors import examples
 from scnym.base.progress import Progress
-from scnym.feed.plan import draws_per_class
+from scnym.feed.plan import digest, draws_per_class
 from scnym.feed.stream import Batch, Layout, StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.device import layout_on
@@ -63,7 +63,7 @@ def run_fold(job: Job, fold: Fold, number: int, folder: Path, checkpoints: Check
     progress
         Where to report cells done.
     """
-    if checkpoints.is_finished(fold.name):
+    if result_of(job, fold, fold.name, checkpoints) is not None:
         return
     target, earlier = folder / fold.name, checkpoints.unfinished(fold.name)
     if earlier is None and job.processes.is_first:
@@ -83,7 +83,7 @@ def run_fold(job: Job, fold: Fold, number: int, folder: Path, checkpoints: Check
 def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, progress: Progress) -> None:
     """Train a logistic regression on the cells of a fold and judge it on those held out; no file is written."""
     name = baseline_name(fold)
-    if checkpoints.is_finished(name):
+    if result_of(job, fold, name, checkpoints) is not None:
         return
     job, variances_G = with_top_genes(_baseline_of(job), fold)
     with _seeded(job, number):
@@ -98,21 +98,30 @@ def baseline_name(fold: Fold) -> str:
     return f"{fold.name}.baseline"
 
 
-def result_of(job: Job, fold: Fold, name: str, checkpoints: Checkpoints) -> FoldResult:
+def result_of(job: Job, fold: Fold, name: str, checkpoints: Checkpoints) -> FoldResult | None:
     """Give what a fold gave, or what logistic regression gave on it, by the name among the checkpoints.
+
+    None if it is not finished.
 
     Raises
     ------
-    LookupError
-        If it is not finished.
+    FormatError
+        If what is there is not the state of this fold.
     """
     state = checkpoints.finished(name)
     if state is None:
-        raise LookupError(name)
-    log = [EpochRecord(**record) for record in state["log"]]
-    training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
-    judged = Judged(**{name: values_C.numpy() for name, values_C in state["judged"].items()})
-    return _measured(job, fold, state["n_genes"], training, judged)
+        return None
+    try:
+        log = [EpochRecord(**record) for record in state["log"]]
+        training = TrainingResult(best_epoch=state["best_epoch"], temperature=state["temperature"], log=log)
+        judged = Judged(**{kind: values_C.numpy() for kind, values_C in state["judged"].items()})
+        is_of_fold = state["cells"] == digest(fold.judged_rows)
+        n_genes = state["n_genes"]
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise checkpoints.damaged(name) from fault
+    if not is_of_fold:
+        raise checkpoints.damaged(name)
+    return _measured(job, fold, n_genes, training, judged)
 
 
 def _learnt(

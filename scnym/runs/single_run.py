@@ -4,7 +4,7 @@ K classes.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -177,13 +177,20 @@ def run_all(
         if _has_baseline(job, fold):
             run_baseline(job, fold, number, checkpoints, progress)
     # Read only now: held while later folds train, it would add to their peak.
-    results = [result_of(job, fold, fold.name, checkpoints) for fold in folds]
-    baseline = [result_of(job, fold, baseline_name(fold), checkpoints) for fold in folds if _has_baseline(job, fold)]
+    results = _results(job, {fold.name: fold for fold in folds}, checkpoints)
+    with_baseline = {baseline_name(fold): fold for fold in folds if _has_baseline(job, fold)}
+    baseline = _results(job, with_baseline, checkpoints)
     summary = _summarise(job, results, baseline, target)
     if job.processes.is_first:
         _write_run(job, summary, folder)
         _write_report(job, summary, watch, folder)
     return summary
+
+
+def _results(job: Job, folds: Mapping[str, Fold], checkpoints: Checkpoints) -> list[FoldResult]:
+    """Give what finished folds gave, by their names among the checkpoints."""
+    found = [result_of(job, fold, name, checkpoints) for name, fold in folds.items()]
+    return [result for result in found if result is not None]
 
 
 def _has_baseline(job: Job, fold: Fold) -> bool:
