@@ -122,6 +122,7 @@ def test_messages_that_come_too_late_or_are_for_others_are_passed_over(board: Bo
 
 def test_figures_of_numpy_are_sent_as_plain_ones():
     messages: list[dict[str, Any]] = []
-    with Sender(CALL, 0, messages.append).task("a", total=np.int64(5), unit="cells") as task:  # pyright: ignore
-        task.advance(np.int64(5))  # pyright: ignore[reportArgumentType]
+    five: Any = np.int64(5)
+    with Sender(CALL, 0, messages.append).task("a", total=five, unit="cells") as task:
+        task.advance(five)
     assert [type(messages[0]["total"]), type(messages[1]["amount"])] == [int, int]
