@@ -28,7 +28,7 @@ from scnym import (
     convert,
     train,
 )
-from scnym.base.errors import FormatError, NoRoomError, OutputExistsError, SettingsError
+from scnym.base.errors import FormatError, NoRoomError, OutputExistsError, ScnymError, SettingsError
 from scnym.base.progress import SilentProgress
 from scnym.runs.checkpoints import Checkpoints
 
@@ -255,6 +255,20 @@ def test_a_state_that_is_not_this_folds_is_refused_before_anything_is_trained(
     monkeypatch.setattr("scnym.runs.learning._learnt", lambda *_: pytest.fail("it was trained"))
     with pytest.raises(FormatError, match=r"fold00\.finished\.pt: a damaged checkpoint.*--overwrite"):
         train(cells, tmp_path, RESUMED)
+
+
+def test_a_checkpoint_that_goes_while_later_folds_train_is_missed(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, states = scnym.runs.single_run.run_fold, tmp_path / ".tissue_independent.partial" / "states"
+
+    def losing(job, fold, *rest):
+        real(job, fold, *rest)
+        (states / "fold00.finished.pt").unlink(missing_ok=True)
+
+    monkeypatch.setattr(scnym.runs.single_run, "run_fold", losing)
+    with pytest.raises(ScnymError, match=r"the checkpoint of 'fold00' has gone; .* --resume goes on"):
+        train(cells, tmp_path, SETTINGS)
 
 
 KILLED = """

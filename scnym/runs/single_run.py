@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from scnym.base.cost import COST_FILE, Stopwatch
+from scnym.base.errors import ScnymError, examples
 from scnym.base.progress import Progress
 from scnym.feed.plan import digest
 from scnym.results.judged import Judged
@@ -188,9 +189,20 @@ def run_all(
 
 
 def _results(job: Job, folds: Mapping[str, Fold], checkpoints: Checkpoints) -> list[FoldResult]:
-    """Give what finished folds gave, by their names among the checkpoints."""
-    found = [result_of(job, fold, name, checkpoints) for name, fold in folds.items()]
-    return [result for result in found if result is not None]
+    """Give what finished folds gave, by their names among the checkpoints.
+
+    Raises
+    ------
+    ScnymError
+        If the state of one has gone since it was finished.
+    """
+    found = {name: result_of(job, fold, name, checkpoints) for name, fold in folds.items()}
+    gone = [name for name, result in found.items() if result is None]
+    if gone:
+        raise ScnymError(
+            f"the checkpoint of {examples(gone)} has gone", way_out="the same command with --resume goes on"
+        )
+    return [result for result in found.values() if result is not None]
 
 
 def _has_baseline(job: Job, fold: Fold) -> bool:
