@@ -10,19 +10,24 @@ from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import READING_FAULTS, ScatteredSource, Source
-from scnym.disk.formats.cellranger import CellRangerFile, CellRangerFolder, is_10x_folder, is_10x_h5
+from scnym.disk.formats.cellranger import CellRangerFile, is_10x_h5
 from scnym.disk.formats.claims import require_held, require_sound_heaps
+from scnym.disk.formats.companions import MATRIX_SUFFIXES, is_10x_folder, is_matrix, lists_in
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import open_delimited
 from scnym.disk.formats.h5ad import open_anndata
 from scnym.disk.formats.loom import LoomSource
+from scnym.disk.formats.matrix_market import MatrixMarketSource
 from scnym.disk.formats.npy import SUFFIX as NPY_SUFFIX
 from scnym.disk.formats.npy import NpySource
 from scnym.disk.formats.restored import RestoredDataset
 
 AnySource = Source | ScatteredSource
 HDF5_SUFFIXES = (".h5ad", ".loom", ".h5")
-KNOWN = "a .h5ad, .loom, .npy, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matrix folder or .h5), or a .zarr"
+KNOWN = (
+    "a .h5ad, .loom, .npy, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matrix folder or .h5), a .mtx with its "
+    "lists of genes and cells beside it, or a .zarr"
+)
 
 
 def is_readable(path: Path) -> bool:
@@ -32,7 +37,7 @@ def is_readable(path: Path) -> bool:
     """
     if path.is_dir():
         return is_zarr(path) or is_10x_folder(path)
-    return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES))
+    return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES, *MATRIX_SUFFIXES))
 
 
 def is_zarr(path: Location) -> bool:
@@ -64,6 +69,7 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         raise MissingInputError("there is no such file", where=path, way_out="check the path")
     if path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES) and not h5py.is_hdf5(path):
         _refuse_layer(path, settings)
+        _refuse_list(path)
         return open_delimited(path, genes_path=settings.input_genes, orientation=settings.csv_orientation)
     if path.is_file() and path.name.lower().endswith(NPY_SUFFIX):
         _refuse_layer(path, settings)
@@ -77,9 +83,9 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         return RestoredDataset(path, dataset)
     if path.is_dir() and is_zarr(path):
         return open_anndata(path, settings.layer, max_memory_bytes=settings.max_memory_bytes)
-    if path.is_dir() and is_10x_folder(path):
+    if is_10x_folder(path) or (path.is_file() and is_matrix(path)):
         _refuse_layer(path, settings)
-        return CellRangerFolder(path)
+        return MatrixMarketSource(path)
     if path.is_file() and h5py.is_hdf5(path):
         return _open_hdf5(path, settings.layer, settings.max_memory_bytes)
     if path.suffix.lower() in HDF5_SUFFIXES:
@@ -91,6 +97,19 @@ def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
     if settings.layer is not None:
         raise SettingsError(
             "this format has no layers", where=path, way_out="leave out --layer", mend={"--layer": None}
+        )
+
+
+def _refuse_list(path: Path) -> None:
+    """Raise if a text file holds the names that belong to a Matrix Market file beside it."""
+    matrix = lists_in(path.parent).get(path)
+    if matrix is not None:
+        given = path.parent if is_10x_folder(path.parent) else matrix
+        raise FormatError(
+            f"it holds names for {matrix.name} beside it, no counts",
+            where=path,
+            way_out=f"give {given}",
+            mend={str(path): given},
         )
 
 
