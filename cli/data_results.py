@@ -122,6 +122,8 @@ class Inspected(Result):
     sources: list[InspectedSource]
     """None of them for a model."""
     model: ModelCard | None
+    remarks: list[str]
+    """How raw inputs were understood, and which files of a folder are left out."""
     estimates: Estimates
 
 

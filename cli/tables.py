@@ -114,6 +114,8 @@ def print_inspection(found: "Inspection", *, as_json: bool) -> None:
         _print_card(found.model)
     for source in found.sources:
         _print_source(source)
+    for line in found.remarks:
+        say(line)
     estimates = found.estimates()
     if "convert_seconds" in estimates:
         stored = f", store about {_size(estimates['store_bytes'])}" if "store_bytes" in estimates else ""

@@ -369,7 +369,7 @@ H5_FAULTS = {
     "values lost": ("matrix/data", lambda x: x[:-1], "indptr does not match 40 rows and"),
     "indptr falls": ("matrix/indptr", lambda x: np.where(np.arange(len(x)) == 3, x[-1], x), "indptr does not match"),
     "barcode lost": ("matrix/barcodes", lambda x: x[:-1], "indptr does not match 39 rows"),
-    "feature lost": ("matrix/features/id", lambda x: x[:-1], "file is damaged"),
+    "feature lost": ("matrix/features/id", lambda x: x[:-1], "11 features are named, but the matrix has 12"),
     "features lost": ("matrix/shape", lambda x: x + 1, "12 features are named, but the matrix has 13"),
 }
 

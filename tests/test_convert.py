@@ -293,7 +293,7 @@ def test_a_folder_of_differently_made_files_becomes_one_store(tmp_path: Path):
         ("sample0.h5ad", 10, 6),
         ("sample2.csv.gz", 12, 8),
     ]
-    assert "left out, not of a known format: 'notes.md'" in said[0]
+    assert "left out, no counts or not of a known format: 'notes.md'" in said[0]
     for number, source in enumerate(store.sources):
         np.testing.assert_array_equal(counts_of(store, number), telling_counts(source.n_cells, source.n_genes))
     assert store.obs.index.is_unique

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from scnym.base.errors import DataError, SettingsError, examples
+from scnym.base.errors import DataError, SettingsError
 from scnym.base.progress import SILENT, Progress, Task
 from scnym.base.schema import (
     FORMAT_VERSION,
@@ -153,8 +153,8 @@ def _check_target(target: Path, inputs: Sequence[Given], settings: ConvertSettin
 def _gathered(inputs: Sequence[Given], target: Path, progress: Progress) -> tuple[Input, ...]:
     """Find all inputs; the store that is to be replaced is none, though it may lie in a folder of them."""
     gathered = gather(inputs)
-    if gathered.left_out:
-        progress.say(f"left out, not of a known format: {examples(path.name for path in gathered.left_out)}")
+    for line in gathered.lines():
+        progress.say(line)
     others = tuple(one for one in gathered.inputs if one.adata is not None or one.path.resolve() != target.resolve())
     if len(others) < len(gathered.inputs):
         progress.say(f"left out, the store that is written: {target.name}")

@@ -16,7 +16,7 @@ from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import canonical
 from scnym.disk.features import GeneNaming, gene_naming
 from scnym.disk.formats.block import ScatteredSource
-from scnym.disk.formats.sniff import AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.sniff import AnySource, is_readable, is_store
 from scnym.disk.gather import Input, gather
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
@@ -66,6 +66,8 @@ class Inspection:
     sources: tuple[SourceInspection, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     """Of a model: its card."""
+    remarks: tuple[str, ...] = ()
+    """How raw inputs were understood, and which files of a folder are left out."""
 
     @property
     def n_cells(self) -> int | None:
@@ -134,9 +136,20 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
         store = Store(place)
         sources = tuple(_of_dataset(store, number) for number in range(len(store.datasets)))
         return Inspection(kind="store", path=place, size_bytes=_size(place), sources=sources)
-    inputs = gather([path]).inputs
-    sources = tuple(_of_input(one, settings) for one in inputs)
-    return Inspection(kind="input", path=place, size_bytes=sum(_size(one.path) for one in inputs), sources=sources)
+    gathered = gather([path])
+    remarks = list(gathered.lines())
+    found: list[SourceInspection] = []
+    for one in gathered.inputs:
+        source = one.open(settings)
+        remarks += [f"{one.sample}: {source.remark}"] if source.remark else []
+        found.append(_of_input(one, source))
+    return Inspection(
+        kind="input",
+        path=place,
+        size_bytes=sum(_size(one.path) for one in gathered.inputs),
+        sources=tuple(found),
+        remarks=tuple(remarks),
+    )
 
 
 def _with_model(place: Location) -> Location:
@@ -188,8 +201,7 @@ def _of_dataset(store: Store, number: int) -> SourceInspection:
     )
 
 
-def _of_input(one: Input, settings: ConvertSettings) -> SourceInspection:
-    source = open_source(one.path, settings, one.dataset)
+def _of_input(one: Input, source: AnySource) -> SourceInspection:
     obs = source.obs
     values, is_usable, values_per_cell = _values(source)
     return SourceInspection(

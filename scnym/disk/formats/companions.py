@@ -5,7 +5,9 @@ for a matrix, for features and for cells is the sample; files of one sample, in 
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,21 +85,7 @@ def matrix_files(path: Path) -> MatrixFiles:
         If several could be meant, or there are peaks in place of genes.
     """
     matrix = next(path / name for name in MATRIX if (path / name).is_file()) if path.is_dir() else path
-    folder = [_Named(one) for one in sorted(matrix.parent.iterdir()) if one.is_file()]
-    own, lists = _Named(matrix), [one for one in folder if one.role]
-    samples = [one.sample for one in folder if is_matrix(one.path)]
-    found = {role: _nearest(own, [one for one in lists if one.role == role], samples) for role in ("genes", "cells")}
-    _require_both(path, matrix, found)
-    features, symbols = _with_symbols(found["genes"], own)
-    cells = _best(found["cells"], own)
-    return MatrixFiles(
-        matrix=matrix,
-        features=features.path,
-        cells=cells.path,
-        symbols=symbols,
-        cells_first=_cells_first(own, features, cells),
-        by_axis=features.is_by_axis and not own.is_alevin,
-    )
+    return _Folder(matrix.parent).files_of(_Named(matrix), path)
 
 
 def lists_beside(path: Path) -> tuple[Path, ...]:
@@ -110,8 +98,13 @@ def lists_beside(path: Path) -> tuple[Path, ...]:
 
 def lists_in(folder: Path) -> dict[Path, Path]:
     """Return the lists in a folder that belong to Matrix Market files there, each with its matrix."""
-    matrices = [one for one in sorted(folder.iterdir()) if is_matrix(one) and one.is_file()]
-    return {one: matrix for matrix in reversed(matrices) for one in lists_beside(matrix)}
+    found: dict[Path, Path] = {}
+    named = _Folder(folder)
+    for own in named.matrices:
+        with suppress(MissingInputError, DataError):
+            for one in named.files_of(own, own.path).lists:
+                found.setdefault(one, own.path)
+    return found
 
 
 @dataclass(frozen=True)
@@ -126,8 +119,8 @@ class _Named:
         return [word for word in re.split(r"[\W_]+", _without_suffix(name)) if word]
 
     @cached_property
-    def sample(self) -> list[str]:
-        return [word for word in self.words if word not in NEUTRAL]
+    def sample(self) -> tuple[str, ...]:
+        return tuple(word for word in self.words if word not in NEUTRAL)
 
     @cached_property
     def role(self) -> str | None:
@@ -146,26 +139,56 @@ class _Named:
     def is_by_axis(self) -> bool:
         return bool((ROWS | COLUMNS) & set(self.words))
 
-    def rank(self) -> tuple[bool, bool, int]:
-        """Rank it among lists of the same things: those of symbols, and tables of more than names, come last."""
+    def rank(self, own: "_Named") -> tuple[bool, bool, bool, int, int]:
+        """Rank it among lists of the same things: those of symbols, and tables of more than names, come last.
+
+        Of two that are alike, the one that shares more words with the matrix's name is nearer to it.
+        """
         words = set(self.words)
         order = min((k % len(GENES) for k, word in enumerate((*GENES, *CELLS)) if word in words), default=0)
-        return bool(words & SYMBOLS and "decorated" not in words), bool(words & TABLES), order - 9 * ("all" in words)
+        is_symbols, n_shared = bool(words & SYMBOLS), len(words & set(own.words))
+        return is_symbols, bool(words & TABLES), "decorated" not in words, order - 9 * ("all" in words), -n_shared
 
 
 def _without_suffix(name: str) -> str:
     return re.sub(r"(\.(mtx|tsv|txt|csv|tab))?(\.gz)?$", "", name, flags=re.IGNORECASE)
 
 
-def _nearest(own: _Named, lists: Sequence[_Named], samples: Sequence[list[str]]) -> list[_Named]:
-    """Return the lists of the matrix's own sample; else those of a name that its own begins with; else the only one."""
-    by_sample = {length: [one for one in lists if one.sample == own.sample[:length]] for length in range(99)}
-    for length in range(len(own.sample), -1, -1):
-        if by_sample[length]:
-            return by_sample[length]
-    shared = [one for one in lists if one.sample not in samples]
-    is_shared = len({tuple(one.sample) for one in shared}) == 1 and (len(samples) == 1 or shared[0].role == "genes")
-    return shared if is_shared else []
+class _Folder:
+    """The files of a folder by what they list, and of which sample."""
+
+    def __init__(self, path: Path) -> None:
+        files = [_Named(one) for one in sorted(path.iterdir()) if one.is_file()]
+        self.matrices = [one for one in files if is_matrix(one.path)]
+        self._lists = defaultdict[tuple[str, tuple[str, ...]], list[_Named]](list)
+        for one in files:
+            if one.role is not None:
+                self._lists[one.role, one.sample].append(one)
+
+    def files_of(self, own: "_Named", path: Path) -> MatrixFiles:
+        """Find what belongs to one of its matrices; see `matrix_files`."""
+        genes, barcodes = self._nearest(own, "genes"), self._nearest(own, "cells")
+        _require_both(path, own.path, {"genes": genes, "cells": barcodes})
+        features, symbols = _with_symbols(genes, own)
+        cells = _best(barcodes, own)
+        return MatrixFiles(
+            matrix=own.path,
+            features=features.path,
+            cells=cells.path,
+            symbols=symbols,
+            cells_first=_cells_first(own, features, cells),
+            by_axis=features.is_by_axis and not own.is_alevin,
+        )
+
+    def _nearest(self, own: "_Named", role: str) -> list["_Named"]:
+        """Return the lists of the matrix's sample; else those of a name that its own begins with; else the only one."""
+        for length in range(len(own.sample), -1, -1):
+            if (role, own.sample[:length]) in self._lists:
+                return self._lists[role, own.sample[:length]]
+        samples = {one.sample for one in self.matrices}
+        shared = [sample for kind, sample in self._lists if kind == role and sample not in samples]
+        is_shared = len(shared) == 1 and (role == "genes" or len(self.matrices) == 1)
+        return self._lists[role, shared[0]] if is_shared else []
 
 
 def _best(lists: Sequence[_Named], own: _Named) -> _Named:
@@ -176,8 +199,8 @@ def _best(lists: Sequence[_Named], own: _Named) -> _Named:
     DataError
         If two of the same rank have different names.
     """
-    ranked = sorted(lists, key=lambda one: (one.rank(), one.path.name.lower().endswith(".gz")))
-    rivals = [one for one in ranked if one.rank() == ranked[0].rank() and one.words != ranked[0].words]
+    ranked = sorted(lists, key=lambda one: (one.rank(own), one.path.name.lower().endswith(".gz")))
+    rivals = [one for one in ranked if one.rank(own) == ranked[0].rank(own) and one.words != ranked[0].words]
     if rivals:
         raise DataError(
             f"{examples(one.path.name for one in (ranked[0], *rivals))} could each name its {ranked[0].role}",
@@ -189,8 +212,8 @@ def _best(lists: Sequence[_Named], own: _Named) -> _Named:
 
 def _with_symbols(lists: Sequence[_Named], own: _Named) -> tuple[_Named, Path | None]:
     """Return the list of features, and the one of their symbols where it is another, as kallisto-bustools writes it."""
-    names = [one for one in lists if one.rank()[0]]
-    others = [one for one in lists if not one.rank()[0]]
+    names = [one for one in lists if one.rank(own)[0]]
+    others = [one for one in lists if not one.rank(own)[0]]
     if not others or not names:
         return _best(lists, own), None
     return _best(others, own), _best(names, own).path

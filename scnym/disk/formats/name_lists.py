@@ -163,7 +163,7 @@ def features_of(lists: NameList, n: int) -> tuple[pd.DataFrame, str | None]:
     places = _places_by_header(header, rows.shape[1]) if header else {}
     if not places:
         places = _places_by_order(rows)
-    remarks = [f"the first line of {lists.path.name} is taken for a header"] if header else []
+    remarks = [f"the first line of {lists.path.name}, {examples(header)}, is taken for a header"] if header else []
     if not header and rows.shape[1] > 2 and FEATURE_TYPES not in places:
         remarks.append(
             f"the third column of {lists.path.name} holds no types of features, but {examples(rows[2].unique())}: "

@@ -40,6 +40,17 @@ def is_readable(path: Path) -> bool:
     return path.name.lower().endswith((*TEXT_SUFFIXES, *HDF5_SUFFIXES, *MATRIX_SUFFIXES))
 
 
+def hdf5_kind(path: Path) -> str:
+    """Return what an HDF5 file is by the groups in it: loom, 10x, AnnData or other; nothing if it cannot be read."""
+    try:
+        with h5py.File(path) as file:
+            keys, is_10x = set(file), is_10x_h5(file)
+    except READING_FAULTS:
+        return ""  # whoever reads it says what is wrong
+    kinds = {"loom": {"matrix", "row_attrs", "col_attrs"} <= keys, "10x": is_10x, "AnnData": {"obs", "var"} <= keys}
+    return next((kind for kind, is_it in kinds.items() if is_it), "other")
+
+
 def is_zarr(path: Location) -> bool:
     """Whether a folder is a Zarr group, of format 2 or 3."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
