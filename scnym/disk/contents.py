@@ -46,7 +46,7 @@ def contents_of(paths: Sequence[Path], root: Path) -> Contents:
         (readable if is_input else left_out).append(path)
     kinds = {path: hdf5_kind(path) if path.suffix.lower() == UNSURE_SUFFIX else "" for path in readable}
     is_10x = {path: is_10x_folder(path) or is_matrix(path) or kinds[path] == "10x" for path in readable}
-    side = [path for path in readable if _is_side(path, kinds[path], beside_matrices=any(is_10x.values()))]
+    side = [path for path in readable if _is_side(path, kinds[path], root, beside_matrices=any(is_10x.values()))]
     if len(side) == len(readable):
         side = []  # whoever reads them says what is wrong
     inputs = [path for path in readable if path not in set(side)]
@@ -59,9 +59,9 @@ def contents_of(paths: Sequence[Path], root: Path) -> Contents:
     )
 
 
-def _is_side(path: Path, kind: str, *, beside_matrices: bool) -> bool:
+def _is_side(path: Path, kind: str, root: Path, *, beside_matrices: bool) -> bool:
     if path.name.lower().endswith(TEXT_SUFFIXES) and path.is_file():
-        return is_side_table(path, beside_matrices=beside_matrices)
+        return is_side_table(path, root, beside_matrices=beside_matrices)
     return kind == "other"
 
 

@@ -21,66 +21,13 @@ MULTIMAPPED = frozenset({"uniqueandmult", "em", "uniform", "propunique", "rescue
 INTRONS = frozenset({"genefull", "ex50pas", "exonoverintron"})
 BINS = re.compile(r"\d{3}um")
 """Sizes of the squares into which Space Ranger cuts a slide; 8 micrometres are its default."""
-WORDS = frozenset(
-    (
-        *(
-            "feature",
-            "features",
-            "gene",
-            "genes",
-            "cell",
-            "cells",
-            "bc",
-            "barcode",
-            "barcodes",
-            "x",
-            "matrix",
-            "matrices",
-        ),
-        *(
-            "mex",
-            "mtx",
-            "h5",
-            "h5ad",
-            "count",
-            "counts",
-            "umi",
-            "sparse",
-            "dge",
-            "mat",
-            "quant",
-            "quants",
-            "aggregated",
-        ),
-        *(
-            "decorated",
-            "adata",
-            "anndata",
-            "data",
-            "out",
-            "outs",
-            "output",
-            "outputs",
-            "background",
-            "removed",
-            "multi",
-        ),
-        *(
-            "solo",
-            "star",
-            "starsolo",
-            "alevin",
-            "af",
-            "kb",
-            "cellranger",
-            "spaceranger",
-            "binned",
-            "square",
-            "segmented",
-        ),
-        *("total", "nucleus", "fpr"),
-    )
-)
+OUTPUT = """
+feature features gene genes cell cells bc barcode barcodes x matrix matrices mex mtx h5 h5ad count counts umi sparse
+dge mat quant quants aggregated decorated adata anndata data out outs output outputs background removed multi solo
+star starsolo alevin af kb cellranger spaceranger binned square segmented total nucleus fpr
+"""
+WORDS = frozenset(OUTPUT.split())
+"""What pipelines call files and folders of counts."""
 NEUTRAL = FILTERED | RAW | PARTS | NOT_COUNTS | CORRECTED | INTRONS | WORDS
 SAMPLE = "sample"
 GENOME_FOLDER = frozenset({"gene", "bc", "matrices"})

@@ -2,77 +2,33 @@
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from scnym.base.errors import FormatError
-from scnym.disk.annotations import separator_of
+from scnym.disk.annotations import MISSING, separator_of
 from scnym.disk.formats.byte_lines import opened
 
-HEAD_BYTES, HEAD_LINES = 2**16, 6
+HEAD_BYTES, HEAD_LINES = 2**16, 30
 MANY_COLUMNS = 50
 """No table of measures has so many columns of numbers; one of counts has."""
-NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?")
-NEGATIVE = re.compile(r"-\d.*")
+LEAST_NUMBERS = 0.5
+NUMBER, NEGATIVE = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?"), re.compile(r"-\d.*")
 TOOL_FOLDERS = frozenset({"analysis", "secondary_analysis", "spatial", "vdj_t", "vdj_b", "vdj", "qc", "logs", "report"})
 """Folders in which pipelines put what is no counts."""
-SIDE_WORDS = frozenset(
-    (
-        *(
-            "metadata",
-            "meta",
-            "annotation",
-            "annotations",
-            "cluster",
-            "clusters",
-            "clustering",
-            "celltype",
-            "celltypes",
-        ),
-        *("label", "labels", "barcodes", "barcode", "features", "genes", "whitelist", "positions", "projection"),
-        *(
-            "tsne",
-            "umap",
-            "pca",
-            "components",
-            "dispersion",
-            "variance",
-            "differential",
-            "expression",
-            "metrics",
-            "summary",
-        ),
-        *(
-            "stats",
-            "qc",
-            "cells",
-            "transcripts",
-            "boundaries",
-            "markers",
-            "doublets",
-            "scrublet",
-            "samples",
-            "samplesheet",
-        ),
-        *("design", "sdrf", "idf", "manifest", "aggregation", "config", "contig", "annotations", "clonotypes", "tags"),
-        *(
-            "assignment",
-            "confidence",
-            "reference",
-            "guides",
-            "fragments",
-            "peaks",
-            "t2g",
-            "readme",
-            "log",
-            "md5",
-            "info",
-        ),
-        *("pheno", "phenotype", "coldata", "obs", "var", "selected", "cellreads", "umipercellsorted", "contamination"),
-    )
-)
+SIDE = """
+metadata meta annotation annotations cluster clusters clustering celltype celltypes label labels barcodes barcode
+features genes whitelist positions projection tsne umap pca components dispersion variance differential expression
+metrics summary stats qc cells transcripts boundaries markers doublets scrublet samples samplesheet design sdrf idf
+manifest aggregation config contig clonotypes tags assignment confidence reference guides fragments peaks t2g readme
+log md5 info pheno phenotype coldata obs var selected cellreads umipercellsorted contamination
+"""
+SIDE_WORDS = frozenset(SIDE.split())
 """Words in the names of tables beside counts."""
 COUNT_WORDS = frozenset({"count", "counts", "matrix", "dge", "umi", "umis", "expr", "exprmatrix"})
+GENE_COLUMNS = frozenset({"chr", "start", "end", "strand", "length"})
+"""Columns of featureCounts, which are about the genes and not always numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,47 +39,65 @@ class Head:
     share_numbers: float
     has_negative: bool
 
+    @property
+    def may_be_counts(self) -> bool:
+        """Whether most of it is numbers."""
+        return self.n_columns > 0 and self.share_numbers >= LEAST_NUMBERS
 
-def is_side_table(path: Path, *, beside_matrices: bool) -> bool:
+
+def is_side_table(path: Path, root: Path, *, beside_matrices: bool) -> bool:
     """Whether a text table holds no counts.
 
-    Beside a pipeline's matrices it is one by its name, place and size; beside other tables only by what is in it, so
-    that no table of counts is left out.
+    Parameters
+    ----------
+    path
+        The table.
+    root
+        The folder that was given, in which it lies.
+    beside_matrices
+        Whether a pipeline's matrices are in that folder, too. Then its name, place and size tell as well; else only
+        what is in it, so that no table of counts is left out.
     """
     head = _head(path)
     if head is None:
         return False  # whoever reads it says what is wrong
-    if head.n_columns < 1 or head.share_numbers < 0.5:
-        return True
-    if not beside_matrices:
-        return False
+    if not beside_matrices or not head.may_be_counts:
+        return not head.may_be_counts
     words = {word for word in re.split(r"[\W_]+", path.name.lower()) if word}
     is_named = bool(words & SIDE_WORDS) and not words & COUNT_WORDS
-    in_tool = any(part.lower() in TOOL_FOLDERS for part in path.parts[:-1])
+    in_tool = any(part.lower() in TOOL_FOLDERS for part in path.relative_to(root).parts[:-1])
     return head.has_negative or in_tool or head.n_columns < 2 or (is_named and head.n_columns < MANY_COLUMNS)
 
 
 def _head(path: Path) -> Head | None:
-    """Look at the first lines below the first; None if they are no whole lines of text."""
+    """Look at the lines below the first one, of the commonest width; None if they are as long as those of counts."""
     try:
         with opened(path) as file:
             text = file.read(HEAD_BYTES)
-        lines = text.decode(errors="ignore").splitlines()
     except FormatError:
         return None
-    whole = lines if len(text) < HEAD_BYTES else lines[:-1]
-    if len(whole) < 2:
+    is_whole = len(text) < HEAD_BYTES
+    lines = text.decode(errors="ignore").splitlines()
+    lines = [line for line in (lines if is_whole else lines[:-1])[:HEAD_LINES] if line.strip() and line[0] not in "#%!"]
+    if not is_whole and len(lines) < 2:
         return None
-    rows = [fields for fields in csv.reader(whole[1:HEAD_LINES], delimiter=_separator(whole, path)) if fields]
-    fields = [field.strip() for row in rows for field in row[1:]]
-    numbers = [field for field in fields if NUMBER.fullmatch(field) or NEGATIVE.fullmatch(field)]
+    rows = _rows(lines, path)
+    skipped = {k for k, name in enumerate(rows[0]) if name.lower() in GENE_COLUMNS} if rows else set()
+    fields = [field for row in rows[1:] for k, field in enumerate(row) if k and k not in skipped]
+    known = [field for field in fields if field not in MISSING]
+    numbers = [field for field in known if NUMBER.fullmatch(field) or NEGATIVE.fullmatch(field)]
     return Head(
-        n_columns=min((len(row) - 1 for row in rows), default=0),
-        share_numbers=len(numbers) / max(1, len(fields)),
+        n_columns=len(rows[-1]) - 1 if len(rows) > 1 else 0,
+        share_numbers=len(numbers) / max(1, len(known)),
         has_negative=any(NEGATIVE.fullmatch(field) for field in fields),
     )
 
 
-def _separator(lines: list[str], path: Path) -> str:
+def _rows(lines: list[str], path: Path) -> list[list[str]]:
+    """Cut lines into fields: the first one, and those of the commonest width below it."""
     usual = separator_of(path)
-    return usual if usual in lines[1] else next((one for one in ("\t", ",", ";", " ") if one in lines[1]), usual)
+    last = lines[-1] if lines else ""
+    separator = usual if usual in last else next((one for one in "\t,; " if one in last), usual)
+    rows = [[field.strip() for field in fields] for fields in csv.reader(lines, delimiter=separator) if fields]
+    widths = Counter(len(row) for row in rows[1:])
+    return [*rows[:1], *(row for row in rows[1:] if len(row) == widths.most_common(1)[0][0])]

@@ -30,34 +30,12 @@ OTHER_WORDS = frozenset(
         *("genome", "species", "version", "seqname", "source", "organism", "class"),
     )
 )
-HEADER_WORDS = (
-    ID_WORDS
-    | SYMBOL_WORDS
-    | NAME_WORDS
-    | OTHER_WORDS
-    | frozenset(
-        (
-            *("gene", "genes", "feature", "features", "barcode", "barcodes", "cell", "cells", "cellid", "bc", "wells"),
-            *(
-                "well",
-                "index",
-                "idx",
-                "x",
-                "row",
-                "rows",
-                "rownames",
-                "rowname",
-                "col",
-                "column",
-                "obs",
-                "var",
-                "sample",
-            ),
-            *("unnamed", "hgnc", "mgi", "external", "short", "primary", "of", "cluster", "library", "orig", "ident"),
-            *("entrez", "value", "count", "counts", "n", "umi", "umis", "total", *(f"v{k}" for k in range(1, 10))),
-        )
-    )
-)
+COLUMN_WORDS = """
+gene genes feature features barcode barcodes cell cells cellid bc wells well index idx x row rows rownames rowname col
+column obs var sample unnamed hgnc mgi external short primary of cluster library orig ident entrez value count counts
+n umi umis total v1 v2 v3 v4 v5 v6 v7 v8 v9
+"""
+HEADER_WORDS = ID_WORDS | SYMBOL_WORDS | NAME_WORDS | OTHER_WORDS | frozenset(COLUMN_WORDS.split())
 SAMPLED = 100
 ENSEMBL = re.compile(r"ENS[A-Z]*\d{6,}.*|FBgn\d+|WBGene\d+")
 
