@@ -54,7 +54,7 @@ def contents_of(paths: Sequence[Path], root: Path) -> Contents:
     read = {path for one in chosen for path in one.read}
     return Contents(
         inputs=tuple(path for path in inputs if path in read),
-        left_out=tuple(sorted([*left_out, *side])),
+        left_out=tuple(sorted([*left_out, *side], key=lambda path: (len(path.parts), path))),
         remarks=tuple(remarks_on(chosen, root)),
     )
 

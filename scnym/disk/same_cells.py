@@ -13,8 +13,12 @@ from scnym.base.errors import DataError, examples
 from scnym.disk.formats.companions import is_matrix
 
 FILTERED, RAW = frozenset({"filtered", "filter"}), frozenset({"raw", "unfiltered"})
-PARTS = frozenset({"spliced", "unspliced", "ambiguous", "mature", "nascent", "velocyto", "sj", "tcc"})
-"""Counts of a part of the molecules, or of something else than genes."""
+PARTS = frozenset({"spliced", "unspliced", "ambiguous", "nascent", "tcc"})
+"""Words for counts of a part of the molecules, or of something else than genes, in the names of Matrix Market files."""
+PART_FOLDERS = frozenset({"velocyto", "sj"})
+"""Where STARsolo writes such counts."""
+SUMS = frozenset({"total", "nucleus", "cell", "mature"})
+"""What kallisto-bustools calls sums of them, behind `cells_x_genes`; elsewhere these words name samples."""
 NOT_COUNTS = frozenset({"normalised", "normalized", "tpm", "fpkm", "cpm"})
 CORRECTED = frozenset({"cellbender", "denoised", "soupx"})
 MULTIMAPPED = frozenset({"uniqueandmult", "em", "uniform", "propunique", "rescue"})
@@ -24,11 +28,12 @@ BINS = re.compile(r"\d{3}um")
 OUTPUT = """
 feature features gene genes cell cells bc barcode barcodes x matrix matrices mex mtx h5 h5ad count counts umi sparse
 dge mat quant quants aggregated decorated adata anndata data out outs output outputs background removed multi solo
-star starsolo alevin af kb cellranger spaceranger binned square segmented total nucleus fpr
+star starsolo alevin af kb cellranger spaceranger binned square segmented fpr
 """
 WORDS = frozenset(OUTPUT.split())
 """What pipelines call files and folders of counts."""
-NEUTRAL = FILTERED | RAW | PARTS | NOT_COUNTS | CORRECTED | INTRONS | WORDS
+NEUTRAL = FILTERED | RAW | NOT_COUNTS | CORRECTED | INTRONS | WORDS
+KALLISTO = ["cells", "x", "genes"]
 SAMPLE = "sample"
 GENOME_FOLDER = frozenset({"gene", "bc", "matrices"})
 """Words of the folder in which Cell Ranger 2 has a folder for each genome."""
@@ -79,7 +84,7 @@ def one_of_each(paths: Sequence[Path], root: Path, *, is_10x: Mapping[Path, bool
             continue
         best = min(_rank(path, root) for path in group)
         read = tuple(path for path in group if _rank(path, root) == best)
-        if best[0] and any(_words(path.name) & PARTS for path in read):
+        if best[0]:
             raise DataError(
                 f"its files hold parts of the counts of the same cells: {examples(path.name for path in read)}",
                 where=read[0].parent,
@@ -108,17 +113,31 @@ def sample_of(path: Path, root: Path) -> tuple[str, ...]:
     parts = [part.lower() for part in path.relative_to(root).parts]
     if len(parts) > 1 and _words(parts[-2]) >= GENOME_FOLDER and path.is_dir():
         parts.pop()  # the genome
-    left = [_own_words(part) for part in parts]
+    left = [_own_words(part) for part in parts[:-1]] + [_own_words(parts[-1], is_file=not path.is_dir())]
     named = [words for words in left if words]
     return tuple(words for k, words in enumerate(named) if not k or words != named[k - 1])
 
 
-def _own_words(part: str) -> str:
-    words = re.split(r"[\W_]+", SUFFIX.sub("", part))
-    neutral = NEUTRAL | (MULTIMAPPED if "uniqueandmult" in words else set())
+def _own_words(part: str, *, is_file: bool = False) -> str:
+    """Return the words of a file's or folder's name that are no pipeline's."""
+    words = [word for word in re.split(r"[\W_]+", SUFFIX.sub("", part)) if word]
+    if part in PART_FOLDERS or (not is_file and set(words) <= {"cell", "cells"}):
+        return "" if part in PART_FOLDERS else part
+    neutral = NEUTRAL | (PARTS if is_file else frozenset())
+    if "uniqueandmult" in words:
+        neutral |= MULTIMAPPED
+    if words[:3] == KALLISTO:
+        neutral |= SUMS
     if part == PER_SAMPLE or (SAMPLE in words and {"bc", "matrix"} <= set(words)):
-        neutral = neutral | {"per", SAMPLE}
-    return " ".join(word for word in words if word and word not in neutral and not BINS.fullmatch(word))
+        neutral |= {"per", SAMPLE}
+    return " ".join(word for word in words if word not in neutral and not BINS.fullmatch(word))
+
+
+def _is_part(path: Path, root: Path) -> bool:
+    """Whether there are only counts of a part of the molecules."""
+    folders = {part.lower() for part in path.relative_to(root).parts}
+    is_mature = is_matrix(path) and path.name.lower().startswith("cells_x_genes.mature")
+    return is_mature or bool(is_matrix(path) and _words(path.name) & PARTS) or bool(folders & PART_FOLDERS)
 
 
 def _words(name: str) -> set[str]:
@@ -135,7 +154,7 @@ def _rank(path: Path, root: Path) -> tuple[bool, bool, int, bool, int, str, int]
     form = FORMS.index(suffix) if suffix in FORMS and not path.is_dir() else 5 if suffix == ".zarr" else 1
     form = form if path.is_dir() or suffix in FORMS else len(FORMS)
     is_corrected = not words & CORRECTED
-    return bool(words & PARTS), bool(words & NOT_COUNTS), stage, is_corrected, feature_set, _order(bins), form
+    return _is_part(path, root), bool(words & NOT_COUNTS), stage, is_corrected, feature_set, _order(bins), form
 
 
 def _is_kite(path: Path) -> bool:

@@ -82,7 +82,7 @@ class NameList:
         header = self._fields(self._lines[0]) if len(self) == n + 1 else []
         if header and len(header) + 1 == rows.shape[1]:
             header = ["", *header]  # R does not name the column of row names
-        if rows.shape[1] > 1 and _are_numbers_of_rows(rows[0]):
+        if rows.shape[1] > 1 and self._begins_with_numbers(rows, header):
             rows, header = rows.drop(columns=0).set_axis(range(rows.shape[1] - 1), axis="columns"), header[1:]
         return rows, header
 
@@ -105,6 +105,13 @@ class NameList:
                     f"a line has no fields that could be read ({fault})", where=self.path, way_out="write it again"
                 ) from fault
         return [field.strip() for field in fields]
+
+    def _begins_with_numbers(self, rows: pd.DataFrame, header: Sequence[str]) -> bool:
+        """Whether the first column counts the rows, as R and pandas write them; ids may be numbers, too."""
+        if not _are_numbers_of_rows(rows[0]) or (header and header[0]):
+            return False
+        is_by_r = self._separator == " " or '"' in self.first_line
+        return bool(header) or is_by_r or any(rows[1].str.fullmatch(kind).all() for kind in (CELL, ENSEMBL))
 
     def _begins_with_header(self) -> bool:
         """Whether the first line is made of words for columns, or is unlike all others."""
