@@ -384,6 +384,54 @@ def test_an_h5_with_a_fault_is_refused(fault: str, tmp_path: Path):
     assert "x.h5" in caught.value.message
 
 
+ODD_PARTS = {
+    "one genome for all": ("matrix/features/genome", "GRCh38", None),
+    "no list of tags": ("matrix/features/_all_tag_keys", np.float32(1), None),
+    "one type for all": ("matrix/features/feature_type", "Gene Expression", "does not hold a type for each feature"),
+    "too few types": ("matrix/features/feature_type", np.array(["Peaks"] * 3, "S"), "does not hold a type for each"),
+    "no type": ("matrix/features/feature_type", None, None),
+    "no name": ("matrix/features/name", None, None),
+    "no shape": ("matrix/shape", None, None),
+    "one shape": ("matrix/shape", 12, None),
+    "CellBender's": ("droplet_latents/background", np.ones(3), None),
+}
+
+
+@pytest.mark.parametrize("part", ODD_PARTS)
+def test_parts_of_an_h5_that_are_not_needed_keep_no_one_from_reading_it(part: str, tmp_path: Path):
+    name, value, remark = ODD_PARTS[part]
+    path = write_h5(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        if name in file:
+            del file[name]
+        if value is not None:
+            file[name] = value
+    source = CellRangerFile(path)
+    np.testing.assert_array_equal(read(source), telling_counts(N_CELLS, N_FEATURES))
+    assert list(source.var["gene_ids"]) == IDS
+    assert list(source.var.index) == (IDS if part == "no name" else NAMES)
+    assert (source.remark or "") == "" if remark is None else remark in (source.remark or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("matrix/features/id", "features/id is an array of shape (), not a list of text"),
+        ("matrix/barcodes", "matrix/barcodes is an array of shape (), not a list with the barcode of each cell"),
+        ("matrix/indices", "matrix/indices is an array of shape (), not a list of numbers"),
+        ("matrix/features", "matrix/features is an array of shape (), not a group with the id or name of each feature"),
+    ],
+)
+def test_a_part_of_an_h5_that_is_needed_is_named_where_it_is_odd(name: str, what: str, tmp_path: Path):
+    path = write_h5(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file[name] = 3
+    with pytest.raises(FormatError) as caught:
+        read(CellRangerFile(path))
+    assert what in caught.value.what
+
+
 PEAK_OF_READING = """
 import resource, sys
 from pathlib import Path

@@ -75,6 +75,9 @@ def test_the_filtered_matrix_of_cell_ranger_is_read_once_and_the_others_are_name
         (("raw_feature_bc_matrix.h5", "cellbender.h5", "cellbender_filtered.h5"), "cellbender_filtered.h5"),
         (("raw_feature_bc_matrix.h5", "output.h5", "output_filtered.h5"), "output_filtered.h5"),
         (("raw_feature_bc_matrix.h5", "cellbender.h5"), "cellbender.h5"),
+        (("raw_feature_bc_matrix.h5", "s1_cellbender.h5", "s1_cellbender_filtered.h5"), "s1_cellbender_filtered.h5"),
+        (("E-1.aggregated_counts.h5", "E-1.aggregated_normalised_counts.h5"), "E-1.aggregated_counts.h5"),
+        (("s1/outs/raw_feature_bc_matrix.h5", "s1/cellbender/s1_filtered.h5"), "s1/cellbender/s1_filtered.h5"),
         (("raw_gene_bc_matrices/GRCh38", "filtered_gene_bc_matrices/GRCh38"), "filtered_gene_bc_matrices/GRCh38"),
         (("filtered_gene_bc_matrices/GRCh38", "filtered_gene_bc_matrices_h5.h5"), "filtered_gene_bc_matrices_h5.h5"),
         (("Solo.out/Gene/raw", "Solo.out/Gene/filtered", "Solo.out/GeneFull/filtered"), "Solo.out/Gene/filtered"),
@@ -140,6 +143,12 @@ def test_folders_that_are_named_like_output_but_are_samples_stay_samples(tmp_pat
         (tmp_path / sample).mkdir()
         write_h5(tmp_path / sample / FILTERED)
     assert len(gather([tmp_path]).inputs) == 8
+
+
+def test_what_cellbender_made_of_several_samples_in_one_folder_stays_several(tmp_path: Path):
+    for name in ("raw_feature_bc_matrix.h5", "s1_cellbender_filtered.h5", "s2_cellbender_filtered.h5"):
+        write_h5(tmp_path / name)
+    assert len(gather([tmp_path]).inputs) == 3
 
 
 def test_the_samples_of_cell_ranger_multi_are_read_and_their_sum_is_not(tmp_path: Path):

@@ -74,9 +74,9 @@ def _walk(paths: Iterable[Path], *, is_below: bool = False) -> Iterator[tuple[Pa
     for path in paths:
         if is_below and path.name.startswith("."):
             continue
-        if path.parent not in lists:
+        if path.parent not in lists and path.is_file():
             lists[path.parent] = lists_in(path.parent)
-        if path in lists[path.parent]:
+        if path in lists.get(path.parent, ()):
             continue
         if path.is_dir() and not is_readable(path):
             yield from _walk(sorted(path.iterdir()), is_below=True)

@@ -34,6 +34,8 @@ WORDS = frozenset(OUTPUT.split())
 """What pipelines call files and folders of counts."""
 NEUTRAL = FILTERED | RAW | NOT_COUNTS | CORRECTED | INTRONS | WORDS
 KALLISTO = ["cells", "x", "genes"]
+CELLS = frozenset({"cell", "cells"})
+"""What a folder may be called beside one of nuclei."""
 SAMPLE = "sample"
 GENOME_FOLDER = frozenset({"gene", "bc", "matrices"})
 """Words of the folder in which Cell Ranger 2 has a folder for each genome."""
@@ -77,6 +79,7 @@ def one_of_each(paths: Sequence[Path], root: Path, *, is_10x: Mapping[Path, bool
     groups = defaultdict[tuple[str, ...], list[Path]](list)
     for path in paths:
         groups[sample_of(path, root)].append(path)
+    _join_corrected(groups, root)
     found: list[SameCells] = []
     for group in groups.values():
         if not any(is_10x[path] for path in group):
@@ -121,8 +124,10 @@ def sample_of(path: Path, root: Path) -> tuple[str, ...]:
 def _own_words(part: str, *, is_file: bool = False) -> str:
     """Return the words of a file's or folder's name that are no pipeline's."""
     words = [word for word in re.split(r"[\W_]+", SUFFIX.sub("", part)) if word]
-    if part in PART_FOLDERS or (not is_file and set(words) <= {"cell", "cells"}):
-        return "" if part in PART_FOLDERS else part
+    if part in PART_FOLDERS:
+        return ""
+    if not is_file and set(words) <= CELLS:
+        return part
     neutral = NEUTRAL | (PARTS if is_file else frozenset())
     if "uniqueandmult" in words:
         neutral |= MULTIMAPPED
@@ -131,6 +136,18 @@ def _own_words(part: str, *, is_file: bool = False) -> str:
     if part == PER_SAMPLE or (SAMPLE in words and {"bc", "matrix"} <= set(words)):
         neutral |= {"per", SAMPLE}
     return " ".join(word for word in words if word not in neutral and not BINS.fullmatch(word))
+
+
+def _join_corrected(groups: dict[tuple[str, ...], list[Path]], root: Path) -> None:
+    """Bring what CellBender has made of the only sample in a folder to that sample, whatever it is called."""
+    for sample, group in list(groups.items()):
+        folders = {path.parent for path in group}
+        folder = folders.pop()
+        own = sample_of(folder, root) if folder != root else ()
+        beside = {name for name, others in groups.items() if any(path.parent == folder for path in others)}
+        is_corrected = all(_words(path.name) & CORRECTED for path in group)
+        if is_corrected and not folders and beside == {own, sample} and own != sample:
+            groups[own] += groups.pop(sample)
 
 
 def _is_part(path: Path, root: Path) -> bool:

@@ -99,6 +99,8 @@ def lists_beside(path: Path) -> tuple[Path, ...]:
 def lists_in(folder: Path) -> dict[Path, Path]:
     """Return the lists in a folder that belong to Matrix Market files there, each with its matrix."""
     found: dict[Path, Path] = {}
+    if not any(is_matrix(one) for one in folder.iterdir()):
+        return found
     named = _Folder(folder)
     for own in named.matrices:
         with suppress(MissingInputError, DataError):

@@ -88,7 +88,7 @@ class NameList:
 
     def _split(self, lines: Sequence[str]) -> pd.DataFrame:
         if self._separator is None and not any('"' in line for line in lines):
-            return pd.DataFrame({0: pd.Series(lines, dtype=object).str.strip()})
+            return pd.DataFrame({0: [line.strip() for line in lines]}, dtype=object)
         fields = [self._fields(line) for line in lines]
         width = min(map(len, fields), default=0)
         return pd.DataFrame({k: [line[k] for line in fields] for k in range(width)}, dtype=object)
