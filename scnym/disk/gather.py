@@ -17,9 +17,10 @@ from scnym.base.documents import parse_json
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.schema import FORMAT_VERSION
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import read_table, separator_of
+from scnym.disk.annotations import read_table
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
+from scnym.disk.formats.separators import separator_of
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
