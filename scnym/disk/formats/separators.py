@@ -31,6 +31,8 @@ def fields_of(line: str, separator: str) -> list[str]:
     """
     if separator == BLANK:
         line = line.strip().replace("\t", BLANK)
+    elif line and '"' not in line and "\r" not in line:
+        return line.split(separator)  # ten times as fast
     return next(csv.reader([line], delimiter=separator, skipinitialspace=separator == BLANK), [])
 
 
@@ -49,9 +51,9 @@ def separator_among(lines: Sequence[str], path: Path, *, blanks: bool = True) ->
     usual = separator_of(path)
     first, *below = lines[:LOOKED_AT] or [""]
     others = USUAL if any(one in first for one in USUAL) else (";", *([BLANK] if blanks else []))
-    present = [one for one in (usual, *others) if one == usual or one in first]
+    present = [one for one in (usual, *others) if one in first]
     fitting = [one for one in present if _makes_a_table(first, below, one)]
-    return (fitting or [one for one in present if one in first and one != BLANK] or [usual])[0]
+    return (fitting or [one for one in present if one != BLANK] or [usual])[0]
 
 
 def usual_width(widths: Sequence[int]) -> int:

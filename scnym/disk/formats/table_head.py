@@ -25,7 +25,7 @@ from scnym.disk.formats.separators import (
     usual_width,
 )
 
-LOOKED_AT_LINES, LOOKED_AT_BYTES, LEAST_LINES = 100, 2**20, 3
+LOOKED_AT_LINES, LOOKED_AT_BYTES, LEAST_LINES = 100, 2**17, 5
 PEEK_BYTES = 2**16
 SAID_OF_LINE = 60
 """Characters of a line that is passed over."""
@@ -237,7 +237,8 @@ def _sample(header: list[str], rows: list[list[str]]) -> _Sample:
         header, width, rows = short, width - n_blank, [row[: width - n_blank] for row in rows]
     is_short = width == len(header) + 1
     corner, names = ("", header) if is_short else ("".join(header[:1]).strip(), header[1:])
-    return _Sample(corner, tuple(name.strip() for name in names), rows, n_blank, is_short)
+    fitting = rows if width == 1 + len(names) else []  # whoever reads the others for their counts refuses them
+    return _Sample(corner, tuple(name.strip() for name in names), fitting, n_blank, is_short)
 
 
 def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
@@ -248,19 +249,19 @@ def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
     FormatError, DataError
         If there are no others, or some stand among the counts.
     """
-    names = sample.names
-    texts = {at for at in range(len(names)) if _is_text(sample, at)}
-    known = texts | {at for at, name in enumerate(names) if plain(name) in OF_GENES | OF_CELLS}
-    if len(known) == len(names):
-        known = texts
-    if texts and len(texts) == len(names):
+    names, texts = sample.names, _text_columns(sample)
+    if names and len(texts) == len(names):
         raise FormatError(
             f"there are no counts in it: its columns {examples(names)} hold text",
             where=place,
             way_out="give a table of counts; one of annotations goes to --training_metadata",
         )
-    n_before = sum(1 for _ in takewhile(known.__contains__, range(len(names))))
-    n_behind = sum(1 for _ in takewhile(known.__contains__, range(len(names) - 1, -1, -1)))
+    by_name = OF_GENES | OF_CELLS
+    n_before = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, range(len(names))))
+    if n_before == len(names):  # those that are numbers are called so, but there are no others
+        by_name, n_before = frozenset(), sum(1 for _ in takewhile(texts.__contains__, range(len(names))))
+    rest = range(len(names) - 1, n_before, -1)
+    n_behind = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, rest))
     among = [at for at in sorted(texts) if n_before <= at < len(names) - n_behind]
     if among:
         value = next(row[1 + among[0]] for row in sample.rows if row[1 + among[0]].strip())
@@ -272,11 +273,15 @@ def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
     return n_before, n_behind
 
 
-def _is_text(sample: _Sample, at: int) -> bool:
-    """Return whether no line has a number in a column, but several have something else."""
-    values = [row[1 + at] for row in sample.rows]
-    known = [value for value in values if value.strip() not in MISSING]
-    return len(values) > 1 and bool(known) and not any(map(_is_number, known))
+def _text_columns(sample: _Sample) -> set[int]:
+    """Return the columns in which no line has a number, but some have something else."""
+    if len(sample.rows) < 2 or any(all(row) and "".join(row[1:]).isdecimal() for row in sample.rows):
+        return set()
+    return {at for at in range(len(sample.names)) if _is_text([row[1 + at].strip() for row in sample.rows])}
+
+
+def _is_text(values: Sequence[str]) -> bool:
+    return any(value not in MISSING for value in values) and not any(map(_is_number, values))
 
 
 def _id_at(sample: _Sample, n_before: int) -> int:
@@ -286,7 +291,7 @@ def _id_at(sample: _Sample, n_before: int) -> int:
         return 0
     for at, name in enumerate(sample.names[:n_before], start=1):
         is_named = names_ids(name) and len({row[at] for row in sample.rows}) == len(ids)
-        if is_named and _is_text(sample, at - 1):
+        if is_named and _is_text([row[at].strip() for row in sample.rows]):
             return at
     return 0
 
@@ -308,7 +313,7 @@ def _require_names(head: TableHead, sample: _Sample, place: str) -> None:
         )
     if all(_is_number(name) or name in MISSING for name in head.columns):
         _require_header(head, sample, place)
-    if {plain(name) for name in head.columns} <= LONE_MEASURES:
+    if len(head.columns) <= len(LONE_MEASURES) and {plain(name) for name in head.columns} <= LONE_MEASURES:
         is_long = any(is_column_of_cells(name) or is_column_of_genes(name) for name in head.before)
         raise FormatError(
             f"its columns of numbers, {examples(head.columns)}, name no cells: it "
