@@ -16,7 +16,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, SettingsError
 from scnym.base.progress import SILENT
-from scnym.disk.formats.axes import evidence_of_names, evidence_of_totals, kind_of_names
+from scnym.disk.formats.axes import evidence_of_names
 from scnym.disk.formats.block import SeenNames
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 from scnym.disk.formats.delimited import CellsByGenesTable, GenesByCellsTable, open_delimited
@@ -253,7 +253,11 @@ FAULTS = {
     "gene twice": (GENES_BY_CELLS + "TP53,1,2\nTP53,1,2\n", DataError, "duplicate gene names 'TP53'"),
     "cell twice": ("id,AAACCTGA,AAACCTGA\nTP53,1,2\n", DataError, "duplicate cell names 'AAACCTGA'"),
     "decimal commas": ("gene;c1;c2\nTP53;1,5;2\n", DataError, "'1,5' in column c1 is not a number"),
-    "text among the counts": ("cell,a,b,c\nx,1,u,1\ny,1,v,1\n", DataError, "'b' holds text among the counts, such as 'u'"),
+    "text among the counts": (
+        "cell,a,b,c\nx,1,u,1\ny,1,v,1\n",
+        DataError,
+        "'b' holds text among the counts, such as 'u'",
+    ),
     "Latin-1 behind the header": (b"cell,a\nc,1\nd,2\ng\xe8ne,1\n", FormatError, "not text in UTF-8"),
     "cell twice, far apart": ("cell,a\n" + "".join(f"c{k % 999},1\n" for k in range(1000)), DataError, "line 1001"),
 }

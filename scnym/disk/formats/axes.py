@@ -88,7 +88,7 @@ def evidence_of_names(
         found.append(Evidence(lines.kind, f"its first column names {lines.kind}, such as {lines.example}"))
     if columns:
         found.append(Evidence(OTHER[columns.kind], f"its header names {columns.kind}, such as {columns.example}"))
-    kind = _kind_of_word(corner)
+    kind = kind_of_word(corner)
     if kind:
         found.append(Evidence(kind, f"its header begins with {corner!r}"))
     of_genes, of_cells = (list(filter(test, beside)) for test in (is_column_of_genes, is_column_of_cells))
@@ -129,17 +129,17 @@ def kind_of_names(names: Sequence[str]) -> Names | None:
 
 def is_column_of_genes(name: str) -> bool:
     """Return whether a column of annotations is one of genes."""
-    return plain(name) in OF_GENES or _kind_of_word(name) == "genes"
+    return plain(name) in OF_GENES or kind_of_word(name) == "genes"
 
 
 def is_column_of_cells(name: str) -> bool:
     """Return whether a column of annotations is one of cells."""
-    return plain(name) in OF_CELLS or _kind_of_word(name) == "cells"
+    return plain(name) in OF_CELLS or kind_of_word(name) == "cells"
 
 
 def names_ids(corner: str) -> bool:
     """Return whether the first field of a header is nothing but a word for ids."""
-    return not plain(corner) or plain(corner) in NAMES_IDS or _kind_of_word(corner) is not None
+    return not plain(corner) or plain(corner) in NAMES_IDS or kind_of_word(corner) is not None
 
 
 def undecided(found: Sequence[Evidence], header: Sequence[str], first_column: Sequence[str]) -> str:
@@ -153,7 +153,7 @@ def undecided(found: Sequence[Evidence], header: Sequence[str], first_column: Se
     )
 
 
-def _kind_of_word(word: str) -> Kind | None:
+def kind_of_word(word: str) -> Kind | None:
     """Return which of both a word is for; None for both, or neither, and for the name of one."""
     if CELL.fullmatch(word) or GENE.fullmatch(word):
         return None
@@ -175,7 +175,7 @@ def _are_numbered(names: Sequence[str]) -> bool:
 def _is_no_stem(stem: str) -> bool:
     letters = sum(map(str.isalpha, stem))
     is_symbol = stem.isupper() and stem.isalnum() and letters < 5
-    return letters < 2 or is_symbol or NO_STEMS.fullmatch(stem) is not None or _kind_of_word(stem) == "genes"
+    return letters < 2 or is_symbol or NO_STEMS.fullmatch(stem) is not None or kind_of_word(stem) == "genes"
 
 
 def _spread(counts_RK: np.ndarray, axis: int) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scnym.base.errors import DataError, FormatError, examples
 from scnym.disk.annotations import MISSING
-from scnym.disk.formats.axes import is_column_of_cells, is_column_of_genes, names_ids
+from scnym.disk.formats.axes import kind_of_word, names_ids
 from scnym.disk.formats.byte_lines import chunks, opened
 from scnym.disk.formats.known_names import LONE_MEASURES, OF_CELLS, OF_GENES, plain
 from scnym.disk.formats.separators import (
@@ -314,7 +314,7 @@ def _require_names(head: TableHead, sample: _Sample, place: str) -> None:
     if all(_is_number(name) or name in MISSING for name in head.columns):
         _require_header(head, sample, place)
     if len(head.columns) <= len(LONE_MEASURES) and {plain(name) for name in head.columns} <= LONE_MEASURES:
-        is_long = any(is_column_of_cells(name) or is_column_of_genes(name) for name in head.before)
+        is_long = {"cells", "genes"} <= {kind_of_word(name) for name in (head.corner, *head.before)}
         raise FormatError(
             f"its columns of numbers, {examples(head.columns)}, name no cells: it "
             + ("lists one count a line" if is_long else "holds the genes of one sample"),
