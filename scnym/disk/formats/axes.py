@@ -34,6 +34,7 @@ MARGIN = 4
 """How much more there must be for the one way than for the other, where both sides are named alike."""
 LEAST_NUMBERED, MAX_SPREAD = 8, 10
 """Fewest cells in a row of numbers, and how far these go at most, as a multiple of the cells."""
+LONGEST_SYMBOL = 5
 LEAST_SIDE, LEAST_EXCESS, TOTALS_MARGIN = 20, 0.3, 2.0
 """What the totals of counts must be like for them to decide: how many, how far apart (standard deviation of their
 logarithms, squared), and how many times that of the other side.
@@ -173,9 +174,11 @@ def _are_numbered(names: Sequence[str]) -> bool:
 
 
 def _is_no_stem(stem: str) -> bool:
-    letters = sum(map(str.isalpha, stem))
-    is_symbol = stem.isupper() and stem.isalnum() and letters < 5
-    return letters < 2 or is_symbol or NO_STEMS.fullmatch(stem) is not None or kind_of_word(stem) == "genes"
+    """Return whether what stands before a number is a gene's: ``CD``, ``hg38_SLC``, or a lone letter."""
+    is_symbol = stem.isupper() and stem.isalnum() and len(stem) < LONGEST_SYMBOL
+    is_letter = sum(map(str.isalnum, stem)) < 2 and stem.isalnum()
+    of_gene = NO_STEMS.fullmatch(stem) or GENE.fullmatch(f"{stem}A") or kind_of_word(stem) == "genes"
+    return is_symbol or is_letter or not any(map(str.isalpha, stem)) or bool(of_gene)
 
 
 def _spread(counts_RK: np.ndarray, axis: int) -> float:

@@ -66,12 +66,14 @@ CELL = re.compile(
     | (.*[^A-Za-z0-9])?([Pp](late)?)\d+[_.-]?[A-P]\d{1,2}([^A-Za-z0-9].*)?
     | (?i:(.*[^A-Za-z])?(cell|metacell|barcode|droplet|bead|well|spot|nucleus|sample|plate|donor|patient)s?
       [\ _.:\#-]?\d+.*)
-    | (?i:bc[_-]?\d{1,4}) | c\d+
+    | (?i:bc[_-]?\d{1,4}) | [csS]\d+ | [A-H]([1-9]|1[0-2]) | .*\.(bam|sam|cram|fastq|fq)(\.gz)?
     """,
     re.VERBOSE,
 )
 NO_STEMS = re.compile(
-    r"(.*[^a-z])?(cd|hla|il|mir|loc|ens[a-z]*|orf|mstrg|xloc|tcons|v|var|col|column|row)[^a-z]*", re.IGNORECASE
+    r"(.*[^a-z])?(cd|hla|il|mir|loc|ens[a-z]*|orf|mstrg|xloc|tcons|contig|scaffold|comp|peak|bin|region|prot|protein|tag|v"
+    r"|var|col|column|row)[^a-z]*",
+    re.IGNORECASE,
 )
 """What stands before the number of names that are not those of numbered cells."""
 NAMES_GENES = re.compile(

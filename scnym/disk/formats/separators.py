@@ -62,12 +62,12 @@ def usual_width(widths: Sequence[int]) -> int:
 
 
 def is_marked_header(marked: str, below: str, separator: str) -> bool:
-    """Return whether a marked line, as in ``#gene``, is the header of the line below: as wide, or one field less."""
+    """Return whether a marked line, as in ``#gene``, is the header of the line below: it has as many fields."""
     try:
         n_marked, n_below = (len(fields_of(line, separator)) for line in (marked, below))
     except csv.Error:
         return False
-    return n_below > 1 and n_marked in {n_below, n_below - 1}
+    return n_marked == n_below > 1
 
 
 def _makes_a_table(first: str, below: Sequence[str], separator: str) -> bool:
