@@ -61,6 +61,8 @@ class InspectedSource(Result):
     is_usable: bool
     values_per_cell: float | None
     """Stored values of a cell, on average over those looked at."""
+    remark: str | None
+    """How the file was understood, where that is not plain."""
 
 
 class LearntSource(Result):

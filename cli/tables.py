@@ -133,6 +133,8 @@ def _print_source(source: "SourceInspection") -> None:
     details = [naming.id_type, *(["with versions"] if naming.versioned else [])]
     details += [f"{naming.species}, it seems"] if naming.species else []
     say(f"\n{source.sample}: {cells} x {source.n_genes:,} genes ({', '.join(details)})")
+    if source.remark:
+        say(source.remark)
     density = "" if source.values_per_cell is None else f", about {source.values_per_cell:,.0f} a cell"
     say(f"values: {source.values}{density}" + ("" if source.is_usable else "  - cannot be used as they are"))
     for name, classes in source.columns.items():

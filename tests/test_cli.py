@@ -262,10 +262,10 @@ def test_a_mistake_gives_one_line_and_exit_code_2_and_leaves_nothing_half_writte
         "nested": write_text(tmp_path / "nested.yaml", "a: " + "[" * 3000 + "]" * 3000),
         "text_pkl": write_text(tmp_path / "text.pkl", "hello"),
         "broken": broken_store(cells, tmp_path / "broken.zarr"),
-        "negative": write_text(tmp_path / "negative.csv", "id,a,b\nx,1,2\ny,1,-1\n"),
-        "nan": write_text(tmp_path / "nan.csv", "id,a,b\nx,nan,2\n"),
-        "ragged": write_text(tmp_path / "ragged.csv", "id,a,b\nx,1\n"),
-        "twice": write_text(tmp_path / "twice.csv", "id,a,a\nx,1,1\n"),
+        "negative": write_text(tmp_path / "negative.csv", "cell,a,b\nx,1,2\ny,1,-1\n"),
+        "nan": write_text(tmp_path / "nan.csv", "cell,a,b\nx,nan,2\n"),
+        "ragged": write_text(tmp_path / "ragged.csv", "cell,a,b\nx,1\n"),
+        "twice": write_text(tmp_path / "twice.csv", "cell,a,a\nx,1,1\n"),
     }
     arguments, *words = MISTAKES[mistake]
     result = CliRunner().invoke(app, [word.format(**files) for word in arguments])

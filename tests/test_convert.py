@@ -503,10 +503,10 @@ def test_after_a_kill_the_same_call_completes_the_same_store(
 def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("scnym.disk.ingest.MAX_BLOCK_ELEMENTS", 40)
     good, bad = write_h5ad(tmp_path / "good.h5ad"), tmp_path / "bad.csv"
-    write_text(bad, "id,a,b\nc,1,-2\n")
+    write_text(bad, "cell,a,b\nc,1,-2\n")
     with pytest.raises(DataError, match="negative"):
         convert([good, bad], tmp_path / "all.zarr")
-    write_text(bad, "id,a,b\nc,1,2\n")
+    write_text(bad, "cell,a,b\nc,1,2\n")
     read: list[Path] = []
     original = Input.open
 

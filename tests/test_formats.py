@@ -421,7 +421,7 @@ def loom_short_of_ids(path: Path) -> Path:
     return path
 
 
-HEADER = "id,a,b\n"
+HEADER = "cell,a,b\n"
 FAULTS = {
     "missing file": (lambda d: d / "no.h5ad", MissingInputError, "no.h5ad: there is no such file"),
     "unknown format": (lambda d: write_text(d / "x.xlsx", "?"), FormatError, "x.xlsx: the format is not known"),
@@ -446,7 +446,7 @@ FAULTS = {
     "infinite in a table": (lambda d: write_text(d / "x.csv", HEADER + "c,inf,2\n"), DataError, "'inf' in column a"),
     "cell without id": (lambda d: write_text(d / "x.csv", HEADER + ",1,2\n"), DataError, "line 2: the line has no id"),
     "gene twice in a table": (
-        lambda d: write_text(d / "x.csv", "id,a,a\nc,1,2\n"),
+        lambda d: write_text(d / "x.csv", "cell,a,a\nc,1,2\n"),
         DataError,
         "duplicate gene names 'a'",
     ),

@@ -46,7 +46,7 @@ def test_of_a_damaged_file_nothing_but_our_own_errors_come_out(name: str, tmp_pa
 
 def test_a_cells_line_that_is_no_utf8_is_named(tmp_path: Path):
     path = tmp_path / "cells.csv"
-    path.write_bytes(b"id,a,b\nx,1,2\ny,\xff,3\n")
+    path.write_bytes(b"cell,a,b\nx,1,2\ny,\xff,3\n")
     with pytest.raises(FormatError, match=r"cells.csv, line 3: .*decode byte 0xff"):
         convert([path], tmp_path / "cells.zarr")
 
@@ -61,8 +61,8 @@ def test_a_seed_is_read_before_it_is_damaged(tmp_path: Path):
 
 
 def test_the_same_number_damages_in_the_same_way():
-    assert damaged(Random(7), b"id,a\nx,1\n" * 9) == damaged(Random(7), b"id,a\nx,1\n" * 9)
-    assert len({damaged(Random(number), b"id,a\nx,1\n" * 9) for number in range(50)}) > 40
+    assert damaged(Random(7), b"cell,a\nx,1\n" * 9) == damaged(Random(7), b"id,a\nx,1\n" * 9)
+    assert len({damaged(Random(number), b"cell,a\nx,1\n" * 9) for number in range(50)}) > 40
 
 
 def test_a_count_of_two_to_the_32_in_single_precision_is_named(tmp_path: Path):

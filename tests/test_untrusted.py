@@ -206,7 +206,7 @@ def test_a_config_of_few_lines_cannot_become_many_values(text: str, words: str, 
 def test_a_gzipped_line_without_end_is_refused_in_bounded_memory(piece: bytes, refusal: Refused, tmp_path: Path):
     path = tmp_path / "cells.csv.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(b"id,a,b\nc1,1,2\n")
+        file.write(b"cell,a,b\nc1,1,2\n")
         for _ in range(300):
             file.write(piece)
     said = refusal(scnym.convert, [path], tmp_path / "cells.zarr")
@@ -735,7 +735,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.mark.parametrize("number", ["1e2147483648", "1e4294967296", "1E+3000000000"])
 def test_an_exponent_that_overflows_neither_ends_the_process_nor_passes(number: str, store: Path, tmp_path: Path):
     with get_context("spawn").Pool(1) as pool:  # pandas ends the process that parses it
-        counts = write_text(tmp_path / "counts.csv", f"id,a,b\nx,1,1.5\ny,2,{number}\n")
+        counts = write_text(tmp_path / "counts.csv", f"cell,a,b\nx,1,1.5\ny,2,{number}\n")
         said = pool.apply_async(_refusal, (scnym.convert, ([counts], tmp_path / "new.zarr"))).get(60)
         assert re.fullmatch(rf".*counts.csv, line 3: '{re.escape(number)}' in column b is infinite; .*", said)
         labels = {"cell_id": telling_adata().obs_names, "cell_type": "type 0", "confidence": number, "total": number}
@@ -759,8 +759,8 @@ def test_numbers_of_a_run_whose_exponents_overflow_are_none():
 
 
 def test_an_error_does_not_repeat_a_value_of_a_million_characters(tmp_path: Path):
-    ids = write_text(tmp_path / "ids.csv", f"id,a\nx,1\n{'y' * 10**6},1\n{'y' * 10**6},2\n")
-    number = write_text(tmp_path / "number.csv", f"id,a\nx,1\ny,{'9' * 10**5}z\n")
+    ids = write_text(tmp_path / "ids.csv", f"cell,a\nx,1\n{'y' * 10**6},1\n{'y' * 10**6},2\n")
+    number = write_text(tmp_path / "number.csv", f"cell,a\nx,1\ny,{'9' * 10**5}z\n")
     for path, place in ((ids, "line 4: duplicate cell names 'yyy"), (number, "line 3: '999")):
         with pytest.raises(DataError, match=place) as refused:
             scnym.convert([path], tmp_path / "new.zarr")
@@ -931,7 +931,7 @@ def test_names_that_are_no_formulas_are_written_as_they_are():
 
 
 def test_an_error_steers_no_terminal(tmp_path: Path):
-    path = write_text(tmp_path / "cells.csv", "id,a\nx,\x1b[2J\x9b31m\n")
+    path = write_text(tmp_path / "cells.csv", "cell,a\nx,\x1b[2J\x9b31m\n")
     with pytest.raises(DataError) as fault:
         scnym.convert([path], tmp_path / "cells.zarr")
     assert "\x1b" not in str(fault.value)

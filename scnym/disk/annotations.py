@@ -4,19 +4,21 @@ import csv
 import gzip
 import zlib
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
 from scnym.base.formulas import unguarded
+from scnym.disk.formats.byte_lines import UTF16_MARKS
+from scnym.disk.formats.separators import LOOKED_AT, MARKS, is_marked_header, separator_among
 
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
 """Name of the column in which R writes the names of rows without naming it."""
-SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
-"""What tables are to look like, as a way out."""
 MISSING = frozenset(
     (
         *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
@@ -24,30 +26,10 @@ MISSING = frozenset(
     )
 )
 """What stands for a missing value in tables: all that pandas takes for one. R writes NA where nothing is known."""
+MAX_ABOVE = 1000
+"""Lines that may stand above a header."""
 ALLOWED_BYTES, MAX_RATIO, PIECE_BYTES = 2**28, 200, 2**20
 """Text of so many bytes may have any ratio; tables of annotations pack 3 to 30 bytes into one."""
-
-
-def separator_of(path: Path) -> str:
-    """Give what stands between the fields of a text table, by its name: a tab in .tsv and .txt, else a comma."""
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    return "\t" if suffixes and suffixes[-1] in {".tsv", ".txt"} else ","
-
-
-def require_usual_separator(header: str, path: Path) -> None:
-    """Refuse a table whose fields are parted by what no table of ours is.
-
-    Raises
-    ------
-    FormatError
-        If its first line has neither commas nor tabs, but semicolons, as spreadsheets write them in much of Europe.
-    """
-    if ";" in header and not {",", "\t"} & set(header):
-        raise FormatError(
-            "its fields are parted by semicolons",
-            where=f"{path}, line 1",
-            way_out=f"{SEPARATORS}, and write decimal numbers with a point",
-        )
 
 
 def read_annotations(path: Path, say: Callable[[str], None]) -> pd.DataFrame:
@@ -128,40 +110,64 @@ def _is_gzip(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a table is written."""
+
+    encoding: str
+    separator: str
+    n_above: int
+    """Lines above the header."""
+
+
 def _parsed(path: Path, missing: Collection[str]) -> pd.DataFrame:
     """Read a table; R writes lines with one field more than the header, the row's name in front."""
+    layout = _layout(path)
     read = partial(
         pd.read_csv,
         path,
         compression="gzip" if _is_gzip(path) else None,
-        sep=separator_of(path),
+        sep=layout.separator,
+        skiprows=layout.n_above,
         dtype=str,
-        encoding="utf-8-sig",
+        encoding=layout.encoding,
         keep_default_na=False,
         na_values=sorted(missing),
     )
-    has_row_names = _has_row_names(path)
+    has_row_names = _has_row_names(path, layout)
     table = read().rename_axis(ROW_NAMES).reset_index() if has_row_names else read(index_col=False)
     return table.rename(columns=unguarded).map(unguarded)
 
 
-def _has_row_names(path: Path) -> bool:
+def _layout(path: Path) -> _Layout:
+    """Find out how a table is written, by its first lines."""
+    opener = gzip.open if _is_gzip(path) else open
+    with opener(path, "rb") as file:
+        encoding = "utf-16" if file.read(2) in UTF16_MARKS else "utf-8-sig"
+    with opener(path, "rt", encoding=encoding) as text:
+        above = list(islice(takewhile(lambda line: line.startswith(MARKS) or line.isspace(), text), MAX_ABOVE))
+    with opener(path, "rt", encoding=encoding) as text:
+        below = [line.rstrip("\n") for line in islice(text, len(above), len(above) + LOOKED_AT)]
+    separator = separator_among(below, path, blanks=False)
+    is_header = bool(above and below) and is_marked_header(above[-1].strip(), below[0], separator)
+    return _Layout(encoding, separator, len(above) - is_header)
+
+
+def _has_row_names(path: Path, layout: _Layout) -> bool:
     """Whether every line has one field more than the header.
 
     Raises
     ------
     FormatError
-        If lines differ in their number of fields, names the first; if fields are parted by semicolons.
+        If lines differ in their number of fields, names the first.
     """
     opener = gzip.open if _is_gzip(path) else open
     first_lines: dict[int, int] = {}
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(map(_without_nul, text), delimiter=separator_of(path))
-        header = next(reader, [])
-        require_usual_separator(separator_of(path).join(header), path)
-        width = len(header)
+    with opener(path, "rt", encoding=layout.encoding, newline="") as text:
+        reader = csv.reader(map(_without_nul, islice(text, layout.n_above, None)), delimiter=layout.separator)
+        width = len(next(reader, []))
         for fields in filter(None, reader):
-            first_lines.setdefault(len(fields), reader.line_num)
+            first_lines.setdefault(len(fields), layout.n_above + reader.line_num)
     if set(first_lines) == {width + 1}:
         return True
     wrong = {n_fields: line for n_fields, line in first_lines.items() if n_fields != width}

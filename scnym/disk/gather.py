@@ -18,11 +18,12 @@ from scnym.base.documents import parse_json
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.schema import FORMAT_VERSION
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import read_table, separator_of
+from scnym.disk.annotations import read_table
 from scnym.disk.bucket import require_local
 from scnym.disk.contents import Contents, contents_of
 from scnym.disk.formats.companions import is_matrix, lists_beside, sample_in_name
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
+from scnym.disk.formats.separators import separator_among
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
@@ -165,7 +166,8 @@ def _is_manifest(path: Path) -> bool:
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-            header = next(csv.reader([text.readline(2**16)], delimiter=separator_of(path)), [])
+            line = text.readline(2**16)
+            header = next(csv.reader([line], delimiter=separator_among([line], path, blanks=False)), [])
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error):
         return False  # whoever reads it says what is wrong
     return PATH_COLUMN in header

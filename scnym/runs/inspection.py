@@ -54,6 +54,8 @@ class SourceInspection:
     is_usable: bool
     values_per_cell: float | None
     """Stored values of a cell, on average over those looked at."""
+    remark: str | None = None
+    """How the file was understood, where the user should know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +216,7 @@ def _of_input(one: Input, source: AnySource) -> SourceInspection:
         values=values,
         is_usable=is_usable,
         values_per_cell=values_per_cell,
+        remark=source.remark,
     )
 
 
