@@ -53,16 +53,16 @@ class Cut:
         if outer is None:
             return cls()
         order, *checksums = outer.index_codecs
+        endian: Any = getattr(order, "endian", None)
         is_plain = isinstance(order, BytesCodec) and all(isinstance(one, Crc32cCodec) for one in checksums)
         is_nested = len(codecs) > 1 or any(isinstance(codec, ShardingCodec) for codec in outer.codecs)
         if not is_plain or len(checksums) > 1 or is_nested:
             raise ValueError(f"{array.path} is cut into shards in a way that is not known")
-        endian = getattr(order.endian, "value", order.endian)
         return cls(
             math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True)),
             has_checksum=bool(checksums),
             is_in_front=outer.index_location.value == "start",
-            dtype=ENTRY_DTYPE.newbyteorder(">") if endian == "big" else ENTRY_DTYPE,
+            dtype=ENTRY_DTYPE.newbyteorder(">") if getattr(endian, "value", endian) == "big" else ENTRY_DTYPE,
         )
 
     @property
