@@ -25,6 +25,7 @@ from scnym.disk.formats.companions import is_matrix, lists_beside, sample_in_nam
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
 from scnym.disk.formats.separators import separator_among
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.strangers import require_no_stranger_folder
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
 IN_MEMORY = "AnnData"
@@ -224,6 +225,7 @@ def _require_inputs(paths: Sequence[Path]) -> Contents:
     root = paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
     contents = contents_of(paths, root)
     if not contents.inputs:
+        require_no_stranger_folder(root)
         found = examples(path.name for path in contents.left_out) if contents.left_out else "nothing"
         raise MissingInputError(
             "no file in this folder is of a known format", where=root, way_out=f"it holds {found}; give {KNOWN}"

@@ -11,7 +11,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import READING_FAULTS, ScatteredSource, Source
 from scnym.disk.formats.cellranger import CellRangerFile, is_10x_h5
-from scnym.disk.formats.claims import require_held, require_sound_heaps
+from scnym.disk.formats.claims import require_sound_heaps, unsound_hdf5
 from scnym.disk.formats.companions import MATRIX_SUFFIXES, is_10x_folder, is_matrix, lists_in
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import open_delimited
@@ -21,6 +21,7 @@ from scnym.disk.formats.matrix_market import MatrixMarketSource
 from scnym.disk.formats.npy import SUFFIX as NPY_SUFFIX
 from scnym.disk.formats.npy import NpySource
 from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.formats.strangers import kind_by_name, require_anndata_zarr, require_no_stranger_hdf5
 
 AnySource = Source | ScatteredSource
 HDF5_SUFFIXES = (".h5ad", ".loom", ".h5")
@@ -93,6 +94,7 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         _refuse_layer(path, settings)
         return RestoredDataset(path, dataset)
     if path.is_dir() and is_zarr(path):
+        require_anndata_zarr(path)
         return open_anndata(path, settings.layer, max_memory_bytes=settings.max_memory_bytes)
     if is_10x_folder(path) or (path.is_file() and is_matrix(path)):
         _refuse_layer(path, settings)
@@ -101,7 +103,12 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         return _open_hdf5(path, settings.layer, settings.max_memory_bytes)
     if path.suffix.lower() in HDF5_SUFFIXES:
         raise FormatError("the file is damaged: it is not HDF5", where=path, way_out="copy or write it again")
-    raise FormatError("the format is not known", where=path, way_out=f"give {KNOWN}")
+    kind, way_out = kind_by_name(path) or ("", "")
+    raise FormatError(
+        f"the format is not known{kind and f': it is {kind}'}",
+        where=path,
+        way_out=f"{way_out and f'{way_out}, or '}give {KNOWN}",
+    )
 
 
 def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
@@ -128,8 +135,13 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
     try:
         require_sound_heaps(path)
         with h5py.File(path) as file:
-            require_held(file, path)
-            keys, is_10x = set(file), is_10x_h5(file)
+            keys = set(file)
+            unsound = unsound_hdf5(file, path)
+            unsound.require_whole()
+            require_no_stranger_hdf5(file, path, unsound)
+            if not {"obs", "var"} <= keys:  # of an AnnData, what is not needed is left out
+                unsound.require_any()
+            is_10x = is_10x_h5(file)
     except READING_FAULTS as fault:
         if isinstance(fault, ScnymError):
             raise
@@ -139,7 +151,7 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
     if is_10x:
         return CellRangerFile(path)
     if {"obs", "var"} <= keys:
-        return open_anndata(path, layer, max_memory_bytes=max_memory_bytes)
+        return open_anndata(path, layer, max_memory_bytes=max_memory_bytes, unsound=unsound)
     if {"X", "Y"} <= keys:
         raise FormatError(
             "its matrix X carries no gene names",
