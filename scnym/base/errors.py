@@ -64,7 +64,7 @@ class ScnymError(Exception):
     ) -> None:
         if message is not None:
             what, where, way_out, mend = _parts_of(message, type(self).__name__)
-            self.__cause__ = _traceback_of_worker(message)
+            self.__cause__ = RuntimeError(_without_parts(message))
         self.what = what
         self.where = None if where is None else os.fspath(where)
         self.way_out = way_out
@@ -158,8 +158,6 @@ def _parts_of(report: str, name: str) -> tuple[str, str | None, str, dict[str, A
     return said["message"] if said else report, None, "", {}
 
 
-def _traceback_of_worker(report: str) -> Exception:
-    """Return what Python shows as the cause of an error that came from another process."""
-    from multiprocessing.pool import RemoteTraceback
-
-    return RemoteTraceback("\n".join(line for line in report.splitlines() if not line.startswith(PARTS_NOTE)))
+def _without_parts(report: str) -> str:
+    """Return the text of a traceback without what only `_parts_of` reads."""
+    return "\n".join(line for line in report.splitlines() if not line.startswith(PARTS_NOTE))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -37,9 +38,25 @@ def parse_bytes(text: str, option: str | None = None) -> int:
     return int(float(match["number"]) * _UNIT_BYTES[match["unit"].lower()])
 
 
+def _impossible(option: str, value: object, wanted: str) -> SettingsError:
+    return SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
+
+
 def _require(ok: bool, option: str, value: object, wanted: str) -> None:
     if not ok:
-        raise SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
+        raise _impossible(option, value, wanted)
+
+
+def _whole(option: str, value: object, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise _impossible(option, value, "a whole number")
+    _require(int(value) >= least, option, value, f"{least} or more")
+
+
+def _number(option: str, value: object, least: float, wanted: str) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise _impossible(option, value, "a number")
+    _require(least <= float(value) < float("inf"), option, value, wanted)
 
 
 def _fraction(option: str, value: float) -> None:
@@ -47,6 +64,7 @@ def _fraction(option: str, value: float) -> None:
 
 
 def _seed(value: int) -> None:
+    _whole("seed", value, 0)
     _require(0 <= value < 2**32, "seed", value, "a whole number from 0 to 4294967295")
 
 
@@ -113,12 +131,13 @@ class StreamSettings:
     """Decides the order of everything."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
-        _require(self.max_repeat is None or self.max_repeat >= 1, "max_repeat", self.max_repeat, "1 or more")
-        _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
-        _require(self.window_rows >= 1, "window_rows", self.window_rows, "1 or more")
+        _whole("batch_size", self.batch_size, 2)
+        if self.max_repeat is not None:
+            _number("max_repeat", self.max_repeat, 1, "1 or more")
+        _whole("block_rows", self.block_rows, 1)
+        _whole("window_rows", self.window_rows, 1)
         _seed(self.seed)
-        _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
+        _number("stream_memory", self.memory_bytes, 10**7, "10MB or more")
         balance_exponent(self.class_balance)
 
 
@@ -127,7 +146,7 @@ def balance_exponent(class_balance: str) -> float | None:
     named = {"natural": 1.0, "uniform": 0.0, "seed": None}
     if class_balance in named:
         return named[class_balance]
-    name, _, exponent = class_balance.partition(":")
+    name, _, exponent = str(class_balance).partition(":")
     if name == "power" and re.fullmatch(r"0(\.\d+)?|1(\.0*)?", exponent):
         return float(exponent)
     raise SettingsError(
