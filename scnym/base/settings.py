@@ -38,25 +38,18 @@ def parse_bytes(text: str, option: str | None = None) -> int:
     return int(float(match["number"]) * _UNIT_BYTES[match["unit"].lower()])
 
 
-def _impossible(option: str, value: object, wanted: str) -> SettingsError:
-    return SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
-
-
 def _require(ok: bool, option: str, value: object, wanted: str) -> None:
     if not ok:
-        raise _impossible(option, value, wanted)
+        raise SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
 
 
-def _whole(option: str, value: object, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise _impossible(option, value, "a whole number")
-    _require(int(value) >= least, option, value, f"{least} or more")
+def _whole(option: str, value: Any, least: int) -> None:
+    _require(isinstance(value, Integral) and not isinstance(value, bool), option, value, "a whole number")
+    _require(value >= least, option, value, f"{least} or more")
 
 
-def _number(option: str, value: object, least: float, wanted: str) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise _impossible(option, value, "a number")
-    _require(least <= float(value) < float("inf"), option, value, wanted)
+def _number(option: str, value: Any, least: float, wanted: str) -> None:
+    _require(isinstance(value, Real) and least <= value < float("inf"), option, value, wanted)
 
 
 def _fraction(option: str, value: float) -> None:
@@ -64,8 +57,8 @@ def _fraction(option: str, value: float) -> None:
 
 
 def _seed(value: int) -> None:
-    _whole("seed", value, 0)
-    _require(0 <= value < 2**32, "seed", value, "a whole number from 0 to 4294967295")
+    is_one = isinstance(value, Integral) and 0 <= value < 2**32
+    _require(is_one, "seed", value, "a whole number from 0 to 4294967295")
 
 
 def _positive(option: str, value: float) -> None:
@@ -144,7 +137,7 @@ class StreamSettings:
 def balance_exponent(class_balance: str) -> float | None:
     """Exponent A of the weight (cells in the class) ** A of each class; None for the `seed` scheme."""
     named = {"natural": 1.0, "uniform": 0.0, "seed": None}
-    if class_balance in named:
+    if str(class_balance) in named:
         return named[class_balance]
     name, _, exponent = str(class_balance).partition(":")
     if name == "power" and re.fullmatch(r"0(\.\d+)?|1(\.0*)?", exponent):
