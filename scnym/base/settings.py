@@ -45,11 +45,11 @@ def _require(ok: bool, option: str, value: object, wanted: str) -> None:
 
 def _whole(option: str, value: Any, least: int) -> None:
     _require(isinstance(value, Integral) and not isinstance(value, bool), option, value, "a whole number")
-    _require(value >= least, option, value, f"{least} or more")
+    _require(int(value) >= least, option, value, f"{least} or more")
 
 
 def _number(option: str, value: Any, least: float, wanted: str) -> None:
-    _require(isinstance(value, Real) and least <= value < float("inf"), option, value, wanted)
+    _require(isinstance(value, Real) and least <= float(value) < float("inf"), option, value, wanted)
 
 
 def _fraction(option: str, value: float) -> None:
@@ -57,7 +57,7 @@ def _fraction(option: str, value: float) -> None:
 
 
 def _seed(value: int) -> None:
-    is_one = isinstance(value, Integral) and 0 <= value < 2**32
+    is_one = isinstance(value, Integral) and 0 <= int(value) < 2**32
     _require(is_one, "seed", value, "a whole number from 0 to 4294967295")
 
 

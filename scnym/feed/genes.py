@@ -313,6 +313,15 @@ def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
     return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())
 
 
+def require_shared(datasets: Sequence[Dataset], genes: Sequence[str], gene_maps: Iterable[GeneMap]) -> None:
+    """Raise a DataError if there are no genes, or none that any source has: their batches would hold zeros alone."""
+    if not genes:
+        raise DataError("there are no genes", where="genes", way_out="give one or more, by name")
+    if not any(gene_map.present_G.any() for gene_map in gene_maps):
+        advice = mismatch_advice(datasets[0].genes, genes, source="the store", model="the list")
+        raise DataError(f"the store has none of the {len(genes):,} genes", where="genes", way_out=advice)
+
+
 def mismatch_advice(
     source_genes: Sequence[str], model_genes: Sequence[str], *, source: str = "the data", model: str = "the model"
 ) -> str:

@@ -71,3 +71,9 @@ class Passes:
         self._n_asked += 1
         key = hash((worker.seed - worker.id, worker.num_workers, self._n_asked)) & (2**31 - 1) or 1
         return key, worker.seed % N_PLACES
+
+
+def this_worker() -> tuple[int, int] | None:
+    """Return number and count of the workers of a DataLoader, if this process is one."""
+    worker = get_worker_info()
+    return None if worker is None else (worker.id, worker.num_workers)

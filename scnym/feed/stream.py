@@ -10,15 +10,15 @@ from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
 from scnym.feed.batches import Batch, BatchMaker, Layout
 from scnym.feed.codes import MAX_CLASSES, NO_CODE, codes_of, rows_of
-from scnym.feed.genes import distinct_names, map_datasets, mismatch_advice
-from scnym.feed.passes import Passes
+from scnym.feed.genes import distinct_names, map_datasets, require_shared
+from scnym.feed.passes import Passes, this_worker
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
 from scnym.feed.reader import ARENAS, WindowReader
 from scnym.feed.sizes import window_size
@@ -91,9 +91,9 @@ class StreamDataset(IterableDataset[Batch]):
         self.plan = plan
         self.n_genes = len(genes)
         self.gene_maps = map_datasets(store.datasets, genes)
+        require_shared(store.datasets, genes, self.gene_maps)
         self.measured_SG = np.stack([gene_map.present_G for gene_map in self.gene_maps])
         """Which of the model's genes each source measured; bool. A gene that is absent is not zero, but unknown."""
-        _require_shared(store, genes, self.measured_SG)
         self._reader = WindowReader(store.datasets, self.gene_maps, normalize_to=normalize_to, max_bytes=stretch_bytes)
         labels_C, conditions_C = self._labels_C, self._conditions_C
         self._maker = BatchMaker(plan, self._reader, labels_C, conditions_C, n_genes=len(genes), layout=layout)
@@ -159,7 +159,7 @@ class StreamDataset(IterableDataset[Batch]):
         SettingsError
             If workers give the batches, ahead of the process that takes them, which is this one.
         """
-        worker = _worker()
+        worker = this_worker()
         if worker is not None:
             return {**self._state(*self._next), "worker": [*worker]}
         if self._passes.is_elsewhere:
@@ -198,7 +198,7 @@ class StreamDataset(IterableDataset[Batch]):
         SettingsError
             If it is of a stream with other settings, or of a worker that this process is not.
         """
-        worker = _worker()
+        worker = this_worker()
         epoch, batch = checked(state, self.identity, n_batches=self.plan.n_batches, worker=worker)
         if worker is None:
             self._passes.reset(epoch, batch)
@@ -218,7 +218,7 @@ class StreamDataset(IterableDataset[Batch]):
         return self.plan.n_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = _worker()
+        worker = this_worker()
         return self._next_epoch() if worker is None else self._epoch_of_worker(*worker)
 
     def _next_epoch(self) -> Iterator[Batch]:
@@ -268,17 +268,11 @@ class StreamDataset(IterableDataset[Batch]):
 
     def _given(self, epoch: int, numbers: range, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """Give the batches of an epoch that have these numbers, or a share of each, and note how far it has come."""
-        step = 1 if _worker() is None else numbers.step
+        step = 1 if this_worker() is None else numbers.step
         for number, batch in self._maker.batches(epoch, numbers, share):
             self._next = (epoch, min(number + step, self.plan.n_batches))
             yield batch
             del batch  # or its memory would be held while the next is made
-
-
-def _worker() -> tuple[int, int] | None:
-    """Return number and count of the workers of a DataLoader, if this process is one."""
-    worker = get_worker_info()
-    return None if worker is None else (worker.id, worker.num_workers)
 
 
 def _codes_or_none(store: Store, codes_C: Any, name: str) -> np.ndarray:
@@ -294,15 +288,6 @@ def _require_possible(normalize_to: float, layout: str) -> None:
         )
     if layout not in get_args(Layout):
         raise SettingsError(f"{layout!r} is not possible", where="layout", way_out="give dense or csr")
-
-
-def _require_shared(store: Store, genes: Sequence[str], measured_SG: np.ndarray) -> None:
-    """Raise a DataError if there are no genes, or none that any source has."""
-    if not genes:
-        raise DataError("there are no genes", where="genes", way_out="give one or more, by name")
-    if not measured_SG.any():
-        advice = mismatch_advice(store.datasets[0].genes, genes, source="the store", model="the list")
-        raise DataError(f"the store has none of the {len(genes):,} genes", where="genes", way_out=advice)
 
 
 def _require_batch(epoch: int, batch: int, n_batches: int) -> None:
