@@ -32,7 +32,8 @@ from scnym import (
 )
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError
 from scnym.base.progress import SilentProgress
-from scnym.feed.stream import in_order_stream, layout_for
+from scnym.feed.sizes import layout_for
+from scnym.feed.stream import in_order_stream
 from scnym.model.forward import all_logits
 from scnym.results.tissues import figures_by_tissue
 from scnym.runs.families import folder_names

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -42,12 +43,22 @@ def _require(ok: bool, option: str, value: object, wanted: str) -> None:
         raise SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
 
 
+def _whole(option: str, value: Any, least: int) -> None:
+    _require(isinstance(value, Integral) and not isinstance(value, bool), option, value, "a whole number")
+    _require(int(value) >= least, option, value, f"{least} or more")
+
+
+def _number(option: str, value: Any, least: float, wanted: str) -> None:
+    _require(isinstance(value, Real) and least <= float(value) < float("inf"), option, value, wanted)
+
+
 def _fraction(option: str, value: float) -> None:
     _require(0 <= value < 1, option, value, "a number from 0 up to, but not including, 1")
 
 
 def _seed(value: int) -> None:
-    _require(0 <= value < 2**32, "seed", value, "a whole number from 0 to 4294967295")
+    is_one = isinstance(value, Integral) and 0 <= int(value) < 2**32
+    _require(is_one, "seed", value, "a whole number from 0 to 4294967295")
 
 
 def _positive(option: str, value: float) -> None:
@@ -113,21 +124,22 @@ class StreamSettings:
     """Decides the order of everything."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
-        _require(self.max_repeat is None or self.max_repeat >= 1, "max_repeat", self.max_repeat, "1 or more")
-        _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
-        _require(self.window_rows >= 1, "window_rows", self.window_rows, "1 or more")
+        _whole("batch_size", self.batch_size, 2)
+        if self.max_repeat is not None:
+            _number("max_repeat", self.max_repeat, 1, "1 or more")
+        _whole("block_rows", self.block_rows, 1)
+        _whole("window_rows", self.window_rows, 1)
         _seed(self.seed)
-        _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
+        _number("stream_memory", self.memory_bytes, 10**7, "10MB or more")
         balance_exponent(self.class_balance)
 
 
 def balance_exponent(class_balance: str) -> float | None:
     """Exponent A of the weight (cells in the class) ** A of each class; None for the `seed` scheme."""
     named = {"natural": 1.0, "uniform": 0.0, "seed": None}
-    if class_balance in named:
+    if str(class_balance) in named:
         return named[class_balance]
-    name, _, exponent = class_balance.partition(":")
+    name, _, exponent = str(class_balance).partition(":")
     if name == "power" and re.fullmatch(r"0(\.\d+)?|1(\.0*)?", exponent):
         return float(exponent)
     raise SettingsError(

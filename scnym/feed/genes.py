@@ -5,17 +5,17 @@ S genes of a source, G genes of a model.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import compress, pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import examples
+from scnym.base.errors import DataError, SettingsError, examples
 from scnym.disk.store import Dataset
 
 ABSENT = -1
@@ -77,14 +77,63 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
         Each named as in the first source that has it. Where the sources agree on the order of the genes they share,
         in an order that suits all of them; else in the order of the first source, followed by what the second has
         beside, and so on.
+
+    Raises
+    ------
+    DataError
+        If genes that are given are no list of names, or a name stands twice; or if there is no source.
+    SettingsError
+        If it is one word, but none of the two.
     """
     if not isinstance(genes, str):
-        return tuple(genes)
+        return distinct_names(genes, "genes")
+    if genes not in get_args(GeneSet):
+        raise SettingsError(
+            f"{genes!r} is not possible", where="genes", way_out="give inner, outer, or a list of the genes' names"
+        )
+    if not len(datasets):
+        raise DataError("there is no source", where="datasets", way_out="give store.datasets")
     aliases = aliases_of(datasets)
     names = _all_genes(datasets, aliases)
     if genes == "inner":
         return _shared(datasets, names, aliases)
     return _merged([[names[k] for k in found.table_S] for found in _maps(datasets, names, aliases)])
+
+
+def distinct_names(genes: Iterable[str], argument: str) -> tuple[str, ...]:
+    """Return the names of a gene list.
+
+    Parameters
+    ----------
+    genes
+        Names, in order: a list, an array, a pandas Index or Series.
+    argument
+        What the list is called, for errors.
+
+    Raises
+    ------
+    DataError
+        If it is no such list, or a name stands twice: which of the two were meant?
+    """
+    no_list = str | bytes | Set | Mapping | pd.DataFrame
+    if isinstance(genes, no_list) or not isinstance(genes, Iterable):
+        raise DataError(
+            f"{genes!r} is not a list of genes" if isinstance(genes, str) else f"{type(genes).__name__} is not a list",
+            where=argument,
+            way_out='give the names in a list; scnym.gene_list(store.datasets, "outer") has those of a store',
+        )
+    names = tuple(genes)
+    others = [name for name in names if not isinstance(name, str)]
+    if others:
+        raise DataError(f"{others[0]!r} is not the name of a gene", where=argument, way_out="give names as text")
+    if len(set(names)) < len(names):
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        raise DataError(
+            f"duplicate gene names {examples(repeated)}",
+            where=argument,
+            way_out="give every gene once, as list(dict.fromkeys(genes)) has them",
+        )
+    return tuple(map(str, names))
 
 
 def _all_genes(datasets: Sequence[Dataset], aliases: Aliases) -> tuple[str, ...]:
@@ -176,7 +225,17 @@ def map_genes(
         What else the source says of its genes, a row for each.
     aliases
         What other sources say of genes; see `aliases_of`.
+
+    Raises
+    ------
+    DataError
+        If a name that is wanted stands twice, or `var` has other rows than there are genes.
     """
+    model_genes = distinct_names(model_genes, "model_genes")
+    if var is not None and len(var) != len(source_genes):
+        raise DataError(
+            f"{len(var):,} rows for {len(source_genes):,} genes", where="var", way_out="give a row for each gene"
+        )
     table_S = np.full(len(source_genes), ABSENT, np.int32)
     present_G = np.zeros(len(model_genes), bool)
     matched_by: dict[str, int] = {}
@@ -252,6 +311,15 @@ def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
     if not set(n_matched) - {EXACT}:
         return None
     return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())
+
+
+def require_shared(datasets: Sequence[Dataset], genes: Sequence[str], gene_maps: Iterable[GeneMap]) -> None:
+    """Raise a DataError if there are no genes, or none that any source has: their batches would hold zeros alone."""
+    if not genes:
+        raise DataError("there are no genes", where="genes", way_out="give one or more, by name")
+    if not any(gene_map.present_G.any() for gene_map in gene_maps):
+        advice = mismatch_advice(datasets[0].genes, genes, source="the store", model="the list")
+        raise DataError(f"the store has none of the {len(genes):,} genes", where="genes", way_out=advice)
 
 
 def mismatch_advice(

@@ -18,8 +18,9 @@ import torch
 
 from scnym.base.errors import examples
 from scnym.base.progress import Progress
+from scnym.feed.batches import Batch, Layout
 from scnym.feed.plan import digest, draws_per_class
-from scnym.feed.stream import Batch, Layout, StreamDataset, in_order_stream, training_stream
+from scnym.feed.stream import StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.device import layout_on
 from scnym.model.forward import of_each_batch
