@@ -114,7 +114,8 @@ def test_the_terminal_says_so_too_and_json_stays_as_it_is_promised(tmp_path: Pat
 def test_a_handful_of_cells_is_trained_on_too(asked_for: int, kinds: str, n_folds: int, tmp_path: Path):
     adata = clustered_adata(len(kinds))
     adata.obs["cell_type"] = [*kinds]
-    summary = train(adata, tmp_path, settings_of(split=SplitSettings(n_folds=asked_for), n_top_genes=None))
+    split = SplitSettings(n_folds=asked_for)
+    summary = train(adata, tmp_path, settings_of(split=split, n_top_genes=None, baseline=asked_for > 0))
     json.dumps(summary.to_json(), allow_nan=False)
     assert len(summary.folds) == n_folds
 

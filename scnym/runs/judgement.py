@@ -22,6 +22,7 @@ from scnym.disk.store import Store
 from scnym.results.scores import Scores, renamed, score
 from scnym.runs.folder import METRICS_FILE, is_run, write_json, write_table
 from scnym.runs.intake import label_text, name_of
+from scnym.runs.odd_names import remarks_on_names
 
 FOLDER = "evaluation"
 LABEL_COLUMNS = ("cell_type", "cell_ontology_class", "celltype", "label", "labels", "annotation")
@@ -161,6 +162,7 @@ class _Compared:
             f"columns compared: {named}",
             *(f"{self.counts[key]:,} {said}" for key, said in words.items() if self.counts[key]),
             *self._stranger_labels(),
+            *remarks_on_names({*self.table["truth"], *self.table["given"]}, "labels"),
         ]
 
     def _stranger_labels(self) -> list[str]:

@@ -40,6 +40,7 @@ from scnym.runs.intake import (
 )
 from scnym.runs.job import Job
 from scnym.runs.learning import balanced_stream
+from scnym.runs.odd_names import remarks_on_names
 from scnym.runs.resumption import STATES, attempt, require_startable
 from scnym.runs.single_run import RunSummary, identity_of, run_all
 from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
@@ -201,6 +202,10 @@ def _job(store: Store, input_counts: Location, settings: RunSettings, device: to
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
     column = settings.split.group_column
+    groups = None if column is None else groups_of(obs, column, input_counts)
+    _say_odd_names("classes", settings.label_column, labels.classes, progress)
+    if groups is not None:
+        _say_odd_names("groups", groups.column, groups.levels, progress)
     return Job(
         store,
         labels,
@@ -209,8 +214,13 @@ def _job(store: Store, input_counts: Location, settings: RunSettings, device: to
         device,
         columns=list(obs.columns),
         context=context_of(obs, settings.tissue_column),
-        groups=None if column is None else groups_of(obs, column, input_counts),
+        groups=groups,
     )
+
+
+def _say_odd_names(what: str, column: str, names: Sequence[str], progress: Progress) -> None:
+    for line in remarks_on_names(names, f"{what} of column {column!r}"):
+        progress.say(line)
 
 
 def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Context:
@@ -220,6 +230,7 @@ def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Co
     n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
     if n_lost:
         progress.say(f"{n_lost:,} of {job.store.n_cells:,} cells without a {context.column} are left out")
+    _say_odd_names("levels", context.column, context.levels, progress)
     return context
 
 
