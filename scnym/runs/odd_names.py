@@ -31,8 +31,8 @@ def remarks_on_names(names: Iterable[str], what: str) -> Iterator[str]:
     several = [group for group in alike.values() if len(group) > 1]
     for group in several[:MAX_EXAMPLES]:
         yield (
-            f"{what}: {examples(group)} differ only in {_difference(group)}, but stay {len(group)} different ones; give "
-            "them one name if they are the same"
+            f"{what}: {examples(group)} differ only in {_difference(group)}, but stay {len(group)} different ones; if "
+            "they are the same, give them one name"
         )
     if len(several) > MAX_EXAMPLES:
         yield f"{what}: {len(several) - MAX_EXAMPLES:,} more groups of names differ as little"
