@@ -3,7 +3,7 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, takewhile
@@ -13,6 +13,7 @@ import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
 from scnym.base.formulas import unguarded
+from scnym.disk.cell_ids import IdMatch, match_ids
 from scnym.disk.formats.byte_lines import UTF16_MARKS
 from scnym.disk.formats.separators import LOOKED_AT, MARKS, is_marked_header, separator_among
 
@@ -30,6 +31,10 @@ MAX_ABOVE = 1000
 """Lines that may stand above a header."""
 ALLOWED_BYTES, MAX_RATIO, PIECE_BYTES = 2**28, 200, 2**20
 """Text of so many bytes may have any ratio; tables of annotations pack 3 to 30 bytes into one."""
+
+
+FEW = 0.1
+"""Part of the cells with a row below which it is asked whether a table is the right one."""
 
 
 def read_annotations(path: Path, say: Callable[[str], None]) -> pd.DataFrame:
@@ -188,58 +193,70 @@ def _without_nul(line: str) -> str:
     return line
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Cells with the columns of a table."""
+
+    obs: pd.DataFrame
+    remarks: tuple[str, ...] = ()
+    """How cells and rows were brought together, and which cells have no row; nothing where none has one."""
+    fault: DataError | None = None
+    """Why no cell has a row; None if any has one."""
+
+
 def join_annotations(
     obs: pd.DataFrame, table: pd.DataFrame, path: Path, *, sample: str | None = None, has_cell_ids: bool = True
-) -> pd.DataFrame:
+) -> Joined:
     """Add the table's columns to obs; cells are matched by id.
 
-    The id column is the one that holds the most ids of cells, as they are or as ``SAMPLE:ID``. Where the table has a
-    column `sample` that names this sample, only those rows count. Rows about other cells are ignored; columns of the
-    table replace columns of obs that have the same name. Cells without ids of their own are matched by order, if the
-    table has as many rows.
+    The id column is the one that holds the most ids of cells, as they are, as ``SAMPLE:ID``, or spelt otherwise without
+    a doubt (see `scnym.disk.cell_ids`). Where the table has a column `sample` that names this sample, only those rows
+    count. Rows about other cells are ignored, and a cell without a row has missing values; columns of the table replace
+    columns of obs that have the same name. Cells without ids of their own are matched by order, unless the table has
+    every id that they were given.
 
     Raises
     ------
     DataError
-        If no column holds the ids, an id stands twice, or cells are not in the table.
+        If an id stands twice, or cells without ids are not as many as the rows.
     """
     if sample is not None and SAMPLE_COLUMN in table and (table[SAMPLE_COLUMN] == sample).any():
         table = table[table[SAMPLE_COLUMN] == sample]
-    ids, id_column = _best_ids(obs, table, sample)
-    if id_column is None and not has_cell_ids:
-        return _by_order(obs, table, path)
-    if id_column is None:
-        raise DataError(
-            f"no column holds the ids of the cells, such as {examples(obs.index[:3])}",
-            where=path,
-            way_out="add a column with the cell ids of the count matrix",
-        )
-    columns = _rows_of(ids, table, id_column, path).set_axis(obs.index)
-    return pd.concat([obs.drop(columns=[name for name in columns if name in obs]), columns], axis="columns")
+    found = match_ids(obs.index, table, sample)
+    if not has_cell_ids and (found.remark or found.n_found < len(obs)):
+        return Joined(_by_order(obs, table, path))
+    fault = None
+    if found.fault:
+        way_out = "add a column with the cell ids of the count matrix, spelt as they are there"
+        fault = DataError(found.fault, where=path, way_out=way_out)
+        rows = table.iloc[:0].reindex([None] * len(obs))
+    else:
+        rows = _rows_of(found, table, path)
+    others = obs.drop(columns=[name for name in rows if name in obs])
+    joined = pd.concat([others, rows.set_axis(obs.index)], axis="columns")
+    return Joined(joined, tuple(_remarks(obs.index, found, path)), fault)
 
 
-def _best_ids(obs: pd.DataFrame, table: pd.DataFrame, sample: str | None) -> tuple[pd.Index, str | None]:
-    """Give the form of the cells' ids and the column that have most in common; None for the column if none has any."""
-    forms = [obs.index, *([obs.index.map(lambda cell: f"{sample}:{cell}")] if sample else [])]
-    found = [(int(table[name].isin(form).sum()), form, name) for form in forms for name in table.columns]
-    n_shared, form, name = max(found, key=lambda one: one[0], default=(0, obs.index, None))
-    return (form, str(name)) if n_shared else (obs.index, None)
-
-
-def _rows_of(cells: pd.Index, table: pd.DataFrame, id_column: str, path: Path) -> pd.DataFrame:
-    table = table[table[id_column].isin(cells)]
-    ids = table[id_column]
+def _rows_of(found: IdMatch, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the row of each cell, without its id."""
+    table = table[table[found.column].isin([one for one in found.ids_C if one is not None])]
+    ids = table[found.column]
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         raise DataError(f"cell {examples(repeated)} stands twice", where=path, way_out="keep one row per cell")
-    missing = cells.difference(pd.Index(ids))
-    if len(missing):
-        raise DataError(
-            f"{len(missing):,} of {len(cells):,} cells are not in the table, such as {examples(missing[:3])}",
-            where=path,
-            way_out="give every cell a row; leave its label empty if it has none",
-        )
-    return table.set_index(id_column).reindex(cells)
+    return table.set_index(found.column).reindex(found.ids_C)
+
+
+def _remarks(cells: pd.Index, found: IdMatch, path: Path) -> Iterator[str]:
+    """Say how the ids of both sides were brought together, and how many cells have no row."""
+    if found.remark:
+        yield f"cells have other ids in {path.name}: {found.remark}"
+    lost = cells[pd.isna(found.ids_C)]
+    if not len(lost) or found.fault:
+        return
+    said = f"{len(lost):,} of {len(cells):,} cells have no row in {path.name}, such as {examples(lost[:3])}"
+    few = found.n_found < FEW * len(cells)
+    yield f"{said}: is it the table of these cells?" if few else f"{said}; they stay without its annotations"
 
 
 def _by_order(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:

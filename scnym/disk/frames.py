@@ -84,6 +84,13 @@ def library_sizes(
             way_out=f"give --library_size one of {examples(obs.columns)}",
             mend=meant("--library_size", column, obs.columns),
         )
+    lost = obs.index[obs[column].isna()]
+    if len(lost):
+        raise DataError(
+            f"{len(lost):,} of {len(obs):,} cells have no library size: {examples(lost)}",
+            where=f"{path}, column {column}",
+            way_out="give every cell one, or leave these cells out of the counts",
+        )
     given_C = as_numbers(obs[column]).to_numpy(dtype=np.float64)
     fault_C = np.where(np.isfinite(given_C), "", "is not a finite number").astype(object)
     too_small = given_C < measured_C * (1 - 1e-6)
@@ -176,6 +183,18 @@ def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     frame.index = as_text(frame.index)
     frame.index.name = None
     return frame, renamed
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables one below the other, numbered from 0; a column without any value has no say in what it holds."""
+    names = dict.fromkeys(name for frame in frames for name in frame)
+    filled = [{name for name in frame if frame[name].notna().any()} for frame in frames]
+    anywhere = set[object]().union(*filled)
+    kept = [
+        frame[[name for name in frame if name in own or name not in anywhere]]
+        for frame, own in zip(frames, filled, strict=True)
+    ]
+    return pd.concat(kept, ignore_index=True)[list(names)]
 
 
 def _storable_column(column: pd.Series) -> pd.Series:

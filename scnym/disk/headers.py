@@ -14,8 +14,15 @@ from scnym.disk.frames import library_sizes
 from scnym.disk.gather import Input, path_state
 
 
-def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> None:
-    """Find what is wrong with columns before any counts are read."""
+def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> DataError | None:
+    """Find what is wrong with columns before any counts are read.
+
+    Returns
+    -------
+    DataError or None
+        Why no cell is in the table of annotations, which is no mistake if cells of another input are. None if any is,
+        there is no table, or only reading the counts would tell.
+    """
     source, table, wanted = one.open(settings), table_of(settings.training_metadata), settings.cluster_by
     if source.remark:
         progress.say(f"{one.sample}: {source.remark}")
@@ -30,13 +37,17 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
             mend=meant("--cluster_by", wanted, known),
         )
     if obs is None:
-        return
-    obs = obs.assign(**one.columns)
+        return None
+    obs, fault = obs.assign(**one.columns), None
     if table is not None:
         path = Path(settings.training_metadata or "")
-        obs = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
-    if settings.library_size_column is not None:
+        joined = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
+        obs, fault = joined.obs, joined.fault
+        for line in joined.remarks:
+            progress.say(f"{one.sample}: {line}")
+    if settings.library_size_column is not None and fault is None:
         library_sizes(obs, settings.library_size_column, np.zeros(len(obs)), "counts", one.path)
+    return fault
 
 
 def table_of(path: str | None) -> pd.DataFrame | None:

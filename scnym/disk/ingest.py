@@ -56,6 +56,8 @@ from scnym.disk.readback import take_out_unreadable
 
 MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
+NOT_ANNOTATED = "not_annotated"
+"""Why no cell of an input is in the table of annotations: in its entry until the store is finished."""
 
 
 def convert(
@@ -109,8 +111,10 @@ def convert(
     for line in remarks_on_table(settings.training_metadata):
         progress.say(line)
     if cluster is None:
-        for one in gathered:
-            check_source(one, settings, progress)
+        faults = [check_source(one, settings, progress) for one in gathered]
+        _require_annotated(faults)
+        for one, fault in zip(gathered, faults, strict=True):
+            _say_not_annotated(one, fault, progress)
     elif any(one.adata is not None for one in gathered):
         raise SettingsError("cells in memory stay in this process", where="cluster", way_out="leave it out")
     work = _entry if cluster is None else _checked_entry
@@ -125,7 +129,7 @@ def convert(
     ):
         root = zarr.open_group(folder / RESULT, mode="a", zarr_format=3, use_consolidated=False)
         jobs = [
-            _DatasetJob(one.located(), root, dataset_name(number), folder, settings.located())
+            _DatasetJob(one.located(), root, dataset_name(number), folder, settings.located(), len(gathered) == 1)
             for number, one in enumerate(gathered)
         ]
         outcomes = dict[int, Outcome[dict[str, Any]]]()
@@ -134,8 +138,25 @@ def convert(
             if outcome.fault is not None and len(jobs) > 1:
                 progress.say(f"failed: {jobs[number].input.sample}: {outcome.fault}")
         entries = results_of([outcomes[number] for number in range(len(jobs))], "inputs")
+        _require_annotated([_not_annotated(entry.pop(NOT_ANNOTATED), settings) for entry in entries])
         seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
+
+
+def _require_annotated(faults: Sequence[DataError | None]) -> None:
+    """Raise the first fault if the table of annotations has no cell of any input."""
+    if faults[0] is not None and None not in faults:
+        raise faults[0]
+
+
+def _say_not_annotated(one: Input, fault: DataError | None, progress: Progress) -> None:
+    if fault is not None:
+        progress.say(f"{one.sample}: none of its cells has a row in the table of annotations: {fault.what}")
+
+
+def _not_annotated(why: str | None, settings: ConvertSettings) -> DataError | None:
+    way_out = "add a column with the cell ids of the count matrices, spelt as they are there"
+    return None if why is None else DataError(why, where=settings.training_metadata, way_out=way_out)
 
 
 def _check_target(target: Path, inputs: Sequence[Given], settings: ConvertSettings) -> None:
@@ -181,6 +202,8 @@ class _DatasetJob:
     name: str
     folder: Path
     settings: ConvertSettings
+    is_only: bool
+    """Whether there is no other input, of whose cells a table of annotations may be."""
     progress: Progress = SILENT
 
     def entry(self) -> dict[str, Any]:
@@ -265,7 +288,7 @@ class _DatasetJob:
                 max_memory_bytes=self.settings.max_memory_bytes,
                 journal=self._work / "written.json",
             )
-        obs, _ = self._annotated(source, parts, scale)
+        obs, _, fault = self._annotated(source, parts, scale)
         if order_C is not None:
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
         write_frames(group, obs, var)
@@ -280,6 +303,7 @@ class _DatasetJob:
             "has_cell_ids": source.has_cell_ids,
             "scale": scale,
             "cluster_by": self.settings.cluster_by,
+            NOT_ANNOTATED: None if fault is None else fault.what,
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object), categorize=False),
         }
 
@@ -326,25 +350,38 @@ class _DatasetJob:
         What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
         the ids of the cells take more memory than all else.
         """
-        obs, renamed = self._annotated(source, parts, scale)
+        obs, renamed, fault = self._annotated(source, parts, scale, aloud=source.obs is None)
+        if fault is not None and self.is_only:
+            raise fault
+        if source.obs is None:
+            _say_not_annotated(self.input, fault, self.progress)
         if self.settings.cluster_by is None:
             return None, renamed
         stored_name = {old: new for new, old in renamed.items()}
         return grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)]), renamed
 
-    def _annotated(self, source: Source, parts: Parts, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
-        """Give the annotations to store: the source's, the manifest's, the table's and our own."""
+    def _annotated(
+        self, source: Source, parts: Parts, scale: Scale, *, aloud: bool = False
+    ) -> tuple[pd.DataFrame, dict[str, str], DataError | None]:
+        """Give the annotations to store: the source's, the manifest's, the table's and our own.
+
+        With them come the old names of columns (`with_own_columns`), and why no cell is in the table.
+        """
         obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
         obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
-        table = table_of(self.settings.training_metadata)
+        table, fault = table_of(self.settings.training_metadata), None
         if table is not None:
             path = Path(self.settings.training_metadata or "")
-            obs = join_annotations(obs, table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
+            joined = join_annotations(obs, table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
+            obs, fault = joined.obs, joined.fault
+            for line in joined.remarks if aloud else ():
+                self.progress.say(f"{self.input.sample}: {line}")
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
             totals_C = library_sizes(obs, self.settings.library_size_column, parts.totals(), scale, source.path)
-        return with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
+        own = with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
+        return (*own, fault)
 
     def _columns(self, obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
         """Give the manifest's columns; one that the cells have already is not replaced."""

@@ -22,6 +22,7 @@ from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indptr, strings
+from scnym.disk.frames import stacked
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.layout import require_dataset
 from scnym.disk.rows import CsrRows, Empty, RowReader
@@ -336,7 +337,7 @@ class Store:
     @property
     def annotations(self) -> pd.DataFrame:
         """What `obs` holds but for the names of the cells, which take most of the memory; numbered from 0."""
-        return pd.concat([dataset.annotations for dataset in self.datasets], ignore_index=True)
+        return stacked([dataset.annotations for dataset in self.datasets])
 
     @property
     def cell_ids(self) -> np.ndarray:

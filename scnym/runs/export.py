@@ -22,6 +22,7 @@ from scnym.base.schema import SOURCE
 from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.frames import stacked
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
 from scnym.disk.readback import take_out_unreadable
 from scnym.disk.store import Store
@@ -171,7 +172,7 @@ def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
         return frames[0]
     name = f"scnym_{SOURCE}" if any(SOURCE in frame for frame in frames) else SOURCE
     frames = [frame.assign(**{name: source.sample}) for frame, source in zip(frames, store.sources, strict=True)]
-    joined = pd.concat(frames).set_axis(pd.Index(store.cell_ids.astype(object)))
+    joined = stacked(frames).set_axis(pd.Index(store.cell_ids.astype(object)))
     return _as_text(joined)
 
 

@@ -22,6 +22,7 @@ from scnym.disk.annotations import join_annotations, read_annotations
 from scnym.disk.aside import clear_finished
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
+from scnym.disk.frames import stacked
 from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key, gather
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
@@ -190,7 +191,13 @@ def _is_whole(given: Given) -> bool:
 
 
 def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.DataFrame:
-    """Give the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id."""
+    """Give the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id.
+
+    Raises
+    ------
+    DataError
+        If the table has no cell of any source.
+    """
     if metadata is None:
         return store.annotations
     table = read_annotations(metadata, progress.say)
@@ -198,7 +205,14 @@ def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.Dat
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)
     ]
-    return pd.concat(joined, ignore_index=True)
+    faults = [one.fault for one in joined if one.fault is not None]
+    if faults and len(faults) == len(joined):
+        raise faults[0]
+    for one, source in zip(joined, store.sources, strict=True):
+        none = [] if one.fault is None else [f"none of its cells has a row in {metadata.name}: {one.fault.what}"]
+        for line in [*one.remarks, *none]:
+            progress.say(f"{source.sample}: {line}")
+    return stacked([one.obs for one in joined])
 
 
 def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int = 0) -> CellLabels:

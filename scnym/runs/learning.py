@@ -191,7 +191,8 @@ def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingRes
 
 
 def _measured(job: Job, fold: Fold, n_genes: int, trained: TrainingResult, judged: Judged) -> FoldResult:
-    metrics = measure(job.labels.codes_C[fold.judged_rows], judged, job.labels.classes)
+    truth_C = job.labels.codes_C[fold.judged_rows]
+    metrics = measure(truth_C, judged, job.labels.classes, not_judged=fold.not_judged)
     return FoldResult(fold, n_genes, trained, metrics, judged)
 
 

@@ -28,6 +28,7 @@ from scnym.results.markers import Markers, rank_genes
 from scnym.runs.folder import REPORT_FILE, SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
 from scnym.runs.handouts.markers import write_markers_page
 from scnym.runs.intake import annotated, labels_of, name_of, open_input
+from scnym.runs.odd_names import remarks_on_names
 
 FOLDER = "tissue_ind_class_optimums"
 N_IN_SUMMARY = 20
@@ -199,6 +200,8 @@ def _labelled_cells(
             where=metadata or path,
             way_out=f"name another --lower_group; the model knows {examples(card.classes)}",
         )
+    for line in remarks_on_names([*labels.classes, *card.classes], f"classes of column {column!r} and of the model"):
+        progress.say(line)
     unused = int((codes_C < 0).sum())
     if unused:
         progress.say(f"{unused:,} of {store.n_cells:,} cells have no label that the model knows; they are left out")
