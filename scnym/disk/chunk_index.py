@@ -3,6 +3,7 @@
 Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's sharding codec, ZEP 2; `scnym.disk.encode`).
 """
 
+import json
 import math
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.codecs import ShardingCodec
 
 from scnym.base.errors import FormatError
 from scnym.disk.chunk_claims import CHECKSUM_BYTES, ChunkClaims, chunk_files
@@ -22,7 +23,11 @@ ENTRY_DTYPE = np.dtype("<u8")
 NO_CHUNK = np.iinfo(ENTRY_DTYPE).max
 """Offset and length of a chunk that was not written."""
 CUT_INTO_SHARDS = re.compile(r"^dataset_\d+/X/(data|indices)$")
-INDEX_CODECS = (BytesCodec(endian="little"), Crc32cCodec())
+INDEX = {
+    "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+    "index_location": "end",
+}
+"""How Zarr's description of an array has such an index: the objects behind it differ between versions of Zarr."""
 
 
 def index_bytes(n_chunks: int) -> int:
@@ -129,7 +134,8 @@ def _chunks_per_shard(array: zarr.Array) -> int:
     outer = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
     if outer is None:
         return 0
-    is_default = outer.index_codecs == INDEX_CODECS and outer.index_location.value == "end"
+    described = json.loads(json.dumps(outer.to_dict()["configuration"]))
+    is_default = all(described[key] == value for key, value in INDEX.items())
     if len(codecs) > 1 or not is_default or any(isinstance(codec, ShardingCodec) for codec in outer.codecs):
         raise ValueError(f"{array.path} is cut into shards in a way that is not known")
     return math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True))

@@ -15,7 +15,7 @@ import zarr
 from anndata.io import read_elem, write_elem
 
 from scnym.base.columns import safe_names
-from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes
+from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes, plain_text
 
 SHARE_OF_MEMORY = 8
 """A block of rows may take one part in so many of the memory; an element that is read whole twice that."""
@@ -130,7 +130,7 @@ def _carried_whole(element: Any, into: Any, name: str, order_C: np.ndarray | Non
         value: Any = read_elem(element)
         if order_C is not None:
             value = value.iloc[order_C] if isinstance(value, pd.DataFrame) else value[order_C]
-        write_elem(into, name, value)
+        write_elem(into, name, plain_text(value) if isinstance(value, pd.DataFrame) else value)
         read_elem(into[name])
         if value is None and isinstance(into, zarr.Group):
             written: Any = into[name]

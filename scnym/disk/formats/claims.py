@@ -104,6 +104,7 @@ def require_table(frame: Any, name: str, path: Location) -> None:
     if isinstance(order, str | bytes) or outside:
         raise FormatError(f"the columns of {name} are not named", where=path, way_out=WAY_OUT)
     index = frame[frame.attrs["_index"]]
+    index = index if hasattr(index, "shape") else index["values"]  # text that may be missing, of AnnData 0.13
     n_rows = _n_rows(index)
     is_long = isinstance(index, zarr.Array) and n_rows > ALLOWED_ROWS  # only then is it worth to ask for sizes
     if is_long and n_rows > MAX_RATIO * index.nbytes_stored():

@@ -357,7 +357,7 @@ def _index_of(table: Any) -> Any:
     if table.attrs.get("encoding-type") != "dataframe" or table.attrs.get("encoding-version") != "0.2.0":
         return None
     names: Any = table.get(table.attrs.get("_index", ""))
-    if names is None or names.ndim != 1:
+    if names is None or len(getattr(names, "shape", ())) != 1:
         return None
     encoding = names.attrs.get("encoding-type"), names.attrs.get("encoding-version")
     return names if encoding == TEXT_ENCODING else None
