@@ -291,7 +291,9 @@ class _DatasetJob:
             memory = self.settings.max_memory_bytes
             left_out = carry_groups(groups, group, max_memory_bytes=memory, order_C=order_C)
         if left_out:
-            self.progress.say(f"{self.input.sample}: left out, since it cannot be stored: {', '.join(left_out)}")
+            self.progress.say(
+                f"{self.input.sample}: left out, since it cannot be read or stored: {', '.join(left_out)}"
+            )
 
     def _opened(self) -> Source:
         source = self.input.open(self.settings)

@@ -1,6 +1,6 @@
 """How an array is handed to Zarr's codecs directly, where Zarr has no public name for it: all of that is here.
 
-Zarr calls `zarr.core` its own, and moves things in it between minor versions; these were where they are from 3.1.0 to 3.4.2.
+Zarr calls `zarr.core` its own, and moves things in it between minor versions; these stood still from 3.1 to 3.4.
 What to do when they move: `tests/test_versions.py`.
 """
 

@@ -278,10 +278,11 @@ def strings(names: Iterable[str] | np.ndarray) -> np.ndarray:
 def read_strings(array: Any) -> np.ndarray:
     """Read names from HDF5 or Zarr a few at a time: all at once, each would be an object of its own on its way."""
     names = np.empty(array.shape, np.dtypes.StringDType())
-    text = array.asstr() if hasattr(array, "asstr") else array
+    text = array.asstr("utf-8") if hasattr(array, "asstr") else array  # R calls ASCII what is not
     step = max([NAMES_AT_A_TIME, *(array.chunks or ())])  # no chunk is decoded twice
     for start in range(0, len(names), step):
-        names[start : start + step] = text[start : start + step]
+        some = text[start : start + step]
+        names[start : start + step] = np.char.decode(some, "utf-8") if some.dtype.kind == "S" else some
     return names
 
 

@@ -11,7 +11,7 @@ from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import READING_FAULTS, ScatteredSource, Source
 from scnym.disk.formats.cellranger import CellRangerFile, CellRangerFolder, is_10x_folder, is_10x_h5
-from scnym.disk.formats.claims import require_held, require_sound_heaps
+from scnym.disk.formats.claims import require_sound_heaps, unsound_hdf5
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import open_delimited
 from scnym.disk.formats.h5ad import open_anndata
@@ -98,8 +98,10 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
     try:
         require_sound_heaps(path)
         with h5py.File(path) as file:
-            require_held(file, path)
-            keys, is_10x = set(file), is_10x_h5(file)
+            keys = set(file)
+            if not {"obs", "var"} <= keys:  # of an AnnData, what is not needed is left out
+                unsound_hdf5(file, path).require_any()
+            is_10x = is_10x_h5(file)
     except READING_FAULTS as fault:
         if isinstance(fault, ScnymError):
             raise
