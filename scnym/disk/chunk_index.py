@@ -57,9 +57,8 @@ class Cut:
         is_nested = len(codecs) > 1 or any(isinstance(codec, ShardingCodec) for codec in outer.codecs)
         if not is_plain or len(checksums) > 1 or is_nested:
             raise ValueError(f"{array.path} is cut into shards in a way that is not known")
-        endian, place = (
-            getattr(one, "value", one) for one in (order.endian, outer.index_location)
-        )  # text from Zarr 3.2
+        endian = getattr(order.endian, "value", order.endian)  # these are no enums any more, but text, in Zarr 3.4
+        place = getattr(outer.index_location, "value", outer.index_location)
         return cls(
             math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True)),
             has_checksum=bool(checksums),
