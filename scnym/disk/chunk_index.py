@@ -52,6 +52,7 @@ class Cut:
         outer = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
         if outer is None:
             return cls()
+        order: Any
         order, *checksums = outer.index_codecs
         is_plain = isinstance(order, BytesCodec) and all(isinstance(one, Crc32cCodec) for one in checksums)
         is_nested = len(codecs) > 1 or any(isinstance(codec, ShardingCodec) for codec in outer.codecs)
