@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -65,6 +66,8 @@ class ScnymGroup(TyperGroup):
         given = (args or (extra.get("args"),))[0]
         line = sys.argv[1:] if given is None else list(given)
         self.answers_json = "--json" in line
+        if given is None and not sys.warnoptions:
+            _quieten_libraries()
         try:
             sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
         except StoppedError as fault:
@@ -180,6 +183,15 @@ class ScnymGroup(TyperGroup):
         if Launch.of(os.environ).is_first:
             typer.echo(fault.message, err=True)
         sys.exit(fault.exit_code)
+
+
+def _quieten_libraries() -> None:
+    """Keep what libraries say to programmers off the terminal, here and in processes that are started from here.
+
+    PYTHONWARNINGS=default lets it through.
+    """
+    warnings.simplefilter("ignore")
+    os.environ["PYTHONWARNINGS"] = "ignore"
 
 
 @contextmanager

@@ -132,13 +132,17 @@ class ValueChecks:
 
 
 def _other_values(path: Location) -> dict[str, object]:
-    """Give where else in an h5ad the counts may be."""
+    """Give where else in an AnnData the counts may be."""
+    places = {"counts": ("layers/counts",), "raw": ("raw/X", "raw.X")}
     with suppress(OSError, ValueError, RuntimeError):
-        if isinstance(path, Path) and path.suffix.lower() == ".h5ad":
+        if not isinstance(path, Path):
+            return {}
+        if path.is_dir():
+            found = [layer for layer, keys in places.items() if any((path / key).is_dir() for key in keys)]
+        else:
             with h5py.File(path) as file:
-                places = {"counts": "layers/counts" in file, "raw": "raw/X" in file}
-                found = [layer for layer, is_there in places.items() if is_there]
-                return {"--layer": found[0]} if found else {}
+                found = [layer for layer, keys in places.items() if "obs" in file and any(key in file for key in keys)]
+        return {"--layer": found[0]} if found else {}
     return {}
 
 

@@ -52,19 +52,18 @@ class Cut:
         outer = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
         if outer is None:
             return cls()
-        order: Any
         order, *checksums = outer.index_codecs
+        endian: Any = getattr(order, "endian", None)  # text in Zarr 3.4, enums before
+        place: Any = outer.index_location
         is_plain = isinstance(order, BytesCodec) and all(isinstance(one, Crc32cCodec) for one in checksums)
         is_nested = len(codecs) > 1 or any(isinstance(codec, ShardingCodec) for codec in outer.codecs)
         if not is_plain or len(checksums) > 1 or is_nested:
             raise ValueError(f"{array.path} is cut into shards in a way that is not known")
-        endian = getattr(order.endian, "value", order.endian)  # these are no enums any more, but text, in Zarr 3.4
-        place = getattr(outer.index_location, "value", outer.index_location)
         return cls(
             math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True)),
             has_checksum=bool(checksums),
-            is_in_front=place == "start",
-            dtype=ENTRY_DTYPE.newbyteorder(">") if endian == "big" else ENTRY_DTYPE,
+            is_in_front=getattr(place, "value", place) == "start",
+            dtype=ENTRY_DTYPE.newbyteorder(">") if getattr(endian, "value", endian) == "big" else ENTRY_DTYPE,
         )
 
     @property

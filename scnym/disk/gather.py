@@ -21,6 +21,7 @@ from scnym.disk.annotations import read_table, separator_of
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.strangers import require_no_stranger_folder
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
 IN_MEMORY = "AnnData"
@@ -96,6 +97,7 @@ def gather(inputs: Sequence[Given]) -> Gathered:
         elif path.is_dir() and not is_readable(path):
             readable, others = _members(path)
             if not readable:
+                require_no_stranger_folder(path)
                 raise MissingInputError(
                     "no file in this folder is of a known format",
                     where=path,

@@ -18,7 +18,7 @@ from anndata.io import write_elem
 from scnym.base.columns import safe_names
 from scnym.base.errors import FormatError
 from scnym.disk.aside import FULL
-from scnym.disk.formats.elements import Branch, is_array, is_enum, names_in, read_value
+from scnym.disk.formats.elements import ARRAYS, Branch, encoding_of, is_array, is_enum, names_in, read_value
 from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes, plain_text
 
 SHARE_OF_MEMORY = 8
@@ -68,6 +68,8 @@ def carry_groups(
 def is_plain(element: Any) -> bool:
     """Whether an element is an array of numbers with a row per cell or gene."""
     if not is_array(element) or element.dtype.kind not in "biuf" or is_enum(element):
+        return False
+    if encoding_of(element) not in ARRAYS:
         return False
     return element.shape is not None and len(element.shape) >= 2 and 0 not in element.shape
 

@@ -52,6 +52,7 @@ from scnym.disk.groups import carry_groups
 from scnym.disk.handover import convert_and_send, require_store_name
 from scnym.disk.headers import check_source, remarks_on_table, table_of
 from scnym.disk.imprint import seal
+from scnym.disk.readback import take_out_unreadable
 
 MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
@@ -285,11 +286,12 @@ class _DatasetJob:
     def _carry_groups(self, source: Source, group: zarr.Group, order_C: np.ndarray | None) -> None:
         """Take along what the source holds beside counts, obs and var; say what cannot be."""
         original = source.source if isinstance(source, TurnedSource) else source
-        if not isinstance(original, GroupSource):
-            return
-        with original.other_groups() as groups:
-            memory = self.settings.max_memory_bytes
-            left_out = carry_groups(groups, group, max_memory_bytes=memory, order_C=order_C)
+        left_out: list[str] = []
+        if isinstance(original, GroupSource):
+            with original.other_groups() as groups:
+                memory = self.settings.max_memory_bytes
+                left_out = carry_groups(groups, group, max_memory_bytes=memory, order_C=order_C)
+        left_out += take_out_unreadable(group)
         if left_out:
             self.progress.say(
                 f"{self.input.sample}: left out, since it cannot be read or stored: {', '.join(left_out)}"

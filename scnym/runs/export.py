@@ -25,6 +25,7 @@ from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.frames import plain_text
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
+from scnym.disk.readback import take_out_unreadable
 from scnym.disk.store import Store
 from scnym.disk.verify import verify
 
@@ -91,6 +92,7 @@ def export(
             warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
             write_elem(file, "obs", _named_for_h5ad(_joined_obs(store, sources)))
         write_elem(file, "var", _named_for_h5ad(var))
+        left_out += take_out_unreadable(file)
     if left_out:
         progress.say(f"left out: {', '.join(left_out)}")
     return target
@@ -143,8 +145,10 @@ def _write_groups(file: h5py.File, store: Store, sources: Sequence[RestoredDatas
         if len(groups) == 1:
             return carry_groups(groups[0], file, max_memory_bytes=MEMORY_BYTES)
         write_elem(file, "uns", {"scnym": {"scales": {one.sample: one.scale for one in store.sources}}})
-        joined = _join_obsm(file["obsm"], [group["obsm"] for group in groups])
-        names = sorted({f"{kind} {name}" for group in groups for kind, members in group.items() for name in members})
+        joined = _join_obsm(file["obsm"], [dict(group["obsm"].items()) for group in groups])
+        names = sorted(
+            {f"{kind} {name}" for group in groups for kind, branch in group.items() for name in branch.names}
+        )
         return [name for name in names if name not in {f"obsm {one}" for one in joined}]
 
 

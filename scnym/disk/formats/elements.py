@@ -30,6 +30,8 @@ LOGICAL = {"FALSE": False, "TRUE": True}
 MISSING_LOGICAL = "NA"
 """How R calls a logical value that is missing, in an enum."""
 DICTIONARIES = ("", "dict")
+ARRAYS = ("", "array", "string-array", "string", "numeric-scalar", "bytes")
+"""What arrays of numbers and texts say that they are, if anything."""
 WAY_OUT = "copy or write it again"
 UTF8 = "utf-8"
 
@@ -55,7 +57,7 @@ class Branch:
         self._group, self._key, self._unsound = group, key, unsound or Unsound()
         self.names = [name for name in names_in(group) if name not in hidden]
 
-    def items(self) -> "Iterator[tuple[str, Any | Branch | FormatError]]":
+    def items(self) -> Iterator[tuple[str, Any]]:
         """Yield every member by name: an array, a group that stands for one value, a branch, or why it is none."""
         for name in self.names:
             key = f"{self._key}/{name}" if self._key else name
@@ -109,7 +111,7 @@ def is_enum(array: Any) -> bool:
 
 def is_dictionary(element: Any) -> bool:
     """Whether an element is a group of others, and not one value in parts."""
-    return not is_array(element) and encoding_of(element) in DICTIONARIES and not CATEGORICAL <= set(names_in(element))
+    return not is_array(element) and encoding_of(element) in DICTIONARIES and not set(names_in(element)) >= CATEGORICAL
 
 
 def names_in(group: Any) -> list[str]:
@@ -174,6 +176,8 @@ def read_array(array: Any) -> Any:
     FormatError
         If it holds anything else.
     """
+    if encoding_of(array) not in ARRAYS:
+        raise FormatError(f"it is of the kind {encoding_of(array)!r}, which is not known")
     names = h5py.check_enum_dtype(array.dtype) if isinstance(array, h5py.Dataset) else None
     if names is not None:
         return named(array[()], names)
@@ -225,12 +229,12 @@ def read_column(column: Any, names: Any = None) -> Any:
     if is_array(column):
         values = read_array(column)
         return values if len(column.shape) == 1 else values.ravel()
-    parts = set(names_in(column))
-    if parts >= CATEGORICAL:
+    parts, kind = set(names_in(column)), encoding_of(column)
+    if parts >= CATEGORICAL and kind in {"", "categorical"}:
         return _categorical(column["codes"][()], column["categories"], is_ordered=_flag(column, "ordered"))
-    if parts >= NULLABLE:
+    if parts >= NULLABLE and (not kind or kind.startswith("nullable-")):
         values = read_array(column["values"])
-        if encoding_of(column) == "nullable-boolean":
+        if kind == "nullable-boolean":
             values = np.asarray(values).astype(bool)
         return _nullable(values, np.asarray(column["mask"][()]).astype(bool))
     raise FormatError("it is no column of numbers or text")
@@ -280,11 +284,8 @@ def read_value(element: Any) -> Any:
             return _frame(element)
         if is_array(element):
             return _whole(element)
-        return (
-            _storable(read_column(element))
-            if NULLABLE <= set(element) or CATEGORICAL <= set(element)
-            else read_elem(element)
-        )
+        parts = set(names_in(element))
+        return _storable(read_column(element)) if parts >= NULLABLE or parts >= CATEGORICAL else read_elem(element)
 
 
 def read_sparse(group: Any) -> Any:
@@ -302,7 +303,7 @@ def read_sparse(group: Any) -> Any:
 
 
 def _whole(array: Any) -> Any:
-    if array.shape is None or encoding_of(array) == "null":
+    if encoding_of(array) == "null" or (array.shape is None and not encoding_of(array)):
         return None
     if array.dtype.names is not None or not (is_text(array) or array.dtype.kind in "biufc"):
         return read_elem(array)

@@ -48,7 +48,9 @@ OLD_RECORDS = ("obsm", "varm")
 DEFAULT_ENCODING = "csr_matrix"
 
 
-def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> Source | ScatteredSource:
+def open_anndata(
+    path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE, unsound: Unsound | None = None
+) -> Source | ScatteredSource:
     """Open an AnnData on disk.
 
     Parameters
@@ -59,6 +61,8 @@ def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int 
         None for X, ``raw`` for raw/X, else the name of a layer.
     max_memory_bytes
         Memory cap, in bytes.
+    unsound
+        What must not be read, where it is known; else it is looked for.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int 
     DataError
         If cell or gene names stand twice, or the layer is not there.
     """
-    file = AnnDataFile(path, layer, max_memory_bytes=max_memory_bytes)
+    file = AnnDataFile(path, layer, max_memory_bytes=max_memory_bytes, unsound=unsound)
     return GeneByGene(file) if file.encoding == "csc_matrix" else CellByCell(file)
 
 
@@ -77,7 +81,13 @@ class AnnDataFile:
     """The parts of an AnnData on disk that say what its counts are; see `open_anndata`."""
 
     def __init__(
-        self, path: Location, layer: str | None = None, group: str = "", *, max_memory_bytes: int = GIGABYTE
+        self,
+        path: Location,
+        layer: str | None = None,
+        group: str = "",
+        *,
+        max_memory_bytes: int = GIGABYTE,
+        unsound: Unsound | None = None,
     ) -> None:
         self.path = path
         self._group = group
@@ -87,7 +97,7 @@ class AnnDataFile:
             before = {True: "raw.", False: "raw/" if layer == RAW else ""}[is_old_raw]
             self.counts_key = f"layers/{layer}" if layer not in {None, RAW} else f"{before}X"
             self.varm_key = f"{before}varm"
-            self.unsound = self._look_through(file)
+            self.unsound = unsound or self._look_through(file)
             """What must not be read, or cannot be."""
             self._check_layer(file)
             obs = self._obs(file)

@@ -13,6 +13,7 @@ from scnym.base.errors import FormatError
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.chunk_index import require_chunks
+from scnym.disk.encode import codecs_for
 from scnym.disk.formats.h5ad import AnnDataFile, CellByCell
 
 
@@ -35,7 +36,8 @@ class RestoredDataset(CellByCell):
     def __init__(self, path: Location, name: str) -> None:
         has_cell_ids = _has_cell_ids(path, name)
         if isinstance(path, Path):  # of one in object storage, whoever opened it has counted the objects
-            require_chunks(zarr.open_group(zarr_store(path), mode="r"), path, name)
+            with codecs_for(path):
+                require_chunks(zarr.open_group(zarr_store(path), mode="r"), path, name)
         file = AnnDataFile(path, group=name)
         super().__init__(file)
         self.has_cell_ids = has_cell_ids

@@ -19,6 +19,7 @@ from scnym.disk.formats.loom import LoomSource
 from scnym.disk.formats.npy import SUFFIX as NPY_SUFFIX
 from scnym.disk.formats.npy import NpySource
 from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.formats.strangers import kind_by_name, require_anndata_zarr, require_no_stranger_hdf5
 
 AnySource = Source | ScatteredSource
 HDF5_SUFFIXES = (".h5ad", ".loom", ".h5")
@@ -76,6 +77,7 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         _refuse_layer(path, settings)
         return RestoredDataset(path, dataset)
     if path.is_dir() and is_zarr(path):
+        require_anndata_zarr(path)
         return open_anndata(path, settings.layer, max_memory_bytes=settings.max_memory_bytes)
     if path.is_dir() and is_10x_folder(path):
         _refuse_layer(path, settings)
@@ -84,7 +86,12 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
         return _open_hdf5(path, settings.layer, settings.max_memory_bytes)
     if path.suffix.lower() in HDF5_SUFFIXES:
         raise FormatError("the file is damaged: it is not HDF5", where=path, way_out="copy or write it again")
-    raise FormatError("the format is not known", where=path, way_out=f"give {KNOWN}")
+    kind, way_out = kind_by_name(path) or ("", "")
+    raise FormatError(
+        f"the format is not known{kind and f': it is {kind}'}",
+        where=path,
+        way_out=f"{way_out and f'{way_out}, or '}give {KNOWN}",
+    )
 
 
 def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
@@ -99,8 +106,11 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
         require_sound_heaps(path)
         with h5py.File(path) as file:
             keys = set(file)
+            unsound = unsound_hdf5(file, path)
+            unsound.require_whole()
+            require_no_stranger_hdf5(file, path, unsound)
             if not {"obs", "var"} <= keys:  # of an AnnData, what is not needed is left out
-                unsound_hdf5(file, path).require_any()
+                unsound.require_any()
             is_10x = is_10x_h5(file)
     except READING_FAULTS as fault:
         if isinstance(fault, ScnymError):
@@ -111,7 +121,7 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
     if is_10x:
         return CellRangerFile(path)
     if {"obs", "var"} <= keys:
-        return open_anndata(path, layer, max_memory_bytes=max_memory_bytes)
+        return open_anndata(path, layer, max_memory_bytes=max_memory_bytes, unsound=unsound)
     if {"X", "Y"} <= keys:
         raise FormatError(
             "its matrix X carries no gene names",

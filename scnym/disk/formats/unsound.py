@@ -40,6 +40,17 @@ class Unsound:
         if fault is not None:
             raise fault
 
+    def require_whole(self) -> None:
+        """Refuse a file that is not sound itself.
+
+        Raises
+        ------
+        FormatError
+            With the fault.
+        """
+        if "" in self._faults:
+            raise self._faults[""]
+
     def require_any(self) -> None:
         """Refuse a file of which any part is not sound.
 
