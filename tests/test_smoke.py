@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import anndata
 import h5py
@@ -63,7 +63,7 @@ def write_tenx_folder(path: Path, adata: anndata.AnnData) -> None:
     """Write what Cell Ranger 3 and newer write."""
     path.mkdir()
     with gzip.open(path / "matrix.mtx.gz", "wb") as file:
-        io.mmwrite(file, sparse.coo_matrix(dense(adata).T.astype(int)))
+        io.mmwrite(cast("BinaryIO", file), sparse.coo_matrix(dense(adata).T.astype(int)))
     write_text(path / "barcodes.tsv.gz", "".join(f"{name}\n" for name in adata.obs_names))
     write_text(path / "features.tsv.gz", "".join(f"{name}\t{name}\tGene Expression\n" for name in adata.var_names))
 
