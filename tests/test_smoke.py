@@ -49,7 +49,7 @@ def write_tsv(path: Path, adata: anndata.AnnData) -> None:
 
 def write_csc(path: Path, adata: anndata.AnnData) -> None:
     """Write counts gene by gene."""
-    adata.X = sparse.csc_matrix(adata.X)
+    adata.X = sparse.csc_matrix(dense(adata))
     adata.write_h5ad(path)
 
 
