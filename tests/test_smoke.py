@@ -18,7 +18,7 @@ from scipy import io, sparse
 
 from scnym import convert, open_store, verify
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.filterwarnings("default", "ignore::DeprecationWarning", "ignore::FutureWarning")
 GENES = "genes.txt"
 TRAIN = "--out_path run --lower_group cell_type --n_folds 2 --n_epochs 30 --batch_size 64"
 
