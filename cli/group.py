@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
-from typer._click.core import Context, Parameter  # these have no public names in Typer
-from typer._click.exceptions import BadOptionUsage, BadParameter, ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
 from scnym.base.errors import ScnymError, SettingsError, UserError, meant
 from scnym.base.launch import Launch
 
+from .click_names import BadOptionUsage, BadParameter, ClickException, Context, NoArgsIsHelpError, Parameter
 from .mending import commands_like, mended
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}

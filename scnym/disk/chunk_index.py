@@ -53,7 +53,8 @@ class Cut:
         if outer is None:
             return cls()
         order, *checksums = outer.index_codecs
-        endian: Any = getattr(order, "endian", None)
+        endian: Any = getattr(order, "endian", None)  # text in Zarr 3.4, enums before
+        place: Any = outer.index_location
         is_plain = isinstance(order, BytesCodec) and all(isinstance(one, Crc32cCodec) for one in checksums)
         is_nested = len(codecs) > 1 or any(isinstance(codec, ShardingCodec) for codec in outer.codecs)
         if not is_plain or len(checksums) > 1 or is_nested:
@@ -61,7 +62,7 @@ class Cut:
         return cls(
             math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True)),
             has_checksum=bool(checksums),
-            is_in_front=outer.index_location.value == "start",
+            is_in_front=getattr(place, "value", place) == "start",
             dtype=ENTRY_DTYPE.newbyteorder(">") if getattr(endian, "value", endian) == "big" else ENTRY_DTYPE,
         )
 

@@ -22,8 +22,8 @@ from scnym.base.numerals import as_numbers
 from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import NAMES_AT_A_TIME, as_text, strings
+from scnym.disk.zarr_arrays import OWN_PIPELINE
 
-ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
 NUMBER_KINDS = "biuf"
 NUMBER_ARRAYS = (pd.arrays.NumpyExtensionArray, pd.arrays.IntegerArray, pd.arrays.BooleanArray)
@@ -157,11 +157,22 @@ def as_anndata_writes() -> Iterator[None]:
     """Write tables and the like as AnnData does, and without its warnings."""
     # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost. The Rust pipeline,
     # under which a source may be open, would leave them out.
-    whole = zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": ZARRS_OWN_PIPELINE})
-    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
+    whole = zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": OWN_PIPELINE})
+    settings = anndata.settings.override(auto_shard_zarr_v3=False, allow_write_nullable_strings=True)
+    with warnings.catch_warnings(), settings, whole:
         # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
         warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
         yield
+
+
+def plain_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names and text are Python's strings, as pandas had them before version 3.
+
+    So that all versions write the same bytes, which any AnnData reads. Text of which some is missing stays as it is.
+    """
+    text = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype) and not frame[name].hasnans]
+    frame = frame.astype(dict.fromkeys(text, object))
+    return frame.set_axis(frame.index.astype(object)) if isinstance(frame.index.dtype, pd.StringDtype) else frame
 
 
 def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:

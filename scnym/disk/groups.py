@@ -19,7 +19,7 @@ from scnym.base.columns import safe_names
 from scnym.base.errors import FormatError
 from scnym.disk.aside import FULL
 from scnym.disk.formats.elements import ARRAYS, Branch, encoding_of, is_array, is_enum, names_in, read_value
-from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes
+from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes, plain_text
 
 SHARE_OF_MEMORY = 8
 """A block of rows may take one part in so many of the memory; an element that is read whole twice that."""
@@ -154,7 +154,7 @@ class _Carrier:
                 return False
             if order_C is not None:
                 value = value.iloc[order_C] if isinstance(value, pd.DataFrame) else value[order_C]
-            write_elem(into, name, value)
+            write_elem(into, name, plain_text(value) if isinstance(value, pd.DataFrame) else value)
             if value is None and isinstance(into, zarr.Group):
                 written: Any = into[name]
                 written[...] = written[...]  # AnnData leaves out its chunk, which would be taken for lost

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
+from pandas.api.types import is_string_dtype
 
 from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
@@ -22,7 +23,7 @@ from scnym.base.schema import SOURCE
 from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
-from scnym.disk.frames import stacked
+from scnym.disk.frames import plain_text, stacked
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
 from scnym.disk.readback import take_out_unreadable
 from scnym.disk.store import Store
@@ -191,12 +192,11 @@ def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
 
 def _named_for_h5ad(frame: pd.DataFrame) -> pd.DataFrame:
     """Give columns their own names wherever an h5ad can hold these; it takes long ones."""
-    return frame.set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
+    return plain_text(frame).set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
     """Make text of columns that several sources filled with different things."""
-    texts = {
-        str(name): frame[name].map(str, na_action="ignore").astype("category") for name in frame.select_dtypes(object)
-    }
+    names = [name for name in frame if is_string_dtype(frame[name].dtype)]  # objects too
+    texts = {str(name): frame[name].map(str, na_action="ignore").astype("category") for name in names}
     return frame.assign(**texts)

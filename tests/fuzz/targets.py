@@ -21,8 +21,8 @@ from helpers import dense, write_csv, write_h5ad, write_loom, write_text
 from safetensors import safe_open
 from safetensors.torch import load
 from scipy import sparse
-from typer._click.exceptions import ClickException  # it has no public name in Typer
 
+from cli.click_names import ClickException
 from cli.main import app
 from scnym import convert, evaluate
 from scnym.base.errors import ScnymError, SettingsError

@@ -198,6 +198,5 @@ def _fractions(column: bytes) -> np.ndarray:
         header=None,
         dtype=np.float64,
         na_filter=False,
-        float_precision="high",
     )
     return frame.to_numpy().ravel()
