@@ -245,7 +245,6 @@ FAULTS = {
     ),
     "id without an end": (GENES_BY_CELLS + 'TP53,1,2\n"ACTB,1,2\n', FormatError, "line 3: 1 fields"),
     "blank id": (GENES_BY_CELLS + "TP53,1,2\n ,1,2\n", DataError, "line 3: the line has no id"),
-    "gene twice": (GENES_BY_CELLS + "TP53,1,2\nTP53,1,2\n", DataError, "duplicate gene names 'TP53'"),
     "cell twice": ("id,AAACCTGA,AAACCTGA\nTP53,1,2\n", DataError, "duplicate cell names 'AAACCTGA'"),
     "semicolons": ("id;a;b\nTP53;1;2\n", FormatError, "part the fields by commas"),
     "Latin-1 behind the header": (b"id,a\nc,1\ng\xe8ne,1\n", FormatError, "not text in UTF-8"),

@@ -267,7 +267,7 @@ def test_advice_names_both_sides_and_the_way_out():
     versions = mismatch_advice([f"{gene}.7" for gene in IDS], IDS, source="this store")
     assert versions == "names differ in their version suffix (.1, .2); remove it from the genes of this store"
     assert mismatch_advice(["b", "a"], ["c", "a", "e", "b", "d"]) == (
-        "the data lacks 'c', 'd', 'e'; give all genes that were measured"
+        "the data is a panel of 2 genes: it lacks 'c', 'd', 'e'; give all genes that were measured"
     )
 
 

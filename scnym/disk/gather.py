@@ -19,6 +19,7 @@ from scnym.base.schema import FORMAT_VERSION
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table, separator_of
 from scnym.disk.bucket import require_local
+from scnym.disk.formats.genes import with_named_genes
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
 
@@ -54,7 +55,7 @@ class Input:
     def open(self, settings: ConvertSettings) -> AnySource:
         """Open it as what it is; see `open_source`."""
         if self.adata is not None:
-            return InMemorySource(self.adata, self.sample, settings.layer)
+            return with_named_genes(InMemorySource(self.adata, self.sample, settings.layer))
         return open_source(self.path, settings, self.dataset)
 
 

@@ -26,7 +26,12 @@ ARRAY_ATTRIBUTES: dict[str, Any] = {"encoding-type": "array", "encoding-version"
 
 
 def carry_groups(
-    groups: Mapping[str, Any], target: Any, *, max_memory_bytes: int, order_C: np.ndarray | None = None
+    groups: Mapping[str, Any],
+    target: Any,
+    *,
+    max_memory_bytes: int,
+    order_C: np.ndarray | None = None,
+    genes_G: np.ndarray | None = None,
 ) -> list[str]:
     """Copy groups such as obsm, varm and uns.
 
@@ -40,6 +45,8 @@ def carry_groups(
         Most memory that may be taken, in bytes.
     order_C
         Rows of obsm in their new order; None for the order in which they are.
+    genes_G
+        Rows of varm that are kept, ascending; None for all.
 
     Returns
     -------
@@ -48,12 +55,12 @@ def carry_groups(
         or of a name that cannot be stored.
     """
     left_out: list[str] = []
+    rows_of = {"obsm": order_C, "varm": genes_G}
     with as_anndata_writes():
         for kind, group in groups.items():
-            order = order_C if kind == "obsm" else None
             into = target.require_group(kind)
             into.attrs.update(DICT_ATTRIBUTES)
-            left_out += [f"{kind} {name}" for name in _carry_dict(group, into, order, max_memory_bytes)]
+            left_out += [f"{kind} {name}" for name in _carry_dict(group, into, rows_of.get(kind), max_memory_bytes)]
     return left_out
 
 
@@ -85,7 +92,7 @@ def copy_rows(
     Rows in a new order are collected a block at a time, for each of which the source is read from its beginning: an
     embedding of a million cells takes 200 MB, so it is read twice at the default memory cap.
     """
-    n_rows = source.shape[0]
+    n_rows = source.shape[0] if order_C is None else len(order_C)
     step = max(1, max_memory_bytes // SHARE_OF_MEMORY // _row_bytes(source.shape, source.dtype))
     for start in range(0, n_rows, step):
         stop = min(start + step, n_rows)
@@ -117,7 +124,8 @@ def _carry_dict(group: Any, into: Any, order_C: np.ndarray | None, max_memory_by
             inner.attrs.update(DICT_ATTRIBUTES)
             yield from (f"{name}/{below}" for below in _carry_dict(element, inner, order_C, max_memory_bytes))
         elif is_plain(element):
-            array = make_array(into, name, element.shape, element.dtype)
+            n_rows = element.shape[0] if order_C is None else len(order_C)
+            array = make_array(into, name, (n_rows, *element.shape[1:]), element.dtype)
             copy_rows(element, array, max_memory_bytes=max_memory_bytes, order_C=order_C)
         elif not _carried_whole(element, into, name, order_C, max_memory_bytes):
             yield name

@@ -259,7 +259,6 @@ class CellsByGenesTable:
         self._table = table
         self.path = table.path
         self.has_cell_ids = table.has_names
-        require_unique(table.columns, "gene", self.path, "give every column a name of its own")
         self.var = pd.DataFrame(index=pd.Index(table.columns))
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
@@ -309,7 +308,6 @@ class GenesByCellsTable:
         """Why the table was taken for genes x cells, to be said to the user; None if that was given."""
         require_unique(table.columns, "cell", self.path, "give every column a name of its own")
         genes = [gene.strip() for lines in table.batches(SAMPLE_CHUNK) for gene in lines.ids]
-        require_unique(genes, "gene", self.path, "give every line an id of its own")
         self.obs = pd.DataFrame(index=pd.Index(table.columns))
         self.var = pd.DataFrame(index=pd.Index(genes))
 

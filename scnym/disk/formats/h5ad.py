@@ -47,6 +47,7 @@ LEFT_OUT = ("layers", "obsp", "varp")
 OLD_RECORDS = ("obsm", "varm")
 """Before version 0.7 these were arrays of records."""
 OLD_INDEX_FIELDS = ("index", "_index")
+MAKE_UNIQUE = "make them unique first, in Python with adata.{}_names_make_unique()"
 TEXT_ENCODING = ("string-array", "0.2.0")
 DEFAULT_ENCODING = "csr_matrix"
 
@@ -101,9 +102,7 @@ class AnnDataFile:
             self.left_out = self._left_out(file)
             """What is not carried along, in words; None if all is."""
         self._options = self.cache.options
-        way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
-        require_unique(self.var.index, "gene", path, way_out.format("var"))
-        self._require_unique_cells(way_out.format("obs"))
+        self._require_unique_cells(MAKE_UNIQUE.format("obs"))
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -278,6 +277,8 @@ class AnnDataFile:
 
 class _OfAnnData:
     """What counts of any form have in common."""
+
+    make_unique = MAKE_UNIQUE.format("var")
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file
