@@ -250,7 +250,6 @@ FAULTS = {
     ),
     "id without an end": (GENES_BY_CELLS + 'TP53,1,2\n"ACTB,1,2\n', FormatError, "line 3: 1 fields"),
     "blank id": (GENES_BY_CELLS + "TP53,1,2\n ,1,2\n", DataError, "line 3: the line has no id"),
-    "gene twice": (GENES_BY_CELLS + "TP53,1,2\nTP53,1,2\n", DataError, "duplicate gene names 'TP53'"),
     "cell twice": ("id,AAACCTGA,AAACCTGA\nTP53,1,2\n", DataError, "duplicate cell names 'AAACCTGA'"),
     "decimal commas": ("gene;c1;c2\nTP53;1,5;2\n", DataError, "'1,5' in column c1 is not a number"),
     "text among the counts": (

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnym.disk.store import Dataset
-from scnym.feed.genes import aliases_of, gene_list, map_datasets, map_genes, matches_in_words, mismatch_advice
+from scnym.feed.gene_mismatch import mismatch_advice
+from scnym.feed.genes import aliases_of, gene_list, map_datasets, map_genes, matches_in_words
 
 IDS = [f"ENSG{number:011d}" for number in range(1, 7)]
 SYMBOLS = ["CD3E", "MS4A1", "LYZ", "NKG7", "PPBP", "CST3"]
@@ -267,7 +268,7 @@ def test_advice_names_both_sides_and_the_way_out():
     versions = mismatch_advice([f"{gene}.7" for gene in IDS], IDS, source="this store")
     assert versions == "names differ in their version suffix (.1, .2); remove it from the genes of this store"
     assert mismatch_advice(["b", "a"], ["c", "a", "e", "b", "d"]) == (
-        "the data lacks 'c', 'd', 'e'; give all genes that were measured"
+        "the data is a panel of 2 genes: it lacks 'c', 'd', 'e'; give all genes that were measured"
     )
 
 

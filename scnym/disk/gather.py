@@ -22,6 +22,7 @@ from scnym.disk.annotations import read_table
 from scnym.disk.bucket import require_local
 from scnym.disk.contents import Contents, contents_of
 from scnym.disk.formats.companions import is_matrix, lists_beside, sample_in_name
+from scnym.disk.formats.genes import with_named_genes
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
 from scnym.disk.formats.separators import separator_among
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
@@ -59,7 +60,7 @@ class Input:
     def open(self, settings: ConvertSettings) -> AnySource:
         """Open it as what it is; see `open_source`."""
         if self.adata is not None:
-            return InMemorySource(self.adata, self.sample, settings.layer)
+            return with_named_genes(InMemorySource(self.adata, self.sample, settings.layer))
         return open_source(self.path, settings, self.dataset)
 
 

@@ -32,7 +32,12 @@ ARRAY_ATTRIBUTES: dict[str, Any] = {"encoding-type": "array", "encoding-version"
 
 
 def carry_groups(
-    groups: Mapping[str, Any], target: Any, *, max_memory_bytes: int, order_C: np.ndarray | None = None
+    groups: Mapping[str, Any],
+    target: Any,
+    *,
+    max_memory_bytes: int,
+    order_C: np.ndarray | None = None,
+    genes_G: np.ndarray | None = None,
 ) -> list[str]:
     """Copy groups such as obsm, varm and uns.
 
@@ -46,6 +51,8 @@ def carry_groups(
         Most memory that may be taken, in bytes.
     order_C
         Rows of obsm in their new order; None for the order in which they are.
+    genes_G
+        Rows of varm that are kept, ascending; None for all.
 
     Returns
     -------
@@ -54,11 +61,12 @@ def carry_groups(
         read whole, or of a name that cannot be stored.
     """
     left_out: list[str] = []
+    rows_of = {"obsm": order_C, "varm": genes_G}
     with as_anndata_writes():
         for kind, branch in groups.items():
             into = target.require_group(kind)
             into.attrs.update(DICT_ATTRIBUTES)
-            carrier = _Carrier(kind, order_C, max_memory_bytes)
+            carrier = _Carrier(kind, rows_of.get(kind), order_C, max_memory_bytes)
             left_out += (
                 [f"{kind} {name}" for name in carrier.carry(branch, into)] if isinstance(branch, Branch) else [kind]
             )
@@ -95,7 +103,7 @@ def copy_rows(
     Rows in a new order are collected a block at a time, for each of which the source is read from its beginning: an
     embedding of a million cells takes 200 MB, so it is read twice at the default memory cap.
     """
-    n_rows = source.shape[0]
+    n_rows = source.shape[0] if order_C is None else len(order_C)
     step = max(1, max_memory_bytes // SHARE_OF_MEMORY // _row_bytes(source.shape, source.dtype))
     for start in range(0, n_rows, step):
         stop = min(start + step, n_rows)
@@ -121,6 +129,8 @@ class _Carrier:
     """Copies the members of one group, and of the dictionaries in it."""
 
     kind: str
+    rows: np.ndarray | None
+    """Rows of an array that are taken, in this order; None for all of them as they are."""
     order_C: np.ndarray | None
     max_memory_bytes: int
 
@@ -141,19 +151,20 @@ class _Carrier:
                 yield name
 
     def _copied(self, element: Any, into: Any, name: str) -> bool:
-        order_C = self.order_C if self.kind == "obsm" else None
+        rows = self.rows
         try:
             if is_plain(element):
-                array = make_array(into, name, element.shape, element.dtype)
-                copy_rows(element, array, max_memory_bytes=self.max_memory_bytes, order_C=order_C)
+                n_rows = element.shape[0] if rows is None else len(rows)
+                array = make_array(into, name, (n_rows, *element.shape[1:]), element.dtype)
+                copy_rows(element, array, max_memory_bytes=self.max_memory_bytes, order_C=rows)
                 return True
             if _n_bytes(element) > 2 * self.max_memory_bytes // SHARE_OF_MEMORY:
                 return False
             value: Any = read_value(element)
             if self._pairs_cells(value):
                 return False
-            if order_C is not None:
-                value = value.iloc[order_C] if isinstance(value, pd.DataFrame) else value[order_C]
+            if rows is not None:
+                value = value.iloc[rows] if isinstance(value, pd.DataFrame) else value[rows]
             write_elem(into, name, plain_text(value) if isinstance(value, pd.DataFrame) else value)
             if value is None and isinstance(into, zarr.Group):
                 written: Any = into[name]

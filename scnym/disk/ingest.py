@@ -43,6 +43,7 @@ from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical, write_array
 from scnym.disk.encode import write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
+from scnym.disk.formats.genes import GenesOfCells, GenesOfValues
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import is_store
 from scnym.disk.formats.turned import TurnedSource
@@ -314,7 +315,8 @@ class _DatasetJob:
         if isinstance(original, GroupSource):
             with original.other_groups() as groups:
                 memory = self.settings.max_memory_bytes
-                left_out = carry_groups(groups, group, max_memory_bytes=memory, order_C=order_C)
+                genes_G = original.kept_G if isinstance(original, GenesOfCells | GenesOfValues) else None
+                left_out = carry_groups(groups, group, max_memory_bytes=memory, order_C=order_C, genes_G=genes_G)
         left_out += take_out_unreadable(group)
         if left_out:
             self.progress.say(

@@ -3,28 +3,39 @@
 S genes of a source, G genes of a model.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from itertools import compress, pairwise
+from itertools import compress, pairwise, product
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, SettingsError, examples
+from scnym.disk.features import are_numbered
+from scnym.disk.spellings import (
+    PART,
+    PLACE,
+    PREFIX,
+    parts_of,
+    prefixes_of,
+    unversioned,
+    without_place,
+    without_prefix,
+)
 from scnym.disk.store import Dataset
 
 ABSENT = -1
 EXACT, VERSION, CASE = "name", "name without version", "name in other case"
+LEAST_SHARED = 0.1
+"""Lists that share a smaller part of the shorter one do so by chance."""
+NAME_GENES = "name them, or give var a column such as feature_name that does, and convert again"
 GeneSet = Literal["inner", "outer"]
 Aliases = Mapping[str, pd.Series]
 """By column of `var`: the other name of each gene, indexed by its name without version, each of which stands once."""
-_ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?")
-_VERSIONED = re.compile(r"^(ENS[A-Z]*G\d{6,})\.\d+$")
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,8 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
     Raises
     ------
     DataError
-        If genes that are given are no list of names, or a name stands twice; or if there is no source.
+        If genes that are given are no list of names, or a name stands twice; if there is no source; or if several
+        sources have nothing but numbers for genes, and not the same ones.
     SettingsError
         If it is one word, but none of the two.
     """
@@ -93,6 +105,11 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
         )
     if not len(datasets):
         raise DataError("there is no source", where="datasets", way_out="give store.datasets")
+    for dataset in datasets[1:]:
+        if not numbers_agree(datasets[0].genes, dataset.genes):
+            raise DataError(
+                "genes that are only numbered cannot be told to be the same", where="the sources", way_out=NAME_GENES
+            )
     aliases = aliases_of(datasets)
     names = _all_genes(datasets, aliases)
     if genes == "inner":
@@ -174,6 +191,22 @@ def _merged(orders: Sequence[Sequence[str]]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(gene for order in orders for gene in order))
 
 
+def numbers_agree(source_genes: Sequence[str], model_genes: Sequence[str]) -> bool:
+    """Whether genes of the same name may be taken for the same gene, which numbers do not tell.
+
+    Numbers from 0 or 1 on name the place of a gene in its file. So they are those of the model if its list is the same,
+    or a part of it that is no such list itself. The numbers of NCBI are names.
+    """
+    if tuple(source_genes) == tuple(model_genes):
+        return True
+    if are_numbered(model_genes):
+        return not set(model_genes) & set(source_genes)
+    numbers = {gene for gene in model_genes if gene.isdecimal()}
+    if not are_numbered(source_genes) or not numbers & set(source_genes):
+        return True
+    return len(numbers) == len(model_genes) and numbers <= set(source_genes)
+
+
 def map_datasets(datasets: Sequence[Dataset], model_genes: Sequence[str]) -> list[GeneMap]:
     """Match the genes of every source with those of a model; what one source says of genes helps the others.
 
@@ -194,7 +227,7 @@ def aliases_of(datasets: Sequence[Dataset]) -> Aliases:
     """
     pairs: dict[str, list[pd.DataFrame]] = {}
     for dataset in datasets if len(datasets) > 1 else ():
-        genes = _unversioned(pd.Series(dataset.genes, dtype=object))
+        genes = unversioned(pd.Series(dataset.genes, dtype=object))
         for name, others in _texts(dataset.var).items():
             alone = _once(genes) & _once(others)
             pairs.setdefault(name, []).append(pd.DataFrame({"gene": genes[alone], "other": others[alone]}))
@@ -212,8 +245,9 @@ def map_genes(
 
     The rungs: the same name; the same Ensembl id but for its version; a text column of `var` that holds the model's
     names (ids where the source is named by symbols, or the other way round), best column first; the same by a column
-    of other sources; the same name but for upper and lower case. A rung matches only genes that no rung before did, and
-    only names that stand once on both sides.
+    of other sources; a part of a name such as ``ENSG00000010610|CD4``; the name without its chromosome; the name
+    without the prefix of a genome, where that gains more than all before; the same name but for upper and lower case.
+    A rung matches only genes that no rung before did, and only names that stand once on both sides.
 
     Parameters
     ----------
@@ -239,22 +273,33 @@ def map_genes(
     table_S = np.full(len(source_genes), ABSENT, np.int32)
     present_G = np.zeros(len(model_genes), bool)
     matched_by: dict[str, int] = {}
-    for rung, keys_S, keys_G in _rungs(source_genes, model_genes, var, aliases or {}):
-        n_matched = _match(table_S, present_G, keys_S, keys_G)
-        if n_matched:
-            matched_by[rung] = matched_by.get(rung, 0) + n_matched
+    for rung, keys_S, keys_G in _rungs(source_genes, model_genes, var, aliases or {}, table_S, present_G):
+        places_S, places_G = _matches(table_S, present_G, keys_S, keys_G)
+        n_before = sum(count for name, count in matched_by.items() if not name.startswith(PREFIX))
+        if len(places_S) > (n_before if rung.startswith(PREFIX) else 0):
+            table_S[places_S] = places_G
+            present_G[places_G] = True
+            matched_by[rung] = matched_by.get(rung, 0) + len(places_S)
         if present_G.all() or (table_S != ABSENT).all():
             break
     return GeneMap(table_S, present_G, matched_by)
 
 
 def _rungs(
-    source_genes: Sequence[str], model_genes: Sequence[str], var: pd.DataFrame | None, aliases: Aliases
+    source_genes: Sequence[str],
+    model_genes: Sequence[str],
+    var: pd.DataFrame | None,
+    aliases: Aliases,
+    table_S: np.ndarray,
+    present_G: np.ndarray,
 ) -> Iterator[tuple[str, pd.Series, pd.Series]]:
-    """Give the ladder: the name of each rung, and the keys by which it compares source and model."""
+    """Give the ladder: the name of each rung, and the keys by which it compares source and model.
+
+    What the rungs before have matched stands in `table_S` and `present_G` when the next is asked for.
+    """
     source, model = (pd.Series(genes, dtype=object) for genes in (source_genes, model_genes))
     yield EXACT, source, model
-    source, model = _unversioned(source), _unversioned(model)
+    source, model = unversioned(source), unversioned(model)
     yield VERSION, source, model
     for name, ids in _columns_naming(model, var):
         yield f"var column {name!r}", ids, model
@@ -262,17 +307,59 @@ def _rungs(
         rung = f"var column {name!r} of another source"
         yield rung, source, model.map(others)
         yield rung, source.map(others), model
+    free_S, free_G = table_S == ABSENT, ~present_G
+    left, wanted = source.where(free_S), model.where(free_G)
+    for keys_S, keys_G in _pairs([left, *parts_of(left)], [wanted, *parts_of(wanted)]):
+        yield PART, keys_S, keys_G
+    for keys_S, keys_G in _pairs([left, without_place(left)], [wanted, without_place(wanted)]):
+        yield PLACE, keys_S, keys_G
+    columns = [ids.where(free_S) for ids in _texts(var).values()]
+    yield from _without_prefix([left, *parts_of(left), *columns], [wanted, *parts_of(wanted)])
     yield CASE, source.str.upper(), model.str.upper()
 
 
-def _match(table_S: np.ndarray, present_G: np.ndarray, keys_S: pd.Series, keys_G: pd.Series) -> int:
+def _pairs(of_S: Sequence[pd.Series], of_G: Sequence[pd.Series]) -> Iterator[tuple[pd.Series, pd.Series]]:
+    """Give every way to compare source and model but the first of both, which has been tried."""
+    pairs = product(range(len(of_S)), range(len(of_G)))
+    yield from ((of_S[s], of_G[g]) for s, g in pairs if s or g)
+
+
+def _without_prefix(of_S: Sequence[pd.Series], of_G: Sequence[pd.Series]) -> Iterator[tuple[str, pd.Series, pd.Series]]:
+    """Take the prefix of a genome from the names of source, model or both; of several the one that matches most.
+
+    Of cells of two species that were mapped to both genomes, so only the genes of one are matched.
+    """
+    best: tuple[int, str, pd.Series, pd.Series] | None = None
+    for (mark_S, keys_S), (mark_G, keys_G) in product(_prefix_forms(of_S), _prefix_forms(of_G)):
+        if not mark_S and not mark_G:
+            continue
+        n_shared = len({*keys_S.str.upper().dropna()} & {*keys_G.str.upper().dropna()})
+        if n_shared and (best is None or n_shared > best[0]):
+            best = n_shared, mark_S or mark_G, keys_S, keys_G
+    if best is not None:
+        _, prefix, keys_S, keys_G = best
+        yield f"{PREFIX} {prefix!r}", keys_S, keys_G
+        yield f"{PREFIX} {prefix!r} in other case", keys_S.str.upper(), keys_G.str.upper()
+
+
+def _prefix_forms(names: Sequence[pd.Series]) -> list[tuple[str, pd.Series]]:
+    """Give names as they are, and without each of their prefixes, whole and in parts."""
+    forms = [("", one) for one in names]
+    for one in names:
+        for prefix in prefixes_of(one.dropna().tolist()):
+            rests = without_prefix(one, prefix)
+            forms += [(prefix, form) for form in (rests, *parts_of(rests))]
+    return forms
+
+
+def _matches(
+    table_S: np.ndarray, present_G: np.ndarray, keys_S: pd.Series, keys_G: pd.Series
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find genes of source and model that are not matched yet and have the same key."""
     free_S = np.flatnonzero((table_S == ABSENT) & _once(keys_S))
     free_G = np.flatnonzero(~present_G & _once(keys_G))
     found = pd.Index(keys_G.iloc[free_G]).get_indexer(pd.Index(keys_S.iloc[free_S]))
-    matched = found >= 0
-    table_S[free_S[matched]] = free_G[found[matched]]
-    present_G[free_G[found[matched]]] = True
-    return int(matched.sum())
+    return free_S[found >= 0], free_G[found[found >= 0]]
 
 
 def _once(keys: pd.Series) -> np.ndarray:
@@ -292,15 +379,10 @@ def _texts(var: pd.DataFrame | None) -> dict[str, pd.Series]:
         return {}
     columns = {str(name): column.astype(object).reset_index(drop=True) for name, column in var.items()}
     return {
-        name: _unversioned(column)
+        name: unversioned(column)
         for name, column in columns.items()
         if pd.api.types.infer_dtype(column, skipna=True) == "string"
     }
-
-
-def _unversioned(names: pd.Series) -> pd.Series:
-    """Take the version from Ensembl ids, and leave all else as it is."""
-    return names.str.replace(_VERSIONED, r"\1", regex=True)
 
 
 def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
@@ -311,48 +393,3 @@ def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
     if not set(n_matched) - {EXACT}:
         return None
     return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())
-
-
-def require_shared(datasets: Sequence[Dataset], genes: Sequence[str], gene_maps: Iterable[GeneMap]) -> None:
-    """Raise a DataError if there are no genes, or none that any source has: their batches would hold zeros alone."""
-    if not genes:
-        raise DataError("there are no genes", where="genes", way_out="give one or more, by name")
-    if not any(gene_map.present_G.any() for gene_map in gene_maps):
-        advice = mismatch_advice(datasets[0].genes, genes, source="the store", model="the list")
-        raise DataError(f"the store has none of the {len(genes):,} genes", where="genes", way_out=advice)
-
-
-def mismatch_advice(
-    source_genes: Sequence[str], model_genes: Sequence[str], *, source: str = "the data", model: str = "the model"
-) -> str:
-    """Say why two gene lists share so little, and what to do.
-
-    Parameters
-    ----------
-    source_genes, model_genes
-        Genes that are offered, and genes that are wanted.
-    source, model
-        What has these genes, in words.
-    """
-    theirs, ours = (_id_type(genes) for genes in (source_genes, model_genes))
-    if theirs != ours:
-        return f"{source} names genes by {theirs}, {model} by {ours}; rename them, or give them a column of {ours}s"
-    n_shared = _n_shared(source_genes, model_genes, str)
-    if _n_shared(source_genes, model_genes, str.upper) > n_shared:
-        return "names differ in upper and lower case, as between human and mouse; check the species"
-    if _n_shared(source_genes, model_genes, lambda gene: gene.partition(".")[0]) > n_shared:
-        return f"names differ in their version suffix (.1, .2); remove it from the genes of {source}"
-    if n_shared:
-        lacking = sorted({*model_genes} - {*source_genes})
-        return f"{source} lacks {examples(lacking)}; give all genes that were measured"
-    return f"{source} has {examples(source_genes[:3])}, {model} {examples(model_genes[:3])}; check the species"
-
-
-def _n_shared(source_genes: Sequence[str], model_genes: Sequence[str], spelling: Callable[[str], str]) -> int:
-    return len({spelling(gene) for gene in source_genes} & {spelling(gene) for gene in model_genes})
-
-
-def _id_type(genes: Sequence[str]) -> str:
-    sample = genes[:: max(1, len(genes) // 1000)]
-    ensembl = sum(bool(_ENSEMBL.fullmatch(gene)) for gene in sample)
-    return "Ensembl id" if ensembl > len(sample) / 2 else "symbol"

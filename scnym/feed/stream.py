@@ -17,7 +17,8 @@ from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
 from scnym.feed.batches import Batch, BatchMaker, Layout
 from scnym.feed.codes import MAX_CLASSES, NO_CODE, codes_of, rows_of
-from scnym.feed.genes import distinct_names, map_datasets, require_shared
+from scnym.feed.gene_mismatch import require_shared
+from scnym.feed.genes import distinct_names, map_datasets
 from scnym.feed.passes import Passes, this_worker
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
 from scnym.feed.reader import ARENAS, WindowReader

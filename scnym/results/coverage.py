@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scnym.base.errors import DataError
-from scnym.disk.features import gene_naming
+from scnym.disk.features import are_numbered, gene_naming
 from scnym.disk.store import Store
-from scnym.feed.genes import CASE, GeneMap, mismatch_advice
+from scnym.feed.gene_mismatch import mismatch_advice
+from scnym.feed.genes import CASE, EXACT, GeneMap, numbers_agree
 from scnym.model.snapshot import Snapshot
 
 
@@ -60,6 +61,12 @@ def gene_coverage(
     sources = range(len(store.datasets)) if sources is None else sources
     for number in sources:
         gene_map, dataset = gene_maps[number], store.datasets[number]
+        if not numbers_agree(dataset.genes, genes):
+            raise DataError(
+                "its genes and the model's are not the same, and are only numbered",
+                where=store.sources[number].file,
+                way_out=mismatch_advice(dataset.genes, genes),
+            )
         if gene_map.coverage < min_share or not gene_map.present_G.any():
             advice = mismatch_advice(dataset.genes, genes)
             raise DataError(
@@ -76,6 +83,16 @@ def gene_coverage(
         share=float(present_G.mean()),
         weighted_share=float(importance_G[present_G].sum() / max(importance_G.sum(), 1e-12)),
     )
+
+
+def naming_warning(file: str, genes: Sequence[str], model_genes: Sequence[str], gene_map: GeneMap) -> str | None:
+    """Say why names of genes may mislead: they are mere numbers, or of another species; None if neither is so."""
+    if are_numbered(genes) and gene_map.matched_by.get(EXACT):
+        return (
+            f"WARNING: the genes of the model and of {file} are only numbered. The labels are right only if both "
+            "number the very same genes in the very same order"
+        )
+    return species_warning(file, genes, model_genes, gene_map)
 
 
 def species_warning(file: str, genes: Sequence[str], model_genes: Sequence[str], gene_map: GeneMap) -> str | None:

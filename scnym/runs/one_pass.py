@@ -19,7 +19,7 @@ from scnym.feed.stream import StreamDataset
 from scnym.model.snapshot import Card, Snapshot
 from scnym.results.answers import Answers
 from scnym.results.cell_map import EmbeddingSample, sampled_rows
-from scnym.results.coverage import GeneCoverage, gene_coverage, species_warning
+from scnym.results.coverage import GeneCoverage, gene_coverage, naming_warning
 from scnym.results.labels import label_cells, prediction_stream
 from scnym.results.predictions import Predictions
 from scnym.results.votes import Votes, vote_in_groups, vote_of_neighbours
@@ -106,7 +106,7 @@ class Pass:
             remarks[matches_in_words(gene_maps) or ""] = None
             for number in sources:
                 genes, file = self.store.datasets[number].genes, self.store.sources[number].file
-                warnings[species_warning(file, genes, snapshot.card.genes, gene_maps[number]) or ""] = None
+                warnings[naming_warning(file, genes, snapshot.card.genes, gene_maps[number]) or ""] = None
         return Checked(
             routing=routing,
             cards=cards,

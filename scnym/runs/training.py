@@ -18,7 +18,8 @@ from scnym.disk.aside import RESULT
 from scnym.disk.bucket import Location, require_folder
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
-from scnym.feed.genes import gene_list, mismatch_advice
+from scnym.feed.gene_mismatch import mismatch_advice
+from scnym.feed.genes import gene_list
 from scnym.feed.stream import StreamDataset
 from scnym.model.collectives import Processes, joined
 from scnym.model.device import choose_device
@@ -300,7 +301,9 @@ def _model_genes(store: Store, genes_to_use: str | None, progress: Progress) -> 
     in_order = gene_list(store.datasets, "inner")
     shared = set(in_order)
     if not shared:
-        raise DataError("the sources share no gene", where=store.path, way_out="convert them apart")
+        names = [source.sample for source in store.sources]
+        advice = mismatch_advice(*(one.genes for one in store.datasets[:2]), source=names[0], model=names[1])
+        raise DataError("the sources share no gene", where=store.path, way_out=f"convert them apart; {advice}")
     if genes_to_use is None:
         return in_order
     path = Path(genes_to_use)

@@ -33,9 +33,7 @@ WITHOUT_IDS = (NUMBERS, ARRAY)
 IN_PYTHON = dict.fromkeys((H5AD, H5AD_BY_GENES, DENSE_H5AD, ZARR), "make them unique first, in Python with")
 UNIQUE_GENES = IN_PYTHON | {
     **dict.fromkeys(WITHOUT_IDS, "name every gene once"),
-    **dict.fromkeys((CSV, GZIPPED), "give every column a name of its own"),
-    TURNED: "give every line an id of its own",
-    LOOM: "make the gene names unique first",
+    **dict.fromkeys((CSV, GZIPPED, TURNED, LOOM), "give every gene a name of its own, or an id in a column such as"),
     **dict.fromkeys((FOLDER_10X, FILE_10X), "give every gene an id of its own"),
 }
 UNIQUE_CELLS = IN_PYTHON | {

@@ -20,15 +20,12 @@ from scnym.disk.formats.block import (
     SeenNames,
     Slab,
     Source,
-    names_or_ids,
     require_unique,
     smallest,
 )
 from scnym.disk.formats.text_table import SAMPLE_NAMES, Lines, TextTable
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
-SHARED_NAMES = "gene_symbols"
-"""Column of the names of genes that share one, as 10x has it."""
 
 
 def open_delimited(
@@ -99,7 +96,6 @@ class CellsByGenesTable:
         self.remark = _remark(orientation, table)
         """How the table was understood, to be said to the user; None if there is nothing to say."""
         self.has_cell_ids = table.has_names
-        require_unique(table.columns, "gene", self.path, "give every column a name of its own")
         self.var = pd.DataFrame(index=pd.Index(table.columns))
 
     @property
@@ -157,8 +153,7 @@ class GenesByCellsTable:
         """How the table was understood, to be said to the user; None if there is nothing to say."""
         require_unique(table.columns, "cell", self.path, "give every column a name of its own")
         ids, var = table.annotations()
-        genes, var = _named_once([gene.strip() for gene in ids], var)
-        require_unique(genes, "gene", self.path, "give every line an id of its own")
+        genes = [gene.strip() for gene in ids]
         self.obs = pd.DataFrame(index=pd.Index(table.columns))
         self.var = var.set_axis(pd.Index(genes, dtype=object), axis="index")
 
@@ -174,13 +169,3 @@ class GenesByCellsTable:
 def _remark(orientation: str | None, table: TextTable) -> str | None:
     said = [*([orientation] if orientation else []), *table.head.remarks()]
     return "; ".join(said) or None
-
-
-def _named_once(genes: list[str], var: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
-    """Return names that stand once: where genes share one, by another column that has one for each."""
-    if len(set(genes)) == len(genes):
-        return genes, var
-    for name in var.select_dtypes(object):
-        if var[name].is_unique and var[name].notna().all():
-            return names_or_ids(genes, list(var[name])), var.assign(**{SHARED_NAMES: genes})
-    return genes, var

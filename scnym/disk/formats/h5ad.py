@@ -45,6 +45,7 @@ MATRICES = ("obsm", "uns")
 LEFT_OUT = ("layers", "obsp", "varp")
 OLD_RECORDS = ("obsm", "varm")
 """Before version 0.7 these were arrays of records."""
+MAKE_UNIQUE = "make them unique first, in Python with adata.{}_names_make_unique()"
 DEFAULT_ENCODING = "csr_matrix"
 
 
@@ -115,9 +116,7 @@ class AnnDataFile:
             """What is not carried along, and how columns were understood, in words; None if there is nothing to say."""
             self._used = obs.used | var.used
         self._options = self.cache.options
-        way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
-        require_unique(self.var.index, "gene", path, way_out.format("var"))
-        self._require_unique_cells(way_out.format("obs"))
+        self._require_unique_cells(MAKE_UNIQUE.format("obs"))
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -302,6 +301,8 @@ class AnnDataFile:
 
 class _OfAnnData:
     """What counts of any form have in common."""
+
+    make_unique = MAKE_UNIQUE.format("var")
 
     def __init__(self, file: AnnDataFile) -> None:
         self._file = file

@@ -36,12 +36,13 @@ class InMemorySource:
     Raises
     ------
     DataError
-        If cell or gene names stand twice, or the layer is not there.
+        If cell names stand twice, or the layer is not there.
     FormatError
         If the counts are of a kind that is not known.
     """
 
     has_cell_ids, remark = True, None
+    make_unique = "make them unique first, with adata.var_names_make_unique()"
 
     def __init__(self, adata: AnnData, name: str, layer: str | None = None) -> None:
         self.path = Path(name)
@@ -50,9 +51,8 @@ class InMemorySource:
         var = adata.raw.var if layer == RAW and adata.raw is not None else adata.var
         self.var = cast("pd.DataFrame", var)
         self.n_cells = len(self.obs)
-        way_out = "make them unique first, with adata.{}_names_make_unique()"
-        require_unique(self.var.index, "gene", self.path, way_out.format("var"))
-        require_unique(self.obs.index, "cell", self.path, way_out.format("obs"))
+        way_out = "make them unique first, with adata.obs_names_make_unique()"
+        require_unique(self.obs.index, "cell", self.path, way_out)
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
         """Yield the cells from `first_cell` on, in order, at most `max_elements` values at a time, one at least."""

@@ -1,6 +1,6 @@
 """Loom files: genes x cells on disk, turned round block by block. Read through loompy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,21 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
+from scnym.disk.feature_kinds import plain_column
 from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
 from scnym.disk.formats.caches import cache_for
 
-GENE_ATTRIBUTES = ("Gene", "var_names", "gene", "genes", "GeneName", "gene_name", "Accession")
-CELL_ATTRIBUTES = ("CellID", "obs_names", "cell_id", "CellId", "cell_names", "Barcode", "barcode")
-
+GENE_ATTRIBUTES = (
+    *("Gene", "var_names", "genes", "gene_name", "gene_names", "gene_symbol", "gene_symbols", "symbol", "symbols"),
+    *("feature_name", "feature_names", "gene_short_name", "hgnc_symbol", "feature", "features", "name", "names"),
+    *("row_names", "Accession", "gene_id", "gene_ids", "ensembl_id", "ensembl_ids", "ensembl", "feature_id", "id"),
+)
+"""Row attributes that name genes, the surest first; case and marks do not count."""
+CELL_ATTRIBUTES = (
+    *("CellID", "obs_names", "cell_ids", "cell_names", "cell_name", "cell", "cells", "barcodes", "barcode"),
+    *("cell_barcode", "cell_barcodes", "col_names", "sample_barcode", "index", "name", "names", "id"),
+)
+"""Column attributes that name cells, the same."""
 STRIP_BYTES = 16
 
 
@@ -29,12 +38,12 @@ class LoomSource:
     FormatError
         If the file is damaged.
     DataError
-        If it names no genes, or gene or cell names stand twice.
+        If it names no genes, or cell names stand twice.
     SettingsError
         If the memory cap is too small for its chunks.
     """
 
-    remark = None
+    remark: str | None = None
 
     def __init__(self, path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> None:
         self.path = path
@@ -50,13 +59,13 @@ class LoomSource:
                     mend=meant("--layer", layer, named) if named else {"--layer": None},
                 )
             n_genes, n_cells = map(int, loom.shape)
-            self.var = self._frame(loom.ra, GENE_ATTRIBUTES, "gene", n_genes)
-            self.obs = self._frame(loom.ca, CELL_ATTRIBUTES, "cell", n_cells)
-            self.has_cell_ids = any(key in loom.ca for key in CELL_ATTRIBUTES)
+            self.var = self._frame(loom.ra, self._gene_key(loom.ra, n_genes), "gene", n_genes)
+            cell_key = self._cell_key(loom.ca, n_cells)
+            self.obs = self._frame(loom.ca, cell_key, "cell", n_cells)
+            self.has_cell_ids = cell_key is not None
         with self._counts({}) as counts_GC:
             self._cache = cache_for([counts_GC], path, max_memory_bytes, cell_axis=1)
         self.n_cells = n_cells
-        require_unique(self.var.index, "gene", path, "make the gene names unique first")
         require_unique(self.obs.index, "cell", path, "make the cell ids unique first")
 
     def blocks(self, max_elements: int, first_cell: int = 0) -> Iterator[CellBlock]:
@@ -105,16 +114,39 @@ class LoomSource:
                 f"the file is damaged or not a loom ({fault})", where=self.path, way_out="copy or write it again"
             ) from fault
 
-    def _frame(self, attributes: Any, name_keys: tuple[str, ...], noun: str, length: int) -> pd.DataFrame:
-        key = next((k for k in name_keys if k in attributes), None)
-        if key is None and noun == "gene":
+    def _gene_key(self, attributes: Any, n_genes: int) -> str:
+        key = next(_known(attributes, GENE_ATTRIBUTES), None)
+        if key is not None:
+            return key
+        key = next(_naming(attributes, n_genes), None)
+        if key is None:
             raise DataError(
                 f"no row attribute names the genes, but there are {examples(attributes.keys()) or 'none'}",
                 where=self.path,
-                way_out=f"name one of them {' or '.join(name_keys[:2])}",
+                way_out=f"name one of them {' or '.join(GENE_ATTRIBUTES[:2])}",
             )
-        names = attributes[key] if key else [f"cell_{i}" for i in range(length)]
-        if len(names) != length:
+        self._say(f"no row attribute is known to name the genes: they are called by {key!r}, which differs for each")
+        return key
+
+    def _cell_key(self, attributes: Any, n_cells: int) -> str | None:
+        """Give the attribute that names the cells; of several known ones the first that tells them apart."""
+        known = list(_known(attributes, CELL_ATTRIBUTES))
+        if known and plain_column(known[0]) == plain_column(CELL_ATTRIBUTES[0]):
+            return known[0]
+        key = next((key for key in known if _tells_apart(attributes[key], n_cells)), known[0] if known else None)
+        if key is not None:
+            return key
+        key = next(_naming(attributes, n_cells), None)
+        how = "called cell_0, cell_1 and so on" if key is None else f"called by {key!r}, which differs for each"
+        self._say(f"no column attribute is known to name the cells: they are {how}")
+        return key
+
+    def _say(self, words: str) -> None:
+        self.remark = f"{self.remark}; {words}" if self.remark else words
+
+    def _frame(self, attributes: Any, key: str | None, noun: str, length: int) -> pd.DataFrame:
+        names = attributes[key] if key else np.array([f"cell_{i}" for i in range(length)])
+        if names.size != length:
             raise FormatError(
                 f"{key} names {len(names):,} {noun}s, but the matrix has {length:,}",
                 where=self.path,
@@ -123,7 +155,31 @@ class LoomSource:
         columns = {k: np.asarray(attributes[k]) for k in attributes.keys() if k != key}  # noqa: SIM118 - not a mapping
         plain = {k: v for k, v in columns.items() if v.size == length and v.dtype.names is None}
         flat = {k: v.reshape(length) for k, v in plain.items()}
-        return pd.DataFrame(flat, index=pd.Index(np.asarray(names).astype(str)))
+        return pd.DataFrame(flat, index=pd.Index(np.asarray(names).reshape(length).astype(str)))
+
+
+def _known(attributes: Any, wanted: Sequence[str]) -> Iterator[str]:
+    """Give the attributes that are known by name, the surest first."""
+    by_name: dict[str, list[str]] = {}
+    for key in attributes.keys():  # noqa: SIM118 - not a mapping
+        by_name.setdefault(plain_column(key), []).append(key)
+    for name in wanted:
+        yield from sorted(by_name.get(plain_column(name), ()), key=lambda key: key != name)
+
+
+def _naming(attributes: Any, length: int) -> Iterator[str]:
+    """Give the attributes of text that differs for each gene or cell."""
+    for key in attributes.keys():  # noqa: SIM118 - not a mapping
+        if np.asarray(attributes[key]).dtype.kind in "OSU" and _tells_apart(attributes[key], length):
+            yield key
+
+
+def _tells_apart(names: Any, length: int) -> bool:
+    values = np.asarray(names)
+    if values.size != length or values.dtype.names is not None:
+        return False
+    texts = set(map(str, values.reshape(length)))
+    return len(texts) == length and not any(not text.strip() for text in texts)
 
 
 def _strip_width(counts_GC: h5py.Dataset, cells: int, max_elements: int) -> int:

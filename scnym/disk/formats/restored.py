@@ -14,6 +14,7 @@ from scnym.base.schema import FORMAT_VERSION, N_COUNTS, OWN_OBS_COLUMNS, RENAMED
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
+from scnym.disk.formats.block import require_unique
 from scnym.disk.formats.h5ad import AnnDataFile, CellByCell
 
 
@@ -40,6 +41,7 @@ class RestoredDataset(CellByCell):
                 require_chunks(zarr.open_group(zarr_store(path), mode="r"), path, name)
         file = AnnDataFile(path, group=name)
         super().__init__(file)
+        require_unique(self.var.index, "gene", path, "convert its source again")
         self.has_cell_ids = has_cell_ids
         with file.opened() as group:
             attributes = dict(group.attrs)

@@ -15,6 +15,7 @@ from scnym.disk.formats.claims import require_sound_heaps, unsound_hdf5
 from scnym.disk.formats.companions import MATRIX_SUFFIXES, is_10x_folder, is_matrix, lists_in
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.delimited import open_delimited
+from scnym.disk.formats.genes import with_named_genes
 from scnym.disk.formats.h5ad import open_anndata
 from scnym.disk.formats.loom import LoomSource
 from scnym.disk.formats.matrix_market import MatrixMarketSource
@@ -68,6 +69,8 @@ def is_store(path: Location) -> bool:
 def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> AnySource:
     """Open a raw file, or a dataset of a store, as what it is; its content decides before its name does.
 
+    Of a raw file, features that are no genes are left out, and genes are named; see `with_named_genes`.
+
     Raises
     ------
     MissingInputError
@@ -77,6 +80,11 @@ def open_source(path: Path, settings: ConvertSettings, dataset: str = "") -> Any
     DataError
         If its cell or gene names make no sense.
     """
+    source = _opened(path, settings, dataset)
+    return source if dataset else with_named_genes(source)
+
+
+def _opened(path: Path, settings: ConvertSettings, dataset: str) -> AnySource:
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check the path")
     if path.is_file() and path.name.lower().endswith(TEXT_SUFFIXES) and not h5py.is_hdf5(path):

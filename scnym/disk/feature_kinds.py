@@ -1,0 +1,158 @@
+"""Which features of a source are genes, and what the others are: proteins, guides, peaks, and sums over reads.
+
+What a column of `var` says of a feature counts first; of names only those that no gene can have.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype
+
+GENE_EXPRESSION = "Gene Expression"
+"""What 10x calls the type of a gene."""
+TYPE_COLUMNS = frozenset(
+    {"featuretype", "featuretypes", "featureclass", "modality", "modalities", "mod", "mods", "assay", "assays"}
+    | {"library", "librarytype", "librarytypes", "datatype", "omic", "omics", "type", "types", "kind", "class"}
+)
+"""Columns that may hold types of features, by their names without case and marks."""
+GENE_TYPES = frozenset(
+    {
+        "gene expression",
+        "gene",
+        "genes",
+        "gex",
+        "rna",
+        "mrna",
+        "expression",
+        "transcript",
+        "transcripts",
+        "transcriptome",
+    }
+)
+OTHER_TYPES = frozenset(
+    {"antibody capture", "antigen capture", "antibody", "antibodies", "antibody derived tag", "antibody derived tags"}
+    | {"ab", "abs", "abseq", "adt", "adts", "protein", "proteins", "prot", "protein expression", "surface protein"}
+    | {"surface proteins", "cell surface protein", "cite", "cite seq", "citeseq", "isotype control"}
+    | {"hto", "htos", "hashtag", "hashtags", "hashtag oligo", "hashing", "cell hashing", "sample tag", "sample tags"}
+    | {"multiplexing capture", "multiplexing", "multiplexing barcode", "cell multiplexing", "cmo", "cmos", "lmo"}
+    | {"crispr guide capture", "crispr", "crispr guide", "guide capture", "guide", "guides", "grna", "sgrna"}
+    | {"guide rna", "perturbation", "custom", "peak", "peaks", "atac", "chromatin accessibility", "accessibility"}
+    | {"vdj", "vdj t", "vdj b", "tcr", "bcr"}
+    | {"negative control", "negative control probe", "negative control codeword", "negative probe", "control probe"}
+    | {"unassigned codeword", "deprecated codeword", "blank codeword", "genomic control"}
+)
+"""Types of features that are no genes, in lower case, with a blank for every mark."""
+NO_TYPE = frozenset({"", "nan", "na", "n a", "none", "unknown", "spike in", "spike ins", "ercc"})
+"""What says nothing against a gene; spike-ins stay, as they do in other tools."""
+SUMS = frozenset(
+    {"no_feature", "ambiguous", "too_low_aQual", "not_aligned", "alignment_not_unique", "unmapped"}  # HTSeq
+    | {"N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"}  # STAR --quantMode GeneCounts
+    | {"Assigned", "Unassigned"}  # featureCounts
+    | {"total_counts", "n_counts", "n_genes", "n_genes_by_counts", "pct_counts_mt", "total_counts_mt"}  # scanpy
+    | {"percent_mito", "percent_mt", "doublet_score", "leiden", "louvain"}
+    | {"nCount_RNA", "nFeature_RNA", "nCount_ADT", "nFeature_ADT", "nCount_SCT", "nFeature_SCT"}  # Seurat
+    | {"nUMI", "nGene", "percent.mt", "percent.mito", "seurat_clusters"}
+)
+"""Names of what is counted or measured of a cell beside its genes."""
+UNASSIGNED = re.compile(r"Unassigned_\w+")
+ANNOTATIONS = frozenset({"Length", "Chr", "Start", "End", "Strand", "Geneid", "gene_id", "gene_name", "gene_symbol"})
+"""What featureCounts and others write beside the counts of each gene."""
+TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.+[_. -]totalseq[_ -]?[abcd]?", re.IGNORECASE)
+"""Proteins and sample tags as BD Rhapsody (``|pAbO``, ``|stAbO``) and TotalSeq name them."""
+LIKELY_TAGS = re.compile(
+    r"(ADT|adt|AB|HTO|hto)_[A-Za-z].*|.+[_-](ADT|PROT|HTO)|HTO[-_]?\d+|(?i:hashtag)[-_ ]?\w*"
+    r"|(?i:anti)[-_ ](?i:human|mouse|rat|CD\d|HLA|Ig).*|.*(?i:isotype)[-_. ]?(?i:ctrl|control).*|.+[-_][ACGT]{15}"
+)
+CONTROLS = re.compile(
+    r"NegControl(Probe|Codeword)_\w+|(Unassigned|Deprecated)Codeword_\d+|BLANK_\d+|Blank-\d+|NegPrb\d+|SystemControl\d+"
+)
+"""Probes of spatial panels that no gene has."""
+PEAKS = re.compile(r"(chr)?([0-9]{1,2}|[XYM]|MT)[:_-]\d{3,}[_-]\d{3,}")
+_SUMMARY, _ANNOTATION, _TAG, _CONTROL, _PEAK = BY_NAME = (
+    *("summary values", "annotations of genes", "proteins or sample tags", "control probes", "peaks"),
+)
+_MARKS = re.compile(r"[^a-z0-9]+")
+
+
+def plain_column(name: object) -> str:
+    """Give a column's name without case and marks, as `Feature.Types` and `feature_types` are one."""
+    return _MARKS.sub("", str(name).casefold())
+
+
+def kinds_of(var: pd.DataFrame) -> np.ndarray:
+    """Find out what each feature is that is no gene.
+
+    Parameters
+    ----------
+    var
+        What is known of the features; the index holds their names.
+
+    Returns
+    -------
+    np.ndarray
+        In words, None for genes; object, shape (number of features,).
+    """
+    kinds = _kinds_by_name([str(name) for name in var.index])
+    for name, column in var.items():
+        for k, type_ in enumerate(_types_in(column, str(name))):
+            kinds[k] = kinds[k] if type_ is None else type_
+    return kinds
+
+
+def kinds_in_words(kinds: np.ndarray, names: Sequence[str]) -> str:
+    """Say how many features there are of each kind, with an example where their names have shown it."""
+    first: dict[str, str] = {}
+    for kind, name in zip(kinds, names, strict=True):
+        first.setdefault(kind, name)
+    times = Counter(kind for kind in kinds if kind is not None)
+    return ", ".join(
+        f"{count:,} {kind} such as {first[kind]!r}" if kind in BY_NAME else f"{count:,} of {kind}"
+        for kind, count in times.items()
+    )
+
+
+def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
+    kinds = np.array([_kind_of(name) for name in names] or [], dtype=object)
+    for kind, pattern in ((_TAG, LIKELY_TAGS), (_PEAK, PEAKS)):
+        is_one = np.array([kinds[k] is None and pattern.fullmatch(name) is not None for k, name in enumerate(names)])
+        if 0 < is_one.sum() < len(names) / 2:  # where most are named so, it is how genes are named there
+            kinds[is_one] = kind
+    if all(kind == _TAG for kind in kinds):
+        kinds[:] = None
+    return kinds
+
+
+def _kind_of(name: str) -> str | None:
+    if name.removeprefix("__") in SUMS or UNASSIGNED.fullmatch(name):
+        return _SUMMARY
+    if name in ANNOTATIONS:
+        return _ANNOTATION
+    if TAGS.fullmatch(name):
+        return _TAG
+    return _CONTROL if CONTROLS.fullmatch(name) else None
+
+
+def _types_in(column: pd.Series, name: str) -> list[str | None]:
+    """Give the types that a column holds, None for genes; nothing at all if it holds no types of features.
+
+    Where 10x's name for genes stands in it, all others are none, as 10x means it. A feature without a type is a gene.
+    """
+    values = column.astype(object)
+    if infer_dtype(values, skipna=True) != "string":
+        return []
+    types = {value: _MARKS.sub(" ", value.casefold()).strip() for value in values.dropna().unique()}
+    is_10x = GENE_EXPRESSION in types
+    if not is_10x and (plain_column(name) not in TYPE_COLUMNS or not _are_types({*types.values()})):
+        return []
+    others = {value for value, plain in types.items() if plain not in GENE_TYPES | NO_TYPE}
+    if not is_10x:
+        others = {value for value in others if types[value] in OTHER_TYPES}
+    return [value if isinstance(value, str) and value in others else None for value in values]
+
+
+def _are_types(values: set[str]) -> bool:
+    """Whether values are types of features, and not of genes, as protein_coding is."""
+    return bool(values & GENE_TYPES) or (bool(values & OTHER_TYPES) and values <= OTHER_TYPES | NO_TYPE)
