@@ -47,7 +47,7 @@ OTHER_TYPES = frozenset(
 """Types of features that are no genes, in lower case, with a blank for every mark."""
 NO_TYPE = frozenset({"", "nan", "na", "n a", "none", "unknown", "spike in", "spike ins", "ercc"})
 """What says nothing against a gene; spike-ins stay, as they do in other tools."""
-SUMS = frozenset(
+SUMMARIES = frozenset(
     {"no_feature", "ambiguous", "too_low_aQual", "not_aligned", "alignment_not_unique", "unmapped"}  # HTSeq
     | {"N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"}  # STAR --quantMode GeneCounts
     | {"Assigned", "Unassigned"}  # featureCounts
@@ -55,9 +55,12 @@ SUMS = frozenset(
     | {"percent_mito", "percent_mt", "doublet_score", "leiden", "louvain"}
     | {"nCount_RNA", "nFeature_RNA", "nCount_ADT", "nFeature_ADT", "nCount_SCT", "nFeature_SCT"}  # Seurat
     | {"nUMI", "nGene", "percent.mt", "percent.mito", "seurat_clusters"}
+    | {"total", "Total", "TOTAL"}
 )
 """Names of what is counted or measured of a cell beside its genes."""
-UNASSIGNED = re.compile(r"Unassigned_\w+")
+UNASSIGNED = re.compile(r"Unassigned[_.-][A-Za-z_.-]+")
+AS_R_WRITES_IT = re.compile(r"^(X?__|X\.\.)")
+"""What stands before the names of HTSeq, and what R makes of it."""
 ANNOTATIONS = frozenset({"Length", "Chr", "Start", "End", "Strand", "Geneid", "gene_id", "gene_name", "gene_symbol"})
 """What featureCounts and others write beside the counts of each gene."""
 TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.+[_. -]totalseq[_ -]?[abcd]?", re.IGNORECASE)
@@ -66,6 +69,8 @@ LIKELY_TAGS = re.compile(
     r"(ADT|adt|AB|HTO|hto)_[A-Za-z].*|.+[_-](ADT|PROT|HTO)|HTO[-_]?\d+|(?i:hashtag)[-_ ]?\w*"
     r"|(?i:anti)[-_ ](?i:human|mouse|rat|CD\d|HLA|Ig).*|.*(?i:isotype)[-_. ]?(?i:ctrl|control).*|.+[-_][ACGT]{15}"
 )
+UNMARKED = ("NegPrb", "SystemControl", "HTO", "Hashtag", "hashtag")
+"""Beginnings of names without a mark that may be none of genes."""
 CONTROLS = re.compile(
     r"NegControl(Probe|Codeword)_\w+|(Unassigned|Deprecated)Codeword_\d+|BLANK_\d+|Blank-\d+|NegPrb\d+|SystemControl\d+"
 )
@@ -115,21 +120,25 @@ def kinds_in_words(kinds: np.ndarray, names: Sequence[str]) -> str:
 
 
 def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
-    kinds = np.array([_kind_of(name) for name in names] or [], dtype=object)
+    kinds = np.full(len(names), None, dtype=object)
+    marked = [k for k, name in enumerate(names) if not name.isalnum() or name.startswith(UNMARKED)]
+    for k in range(len(names)):
+        if names[k] in SUMMARIES or names[k] in ANNOTATIONS:
+            kinds[k] = _SUMMARY if names[k] in SUMMARIES else _ANNOTATION
+    for k in marked:
+        kinds[k] = kinds[k] or _kind_of(names[k])
     for kind, pattern in ((_TAG, LIKELY_TAGS), (_PEAK, PEAKS)):
-        is_one = np.array([kinds[k] is None and pattern.fullmatch(name) is not None for k, name in enumerate(names)])
-        if 0 < is_one.sum() < len(names) / 2:  # where most are named so, it is how genes are named there
-            kinds[is_one] = kind
+        likely = [k for k in marked if kinds[k] is None and pattern.fullmatch(names[k])]
+        if len(likely) < len(names) / 2:  # where most are named so, genes are
+            kinds[likely] = kind
     if all(kind == _TAG for kind in kinds):
         kinds[:] = None
     return kinds
 
 
 def _kind_of(name: str) -> str | None:
-    if name.removeprefix("__") in SUMS or UNASSIGNED.fullmatch(name):
+    if AS_R_WRITES_IT.sub("", name.replace("-", "_")) in SUMMARIES or UNASSIGNED.fullmatch(name):
         return _SUMMARY
-    if name in ANNOTATIONS:
-        return _ANNOTATION
     if TAGS.fullmatch(name):
         return _TAG
     return _CONTROL if CONTROLS.fullmatch(name) else None

@@ -17,7 +17,7 @@ HEAD = re.compile(r"[A-Za-z][\w.]*?[_:-]+(?=[A-Za-z0-9])")
 SAMPLE_SIZE = 1000
 """So many names of a list tell whether it has a prefix."""
 ID = r"(?:ENS[A-Z]*G\d{6,}(?:\.\d+)?|FBgn\d{7}|WBGene\d{8}|AT[1-5MC]G\d{5})"
-ID_FIRST = re.compile(rf"(?P<first>{ID})[^A-Za-z0-9]+(?!PAR_[XY]$)(?P<second>[A-Za-z0-9].*?)[)\]]?")
+ID_FIRST = re.compile(rf"(?P<first>{ID})[^A-Za-z0-9]+(?!PAR_[XY]$|\d+$)(?P<second>[A-Za-z0-9].*?)[)\]]?")
 ID_LAST = re.compile(rf"(?P<first>.*?[A-Za-z0-9)])[^A-Za-z0-9]+(?P<second>{ID})[)\]]?")
 CHROMOSOME = re.compile(r"[_.-]{1,2}chr(?:\d{1,2}|X|Y|M|MT|Un\w*)$", re.IGNORECASE)
 VERSIONED = re.compile(r"^(ENS[A-Z]*G\d{6,})\.\d+$")
@@ -50,7 +50,7 @@ def parts_of(names: pd.Series) -> list[pd.Series]:
 
     Missing for names that have no parts, and for parts that are numbers.
     """
-    found = [split_name(name) if isinstance(name, str) else () for name in names]
+    found = [split_name(name) if isinstance(name, str) and not name.isalnum() else () for name in names]
     n_parts = max(map(len, found), default=0)
     parts = [[one[k] if k < len(one) and not one[k].isdecimal() else None for one in found] for k in range(n_parts)]
     return [unversioned(pd.Series(part, index=names.index, dtype=object)) for part in parts]
@@ -58,7 +58,9 @@ def parts_of(names: pd.Series) -> list[pd.Series]:
 
 def without_place(names: pd.Series) -> pd.Series:
     """Take the chromosome from names such as ``SNORA77__chr1``; missing where there is none."""
-    return names.where(names.str.contains(CHROMOSOME, na=False)).str.replace(CHROMOSOME, "", regex=True)
+    found = [name if isinstance(name, str) and "chr" in name.lower() else "" for name in names]
+    rests = [CHROMOSOME.sub("", name) if CHROMOSOME.search(name) else None for name in found]
+    return pd.Series(rests, index=names.index, dtype=object)
 
 
 def _shared_by(names: Sequence[str]) -> str:

@@ -50,10 +50,11 @@ def separator_among(lines: Sequence[str], path: Path, *, blanks: bool = True) ->
     """
     usual = separator_of(path)
     first, *below = lines[:LOOKED_AT] or [""]
-    others = USUAL if any(one in first for one in USUAL) else (";", *([BLANK] if blanks else []))
+    others = USUAL if any(one in first for one in USUAL) else (";",)
     present = [one for one in (usual, *others) if one in first]
-    fitting = [one for one in present if _makes_a_table(first, below, one)]
-    return (fitting or [one for one in present if one != BLANK] or [usual])[0]
+    candidates = [*present, usual, *([BLANK] if blanks and BLANK in first.strip() else [])]
+    fitting = [one for one in candidates if _makes_a_table(first, below, one)]
+    return (fitting or present or [usual])[0]
 
 
 def usual_width(widths: Sequence[int]) -> int:

@@ -50,8 +50,8 @@ class Lines:
     def since(self, row: int) -> "Lines":
         """Return those from `row` on."""
         skipped = max(0, row - self.first)
-        parts = (self.ids, self.texts, self.numbers, self.beside)
-        return Lines(self.first + skipped, *(part[skipped:] for part in parts))
+        ids, texts, numbers, beside = (self.ids[skipped:], self.texts[skipped:], self.numbers[skipped:], self.beside)
+        return Lines(self.first + skipped, ids, texts, numbers, beside[skipped:])
 
 
 class TextTable:
