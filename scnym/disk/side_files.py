@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scnym.base.errors import FormatError
-from scnym.disk.annotations import MISSING, separator_of
+from scnym.disk.annotations import MISSING
 from scnym.disk.formats.byte_lines import opened
+from scnym.disk.formats.separators import separator_among
 
 HEAD_BYTES, HEAD_LINES = 2**16, 30
 MANY_COLUMNS = 50
@@ -95,9 +96,7 @@ def _head(path: Path) -> Head | None:
 
 def _rows(lines: list[str], path: Path) -> list[list[str]]:
     """Cut lines into fields: the first one, and those of the commonest width below it."""
-    usual = separator_of(path)
-    last = lines[-1] if lines else ""
-    separator = usual if usual in last else next((one for one in "\t,; " if one in last), usual)
-    rows = [[field.strip() for field in fields] for fields in csv.reader(lines, delimiter=separator) if fields]
+    reader = csv.reader(lines, delimiter=separator_among(lines, path))
+    rows = [[field.strip() for field in fields] for fields in reader if fields]
     widths = Counter(len(row) for row in rows[1:])
     return [*rows[:1], *(row for row in rows[1:] if len(row) == widths.most_common(1)[0][0])]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import FormatError
-from scnym.disk.formats.axes import genes_by_cells_reason
+from scnym.disk.formats.axes import evidence_of_names
 from scnym.disk.formats.block import Slab, require_unique, smallest
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 from scnym.disk.formats.cellranger import Features
@@ -157,9 +157,11 @@ class MatrixMarketSource:
         """
         sizes = (self._shape.n_rows, self._shape.n_columns)
         if files.by_axis and _fits(features, cells, sizes):
-            header, lines = (names.table(n)[0][0] for names, n in ((cells, sizes[1]), (features, sizes[0])))
-            reason = genes_by_cells_reason(list(lines), list(header))
-            return reason is not None, reason and f"read as cells x features, since {cells.path.name} names genes"
+            columns, rows = (names.table(n)[0][0] for names, n in ((cells, sizes[1]), (features, sizes[0])))
+            found = {one.lines for one in evidence_of_names("", [], list(rows), list(columns))}  # what columns name
+            if found == {"genes"}:
+                return True, f"read as cells x features, since {cells.path.name} names genes"
+            return False, None
         ways = [way for way in (False, True) if _fits(features, cells, (sizes[1], sizes[0]) if way else sizes)]
         if not ways:
             self._refuse_sizes(features, cells)
