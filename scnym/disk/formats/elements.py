@@ -203,6 +203,12 @@ def named(values_E: np.ndarray, names: dict[str, int]) -> Any:
     return pd.Categorical.from_codes(np.where(missing_E, -1, codes_E), list(by_value.values()))  # type: ignore[arg-type]
 
 
+def n_unnamed(column: Any) -> int:
+    """Count the values of an enum that it does not name, which are taken for missing."""
+    names = h5py.check_enum_dtype(column.dtype) if isinstance(column, h5py.Dataset) else None
+    return 0 if names is None else int((~np.isin(column[()], list(names.values()))).sum())
+
+
 def _bits(values_E: np.ndarray) -> np.ndarray:
     if not np.isin(values_E, (0, 1)).all():
         raise FormatError("it holds bits, neither numbers nor text")
@@ -305,7 +311,7 @@ def read_sparse(group: Any) -> Any:
 def _whole(array: Any) -> Any:
     if encoding_of(array) == "null" or (array.shape is None and not encoding_of(array)):
         return None
-    if array.dtype.names is not None or not (is_text(array) or array.dtype.kind in "biufc"):
+    if array.dtype.names is not None:
         return read_elem(array)
     value = read_array(array)
     return value if array.shape or isinstance(value, str) else np.ravel(value)[0]

@@ -110,8 +110,9 @@ class AnnDataFile:
             self._check_chunks(file[self.counts_key])
             self.cache = cache_for(self._arrays(file), path, max_memory_bytes)
             columns = [f"{name} {column}" for name, table in (("obs", obs), ("var", var)) for column in table.left_out]
-            self.left_out = self._left_out(file, columns)
-            """What is not carried along, in words; None if all is."""
+            said = [*self._left_out(file, columns), *obs.remarks, *var.remarks]
+            self.remark = "; ".join(said) or None
+            """What is not carried along, and how columns were understood, in words; None if there is nothing to say."""
             self._used = obs.used | var.used
         self._options = self.cache.options
         way_out = "make them unique first, in Python with adata.{}_names_make_unique()"
@@ -184,7 +185,7 @@ class AnnDataFile:
                 if isinstance(member, Branch | FormatError):
                     yield kind, member
 
-    def _left_out(self, file: Any, columns: list[str]) -> str | None:
+    def _left_out(self, file: Any, columns: list[str]) -> list[str]:
         members = set(names_in(file))
         here = [
             kind for kind in LEFT_OUT if kind in members and self.unsound.at(kind) is None and not is_array(file[kind])
@@ -197,7 +198,7 @@ class AnnDataFile:
             kind for kind in OLD_RECORDS if kind in members and self.unsound.at(kind) is None and is_array(file[kind])
         ]
         said = [*words, *others, *old, *columns]
-        return f"left out: {'; '.join(said)}" if said else None
+        return [f"left out: {'; '.join(said)}"] if said else []
 
     def _look_through(self, file: Any) -> Unsound:
         if isinstance(file, h5py.File) and isinstance(self.path, Path):
@@ -306,7 +307,7 @@ class _OfAnnData:
         self._file = file
         self.path, self.var = file.path, file.var
         self.n_cells, self.has_cell_ids = file.n_cells, True
-        self.remark = file.left_out
+        self.remark = file.remark
 
     @property
     def obs(self) -> pd.DataFrame:

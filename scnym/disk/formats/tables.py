@@ -13,7 +13,16 @@ import pandas as pd
 from scnym.base.errors import DataError, FormatError
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import READING_FAULTS, as_text, read_strings, strings
-from scnym.disk.formats.elements import is_array, is_text, n_rows, named, names_in, read_column, text_attribute
+from scnym.disk.formats.elements import (
+    is_array,
+    is_text,
+    n_rows,
+    n_unnamed,
+    named,
+    names_in,
+    read_column,
+    text_attribute,
+)
 from scnym.disk.formats.table_claims import require_column, require_few, require_named, require_rows
 from scnym.disk.formats.unsound import Unsound, reason_of
 
@@ -39,6 +48,8 @@ class Table:
     """Names of the rows: an array or a group of the file, or texts, shape (R,)."""
     left_out: list[str] = field(default_factory=list)
     """Columns that cannot be read, and why."""
+    remarks: list[str] = field(default_factory=list)
+    """How columns were understood, where the user should know."""
     used: frozenset[str] = frozenset()
     """Members of uns that hold the names of categories."""
 
@@ -90,6 +101,8 @@ def read_table(file: Any, key: str, noun: Noun, path: Location, unsound: Unsound
         try:
             unsound.require(f"{key}/{name}")
             table.columns[name] = _column(element, name, f"{key}/{name}", table.n_rows, path)
+            if nameless := n_unnamed(element[name]):
+                table.remarks.append(f"{nameless:,} values of {key} {name} that its enum does not name are missing")
         except READING_FAULTS as odd:
             table.left_out.append(f"{name} ({reason_of(odd, f'{key}/{name}')})")
     return table
