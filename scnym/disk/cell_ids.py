@@ -16,6 +16,8 @@ import pandas as pd
 
 from scnym.base.errors import examples
 
+UNNAMED = "Unnamed: "
+"""How pandas begins the name of a column that has none."""
 LEAST_SHARE = 0.5
 """Least part of the ids that must be the same for a join on what is left of them: any two samples of 10x have some
 barcodes in common."""
@@ -97,7 +99,8 @@ def _with_both_sides(why: str, cells: pd.Index, table: pd.DataFrame, columns: li
     name = next(iter(columns or map(str, table)), None)
     if name is None or not len(table):
         return f"{what}: the table has no rows"
-    return f"{what}; column {name!r} holds such as {examples(table[name].dropna()[:3])}: {why}"
+    place = "a column without a name" if name.startswith(UNNAMED) else f"column {name!r}"
+    return f"{what}; {place} holds such as {examples(table[name].dropna()[:3])}: {why}"
 
 
 def _matched_alike(cells: pd.Index, table: pd.DataFrame, sample: str | None) -> IdMatch:
