@@ -15,6 +15,7 @@ from scnym.base.errors import FormatError, SettingsError
 from scnym.disk.annotations import read_table
 from scnym.disk.formats.axes import evidence_of_totals
 from scnym.disk.formats.delimited import GenesByCellsTable, open_delimited
+from scnym.disk.formats.genes import with_named_genes
 
 GENES = [f"ENSG{k:011d}" for k in range(12)]
 SYMBOLS = [f"SYM{k}" for k in range(12)]
@@ -195,8 +196,9 @@ def test_genes_that_share_a_symbol_are_named_by_the_column_beside(tmp_path: Path
     text += lines_of(symbols, COUNTS_CG.T, more=[[gene] for gene in GENES])
     source, counts, _ = read(write_text(tmp_path / "x.csv", text))
     np.testing.assert_array_equal(counts, COUNTS_CG)
-    assert list(source.var.index) == [*GENES[:2], *SYMBOLS[2:]]
-    assert list(source.var["gene_id"]) == GENES
+    named = with_named_genes(source)
+    assert list(named.var.index) == [*GENES[:2], *SYMBOLS[2:]]
+    assert list(named.var["gene_id"]) == GENES
 
 
 @pytest.mark.parametrize("corner", ["", "Unnamed: 0"])

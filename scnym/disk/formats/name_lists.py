@@ -178,8 +178,9 @@ def _separator_in(lines: Sequence[str], path: Path) -> str | None:
     for separator in (",", ";"):
         if all(separator in line for line in lines) and (is_csv or any(f'"{separator}"' in line for line in lines)):
             return separator
-    widths = {len(line.split()) for line in lines[1:]}
-    return " " if len(widths) == 1 and min(widths) > 1 else None
+    fields = [line.split() for line in lines[1:]]
+    first = {line[0] for line in fields}  # as in "cell 1", "cell 2" it is a part of the name where lines share it
+    return " " if len({*map(len, fields)}) == 1 and len(fields[0]) > 1 and len(first) == len(fields) else None
 
 
 def _are_numbers_of_rows(column: pd.Series) -> bool:
