@@ -29,7 +29,6 @@ from scnym.base.schema import (
     RENAMED,
     RENAMED_VAR,
     SOURCE_ROW,
-    Scale,
     dataset_name,
     value_dtype,
 )
@@ -39,19 +38,22 @@ from scnym.disk.annotations import join_annotations
 from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import RESULT, clear_finished, locked, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
-from scnym.disk.checks import ValueChecks
+from scnym.disk.checks import ValueChecks, ValueRange
 from scnym.disk.cut import Part, Parts, canonical, write_array
 from scnym.disk.encode import write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.sniff import is_store
 from scnym.disk.formats.turned import TurnedSource
-from scnym.disk.frames import library_sizes, storable, with_own_columns, write_frames
+from scnym.disk.frames import storable, with_own_columns, write_frames
 from scnym.disk.gather import Given, Input, gather, path_state
 from scnym.disk.groups import carry_groups
 from scnym.disk.handover import convert_and_send, require_store_name
 from scnym.disk.headers import check_source, remarks_on_table, table_of
 from scnym.disk.imprint import seal
+from scnym.disk.libraries import library_sizes
+from scnym.disk.other_counts import other_counts
+from scnym.disk.scales import Reading, of_stored, reading_of
 
 MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
@@ -243,20 +245,22 @@ class _DatasetJob:
         parts = Parts(self._work / "parts")
         self._cut(source, parts)
         values = parts.value_range()
-        scale = values.scale(source.path)
-        order_C, renamed = self._order(source, parts, scale)
+        reading = self._reading(source, parts, values)
+        order_C, renamed = self._order(source, parts, reading)
+        if reading.remark:
+            self.progress.say(f"{self.input.sample}: values: {reading.remark}")
         row_lengths_C, stretches = parts.row_lengths(), iter(parts)
         if order_C is not None:
             stretches = self._regrouped(parts, order_C, len(source.var))
             row_lengths_C = row_lengths_C[order_C]
         var, renamed_var = storable(source.var)
-        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": scale}
+        attributes = {"encoding-type": "anndata", "encoding-version": "0.1.0", "scale": reading.scale}
         group = self.root.require_group(self.name)
         group.attrs.put({**attributes, RENAMED: renamed, RENAMED_VAR: renamed_var})
         with self.progress.task(f"write {source.path.name}", total=len(row_lengths_C), unit="cells") as task:
             content_hash = write_csr(
                 group,
-                _counted(stretches, task),
+                _counted(map(reading.stored, stretches), task),
                 row_lengths_C,
                 n_genes=len(source.var),
                 values_dtype=value_dtype(values.high, integral=values.integral),
@@ -264,7 +268,7 @@ class _DatasetJob:
                 max_memory_bytes=self.settings.max_memory_bytes,
                 journal=self._work / "written.json",
             )
-        obs, _ = self._annotated(source, parts, scale)
+        obs, _ = self._annotated(source, parts, reading)
         if order_C is not None:
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
         write_frames(group, obs, var)
@@ -277,7 +281,7 @@ class _DatasetJob:
             "n_cells": len(obs),
             "n_genes": len(source.var),
             "has_cell_ids": source.has_cell_ids,
-            "scale": scale,
+            "scale": reading.scale,
             "cluster_by": self.settings.cluster_by,
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object), categorize=False),
         }
@@ -303,7 +307,7 @@ class _DatasetJob:
         """Read the source once into parts, from where an earlier run stopped."""
         if parts.is_whole:
             return
-        checks = ValueChecks(source.path, source.var.index)
+        checks = ValueChecks(source.path, source.var.index, self._others)
         with self.progress.task(f"convert {source.path.name}", total=source.n_cells, unit="cells") as task:
             task.advance(parts.n_cells)
             for block in source.blocks(self._max_elements, parts.n_cells):
@@ -316,19 +320,29 @@ class _DatasetJob:
             raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
         parts.close()
 
-    def _order(self, source: Source, parts: Parts, scale: Scale) -> tuple[np.ndarray | None, dict[str, str]]:
+    def _reading(self, source: Source, parts: Parts, values: ValueRange) -> Reading:
+        """Find out what the values are; of a dataset of a store it is known."""
+        if isinstance(source, RestoredDataset):
+            return of_stored(source.scale)
+        counts_as, n_genes = self.settings.counts_as, len(source.var)
+        return reading_of(parts, values, counts_as, n_genes=n_genes, place=source.path, others=self._others)
+
+    def _others(self) -> tuple[str, dict[str, object]]:
+        return other_counts(self.input, self.settings.layer)
+
+    def _order(self, source: Source, parts: Parts, reading: Reading) -> tuple[np.ndarray | None, dict[str, str]]:
         """Give the order that brings classes together, None as it is; and which columns are stored by other names.
 
         What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
         the ids of the cells take more memory than all else.
         """
-        obs, renamed = self._annotated(source, parts, scale)
+        obs, renamed = self._annotated(source, parts, reading)
         if self.settings.cluster_by is None:
             return None, renamed
         stored_name = {old: new for new, old in renamed.items()}
         return grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)]), renamed
 
-    def _annotated(self, source: Source, parts: Parts, scale: Scale) -> tuple[pd.DataFrame, dict[str, str]]:
+    def _annotated(self, source: Source, parts: Parts, reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
         """Give the annotations to store: the source's, the manifest's, the table's and our own."""
         obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
         obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
@@ -339,7 +353,8 @@ class _DatasetJob:
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
-            totals_C = library_sizes(obs, self.settings.library_size_column, parts.totals(), scale, source.path)
+            column = self.settings.library_size_column
+            totals_C = library_sizes(obs, column, reading, parts, parts.totals(), source.path)
         return with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
 
     def _columns(self, obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
