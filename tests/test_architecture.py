@@ -57,7 +57,8 @@ FROZEN_OPTIONS = {
     ),
     "find_cell_type_markers": (
         "--classes --config --counts_as --csv_orientation --input_counts --input_genes --json --l1_reg "
-        "--layer --library_size --lower_group --max_memory --min_gene_coverage --model_path --n_restarts --n_steps --out_path "
+        "--layer --library_size --lower_group --max_memory --min_gene_coverage --model_path --n_restarts --n_steps "
+        "--out_path "
         "--overwrite --seed --training_gene_names --training_metadata"
     ),
 }

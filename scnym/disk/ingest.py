@@ -248,7 +248,9 @@ class _DatasetJob:
         reading = self._reading(source, parts, values)
         order_C, renamed = self._order(source, parts, reading)
         if reading.remark:
-            self.progress.say(f"{self.input.sample}: values: {reading.remark}")
+            column = self.settings.library_size_column
+            totals = f"; total counts are in column {column}" if reading.is_part and column else ""
+            self.progress.say(f"{self.input.sample}: values: {reading.remark}{totals}")
         row_lengths_C, stretches = parts.row_lengths(), iter(parts)
         if order_C is not None:
             stretches = self._regrouped(parts, order_C, len(source.var))

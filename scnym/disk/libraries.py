@@ -15,17 +15,17 @@ from scnym.disk.bucket import Location
 from scnym.disk.scales import LEAST_SHARE_WITH_UNIT, LIBRARY_TOLERANCE, USUAL_TOTALS, Reading, Stretches
 from scnym.disk.transforms import LINEAR, CellFigures, figures_of, precision_of, sample_of, totals_of
 
-LIKELY_NAMES = re.compile(
-    r"(n|num|total|sum|all|lib)?_?(of_)?(umi|count|transcript|molecule|read)s?(_?(rna|total|all|sum|raw|umi)s?)?"
-    r"|(size_)?lib(rary)?_?sizes?(_raw)?|sum|total|ncounts?_?\w*|depth",
-)
-"""What tools call a column of the cells' total counts, in lower case and with one underscore between words."""
+COUNTED = re.compile(r"n?(count|umi|read|transcript|molecule)s?")
+BESIDE = re.compile(r"n|nr|no|num|number|total|sum|all|of|per|cell|raw|rna|sct|gex|gene")
+LIBRARY = re.compile(r"sum|total|depth|lib(rary)?_?size")
+"""Words of which tools make the name of the column with each cell's total count, and names that are whole."""
 FEWEST_CELLS = 5
 """Cells that together fit a total that is none of the usual ones by no chance."""
 FEW_VALUES = 2**19
 LEAST_SHARE_FITTING = 0.95
 """Share of the cells in which a count must be whole for a column to be that of the total counts."""
-MOST_SMALLEST = 100
+COUNTS_TOLERANCE = 1e-6
+MOST_SMALLEST = 1000
 """Largest count that may be the smallest of a cell."""
 
 
@@ -55,21 +55,23 @@ def library_sizes(
         If the column is not there, holds what cannot be a library size, or does not fit the values; or if one is needed
         and none is named.
     """
-    given_C = None if column is None else column_of_sizes(obs, column, path)
-    if given_C is None or column is None:
+    if column is None:
         if reading.is_part:
             raise _needs_column(obs, reading, parts, path)
         return _measured(reading, parts, totals_C)
+    sizes_C = given_C = column_of_sizes(obs, column, path)
+    tolerance = COUNTS_TOLERANCE if reading.scale == "counts" else LIBRARY_TOLERANCE
     if reading.unit is not None:
-        given_C = given_C * reading.unit
+        sizes_C = given_C * reading.unit
     elif reading.scale != "counts":
-        given_C = _normalised(given_C, column, reading, parts, path)
+        sizes_C = _normalised(given_C, column, reading, parts, path)
     measured_C = _measured(reading, parts, totals_C)
-    too_small = np.flatnonzero(given_C < measured_C * (1 - (1e-6 if reading.scale == "counts" else LIBRARY_TOLERANCE)))
+    too_small = np.flatnonzero(sizes_C < measured_C * (1 - tolerance))
     if len(too_small):
         cell = int(too_small[0])
-        raise _faulty(obs, column, cell, f"is below the {measured_C[cell]:g} counts that the file holds for it", path)
-    return given_C
+        held = measured_C[cell] * (given_C[cell] / sizes_C[cell] if sizes_C[cell] > 0 else 1)
+        raise _faulty(obs, column, cell, f"is below the {held:g} counts that the file holds for it", path)
+    return sizes_C
 
 
 def column_of_sizes(obs: pd.DataFrame, column: str, path: Location) -> np.ndarray:
@@ -149,7 +151,7 @@ def _common_scale(figures: CellFigures, sizes_C: np.ndarray) -> float | None:
         smallest_C = np.rint(counts_C / total)
         fits_C = (smallest_C >= 1) & (smallest_C <= MOST_SMALLEST)
         fits_C &= np.abs(counts_C / total - smallest_C) <= np.minimum(0.05, 0.01 * smallest_C)
-        if fits_C.mean() >= LEAST_SHARE_FITTING and np.median(smallest_C) * 10 < MOST_SMALLEST:
+        if fits_C.mean() >= LEAST_SHARE_FITTING and np.gcd.reduce(smallest_C[fits_C].astype(np.int64)) == 1:
             return total
     return None
 
@@ -163,7 +165,7 @@ def _needs_column(obs: pd.DataFrame, reading: Reading, parts: Stretches, path: L
     named = f"--library_size {likely[0]}" if len(likely) == 1 else "--library_size"
     of = f", one of {examples(likely)}" if len(likely) > 1 else ""
     return DataError(
-        f"the values are {reading.remark}: genes were taken out afterwards, or each cell has a factor of its own",
+        f"the values are {reading.remark}: genes were taken out afterwards, or each cell had a factor of its own",
         where=path,
         way_out=f"name the column with the total counts of the cells with {named}{of}; or give the raw counts; or, if "
         f"no genes were taken out, --counts_as {told}",
@@ -181,4 +183,7 @@ def _columns_of_numbers(obs: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
 def is_likely(name: str) -> bool:
     """Whether a column's name is one that tools give to the total counts of cells."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower().strip("_")
-    return LIKELY_NAMES.fullmatch(words) is not None
+    if LIBRARY.fullmatch(words):
+        return True
+    others = [word for word in words.split("_") if not COUNTED.fullmatch(word)]
+    return len(others) < len(words.split("_")) and all(BESIDE.fullmatch(word) for word in others)

@@ -76,8 +76,7 @@ def _first_values(matrix: Any) -> np.ndarray:
         data: Any = matrix["data"]
         values = data[:FIRST_VALUES]
     else:
-        rows = matrix[:FIRST_ROWS]
-        values = rows.data if sparse.issparse(rows) else np.asarray(rows).ravel()
+        values = sparse.csr_matrix(matrix[:FIRST_ROWS]).data
     return np.asarray(values[values != 0][:FIRST_VALUES], dtype=np.float64)
 
 

@@ -45,6 +45,8 @@ DEPTH_CORRELATION = -0.5
 """Correlation, over cells, of the mean value and the number of genes, both as logarithms. In counts, cells with more
 genes have larger values: 0.0 to 0.95 in ten data sets, corrected in five ways. Normalised values show the contrary:
 -0.66 to -1.0, also as logarithms and of part of the genes."""
+LARGEST_ONE = 1.05
+"""Of most cells the smallest value is an estimate of one count, or of less."""
 LEAST_CELLS = 8
 """Cells from which such a correlation means something."""
 SAME_UNIT, MOST_ALIKE = 0.02, 0.99
@@ -148,13 +150,17 @@ class _Look:
     def reading(self) -> Reading:
         """Find out what they are."""
         seen = {one.name: figures_of(self._sample, one, self._precision) for one in self._possible()}
-        likeliest_first = sorted(seen, key=lambda name: -(seen[name].share_with_unit() or 0))
+        shares = {name: figures.share_with_unit() or 0 for name, figures in seen.items()}
+        if shares[LINEAR.name] >= LEAST_SHARE_WITH_UNIT:
+            shares["sqrt"] = 0  # squares of whole multiples are whole multiples too
+        # arcsinh(x) is about ln(2x), so the share alone may not tell them apart
+        likeliest_first = sorted(seen, key=lambda name: (-round(shares[name], 1), seen[name].deviation))
         for name in likeliest_first:
             if self._common(seen[name]) is not None or few_totals(seen[name].totals_C, self._tolerance(seen[name])):
                 found = self._normalised(TRANSFORMS[name], seen[name])
                 if found is not None:
                     return found
-        if (seen[likeliest_first[0]].share_with_unit() or 0) >= LEAST_SHARE_WITH_UNIT:
+        if shares[likeliest_first[0]] >= LEAST_SHARE_WITH_UNIT:
             transform = TRANSFORMS[likeliest_first[0]]
             figures = self._figures(transform)
             if (figures.share_with_unit() or 0) >= LEAST_SHARE_WITH_UNIT:
@@ -210,7 +216,8 @@ class _Look:
         to = " or ".join(f"{one:,.7g}" for one in several[:MAX_EXAMPLES])
         share = seen.share_with_unit()
         has_unit = share is None or share >= LEAST_SHARE_WITH_UNIT
-        if not has_unit and (transform is LINEAR or (transform is not LN and total in TPM_TOTALS)):
+        is_as_of_tpm = any(np.isclose(several[0], tpm, rtol=LIBRARY_TOLERANCE) for tpm in TPM_TOTALS)
+        if not has_unit and (transform is LINEAR or (transform is not LN and is_as_of_tpm)):
             undone = "" if transform is LINEAR else f", {transform.words} undone,"
             raise self._refusal(
                 f"the values of each cell{undone} add up to {to}, and are no multiples of one count: TPM, or "
@@ -233,21 +240,31 @@ class _Look:
             Says what they look like.
         """
         cells_C = ~figures.is_whole_C
-        n_values_C, n_whole_C = figures.n_values_C[cells_C], figures.n_whole_C[cells_C]
+        n_values_C, n_whole_C, units_C = (
+            one_C[cells_C] for one_C in (figures.n_values_C, figures.n_whole_C, figures.units_C)
+        )
+        is_filled = n_values_C.mean() > MOST_FILLED * self._n_genes and self._n_genes >= LEAST_CELLS
+        if is_filled and np.mean(np.isclose(units_C, np.median(units_C))) >= MOST_ALIKE:
+            raise self._refusal(f"zeros have become {np.median(units_C):.4g}, by a transform that cannot be undone")
         if n_whole_C.sum() >= LEAST_SHARE_WHOLE * n_values_C.sum():
             return
-        if n_values_C.mean() > MOST_FILLED * self._n_genes and self._n_genes >= LEAST_CELLS:
+        if is_filled:
             raise self._refusal(
-                "nearly every gene has a value that is not whole in nearly every cell, as after smoothing, imputation "
-                "or a transform that moves zeros"
+                "nearly every gene has a value in nearly every cell, as after smoothing, imputation or integration"
             )
         correlation, slope = _depth(n_values_C, figures.stored_C[cells_C])
         if correlation is None:
-            raise self._refusal("the values are not whole, and there are too few cells to tell what they are")
+            raise self._refusal("the values are not whole, and there are too few cells or genes to tell what they are")
+        smallest = float(np.nanmedian(units_C))
+        if smallest > LARGEST_ONE:
+            raise self._refusal(
+                f"the values are no counts: the smallest of a cell is mostly about {smallest:.3g}, where an "
+                f"estimate of one count is about one; they look like {_looks_like(self._high, slope)}"
+            )
         if correlation < DEPTH_CORRELATION:
             raise self._refusal(
-                "the values are no counts: they are smaller in cells with more genes, as normalised ones are, like "
-                + _looks_like(self._high, slope)
+                "the values are no counts: they are smaller in cells with more genes, as normalised ones are; they "
+                f"look like {_looks_like(self._high, slope)}"
             )
 
     def _refusal(self, what: str, otherwise: str = "or say what they are with --counts_as") -> DataError:
@@ -262,8 +279,10 @@ def _of_units(transform: Transform, figures: CellFigures) -> Reading:
     unit = float(np.median(units_C))
     multiples_C = units_C / unit
     near_C = np.abs(multiples_C - np.rint(multiples_C)) <= SAME_UNIT * multiples_C
-    if np.mean(near_C & (multiples_C > 1 - SAME_UNIT)) >= MOST_ALIKE:
-        of = "counts" if abs(unit - 1) <= SAME_UNIT else f"counts times {unit:.4g}"
+    is_one = abs(unit - 1) <= SAME_UNIT
+    are_alike = np.mean(near_C & (multiples_C > 1 - SAME_UNIT)) >= MOST_ALIKE
+    if are_alike and (is_one or len(units_C) >= LEAST_CELLS):
+        of = "counts" if is_one else f"counts times {unit:.4g}"
         whole = "; whole but for rounding" if transform is LINEAR and of == "counts" else ""
         remark = f"{_of(transform)}{of}{whole}{_undone(transform)}"
         scale: Scale = "counts"
@@ -272,8 +291,8 @@ def _of_units(transform: Transform, figures: CellFigures) -> Reading:
         return Reading(scale=scale, transform=transform, unit=unit, remark=remark)
     totals_C = figures.totals_C[figures.totals_C > 0]
     remark = (
-        f"{_of(transform)}counts normalised in each cell, whose totals differ{_undone(transform)}: they run from "
-        f"{totals_C.min():,.4g} to {totals_C.max():,.4g}"
+        f"{_of(transform)}counts normalised in each cell, with totals from {totals_C.min():,.4g} to "
+        f"{totals_C.max():,.4g}{_undone(transform)}"
     )
     return Reading(scale=_scale(transform, None), transform=transform, is_part=True, remark=remark)
 
@@ -307,11 +326,9 @@ def _depth(n_values_C: np.ndarray, sums_C: np.ndarray) -> tuple[float | None, fl
 
 def _looks_like(high: float, slope: float) -> str:
     """Return words for normalised values of which little is known."""
-    if slope < LINEAR_SLOPE:
-        return "TPM, FPKM or normalised estimates, of which genes may have been taken out"
-    if high <= LARGEST_LOG:
-        return "logarithms of TPM, of FPKM or of normalised estimates, of which genes may have been taken out"
-    return "square roots or the like"
+    normalised = "TPM, FPKM or other normalised values, of which genes may have been taken out"
+    of = "logarithms of " if high <= LARGEST_LOG and slope > LINEAR_SLOPE else ""
+    return of + normalised
 
 
 def _some_with_fractions(parts: Stretches) -> list[Part]:

@@ -100,6 +100,8 @@ class CellFigures:
     """Values of which it is certain whether they are whole multiples of the unit."""
     n_multiples_C: np.ndarray
     """Those of them that are."""
+    deviations_C: np.ndarray
+    """How far the values tested are from whole multiples, added up."""
 
     @property
     def is_whole_C(self) -> np.ndarray:
@@ -110,6 +112,14 @@ class CellFigures:
     def has_unit_C(self) -> np.ndarray:
         """Whether all that could be tested are multiples of the unit, but for one in a hundred."""
         return self.n_multiples_C >= 0.99 * self.n_tested_C
+
+    @property
+    def deviation(self) -> float:
+        """How far a value tested is from a whole multiple, on average; that of the cell in the middle."""
+        tested_C = self.n_tested_C > 0
+        if not tested_C.any():
+            return np.inf
+        return float(np.median(self.deviations_C[tested_C] / self.n_tested_C[tested_C]))
 
     def share_with_unit(self) -> float | None:
         """Return the share of the cells whose values are multiples of a unit; None if no cell can tell.
@@ -164,7 +174,7 @@ def _figures_of_part(part: Part, transform: Transform, precision: Precision) -> 
     most_C = np.minimum(MOST_COUNTS_TESTED, WHOLE_WITHIN / (2 * doubt_C))
     multiples_N = undone_N / np.repeat(units_C, lengths_C)
     tested_N = (multiples_N > 1.5) & (multiples_N <= np.repeat(most_C, lengths_C))
-    are_whole_N = tested_N & (np.abs(multiples_N - np.rint(multiples_N)) <= WHOLE_WITHIN)
+    deviation_N = np.where(tested_N, np.abs(multiples_N - np.rint(multiples_N)), 0)
     whole_N = np.abs(values_N - np.rint(values_N)) <= NEAR_WHOLE
     return CellFigures(
         totals_C=totals_C,
@@ -174,7 +184,8 @@ def _figures_of_part(part: Part, transform: Transform, precision: Precision) -> 
         stored_C=_sums(values_N, lengths_C),
         n_whole_C=_sums(whole_N, lengths_C),
         n_tested_C=_sums(tested_N, lengths_C),
-        n_multiples_C=_sums(are_whole_N, lengths_C),
+        n_multiples_C=_sums(tested_N & (deviation_N <= WHOLE_WITHIN), lengths_C),
+        deviations_C=_sums(deviation_N, lengths_C),
     )
 
 
@@ -201,7 +212,7 @@ def common_total(totals_C: np.ndarray, tolerance: float, known: Iterable[float])
     tolerance
         Share by which they may be off.
     known
-        Usual totals, which also a cell or two prove.
+        Usual totals, which a single cell proves.
     """
     filled = totals_C[totals_C > 0]
     if not len(filled):
@@ -210,7 +221,7 @@ def common_total(totals_C: np.ndarray, tolerance: float, known: Iterable[float])
     for total in known:
         if total * (1 - tolerance) <= low and high <= total * (1 + tolerance):
             return total
-    return float(np.median(filled)) if len(filled) > 2 and high <= low * (1 + 2 * tolerance) else None
+    return float(np.median(filled)) if len(filled) > 1 and high <= low * (1 + 2 * tolerance) else None
 
 
 def few_totals(totals_C: np.ndarray, tolerance: float) -> tuple[float, ...]:
