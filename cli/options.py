@@ -72,6 +72,15 @@ LibrarySize = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+CountsAs = Annotated[
+    settings.CountsAs,
+    typer.Option(
+        "--counts_as",
+        help="Values that are not whole: auto: what they are is found out; estimated: taken for counts; the others: "
+        "undone.",
+        rich_help_panel=DATA,
+    ),
+]
 CsvOrientation = Annotated[
     settings.Orientation,
     typer.Option(

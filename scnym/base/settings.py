@@ -15,6 +15,7 @@ Optimizer = Literal["mixed", "adamw", "adadelta"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Profile = Literal["fast", "small", "archive"]
 Orientation = Literal["auto", "cells_by_genes", "genes_by_cells"]
+CountsAs = Literal["auto", "estimated", "ln", "log2", "log10", "sqrt", "arcsinh"]
 Probabilities = Literal["zarr", "csv", "none"]
 UnknownTissue = Literal["error", "zero"]
 GIGABYTE = 10**9
@@ -75,6 +76,9 @@ class ConvertSettings:
     """Where the counts of an h5ad are: None for X, ``raw``, or the name of a layer."""
     library_size_column: str | None = None
     """Column of obs with each cell's total count, when the file holds only part of the genes."""
+    counts_as: CountsAs = "auto"
+    """What values that are not whole are taken for: auto, which finds out, and refuses what are no counts; estimated,
+    for estimates of counts without question; or a transform of normalised counts that is undone."""
     input_genes: str | None = None
     """Text file with one gene name a line, for a matrix that carries no names."""
     csv_orientation: Orientation = "auto"
@@ -97,6 +101,8 @@ class ConvertSettings:
             self.csv_orientation,
             "auto, cells_by_genes or genes_by_cells",
         )
+        known = get_args(CountsAs)
+        _require(self.counts_as in known, "counts_as", self.counts_as, f"{', '.join(known[:-1])} or {known[-1]}")
 
     def located(self) -> "ConvertSettings":
         """Give the same with absolute paths, for a process that stands in another folder."""

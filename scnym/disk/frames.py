@@ -17,10 +17,7 @@ from pandas.api.types import infer_dtype
 from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.columns import free_name, safe_names
-from scnym.base.errors import DataError, examples, meant
-from scnym.base.numerals import as_numbers
-from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
-from scnym.disk.bucket import Location
+from scnym.base.schema import N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE
 from scnym.disk.formats.block import NAMES_AT_A_TIME, as_text, strings
 from scnym.disk.zarr_arrays import OWN_PIPELINE
 
@@ -61,51 +58,6 @@ def with_own_columns(
     obs[N_COUNTS], obs[N_GENES] = totals_C, n_genes_C
     obs[SOURCE] = pd.Categorical([sample]).repeat(len(obs))
     return obs, renamed
-
-
-def library_sizes(
-    obs: pd.DataFrame, column: str | None, measured_C: np.ndarray, scale: Scale, path: Location
-) -> np.ndarray:
-    """Give every cell's library size, in counts: of a column, of a scale that fixes it, or as measured.
-
-    Raises
-    ------
-    DataError
-        If the column is not there, or holds what cannot be a library size.
-    """
-    if scale in LIBRARY_OF_SCALE:
-        return np.where(measured_C > 0, LIBRARY_OF_SCALE[scale], 0.0)
-    if column is None:
-        return measured_C
-    if column not in obs:
-        raise DataError(
-            f"there is no column {column!r} in obs",
-            where=path,
-            way_out=f"give --library_size one of {examples(obs.columns)}",
-            mend=meant("--library_size", column, obs.columns),
-        )
-    lost = obs.index[obs[column].isna()]
-    if len(lost):
-        raise DataError(
-            f"{len(lost):,} of {len(obs):,} cells have no library size: {examples(lost)}",
-            where=f"{path}, column {column}",
-            way_out="give every cell one, or leave these cells out of the counts",
-        )
-    given_C = as_numbers(obs[column]).to_numpy(dtype=np.float64)
-    fault_C = np.where(np.isfinite(given_C), "", "is not a finite number").astype(object)
-    too_small = given_C < measured_C * (1 - 1e-6)
-    fault_C[too_small] = [
-        f"is below the {total:g} counts that the file holds for it" for total in measured_C[too_small]
-    ]
-    faulty = np.flatnonzero(fault_C != "")
-    if len(faulty):
-        cell = int(faulty[0])
-        raise DataError(
-            f"library size {obs[column].iloc[cell]} of cell {obs.index[cell]} {fault_C[cell]}",
-            where=f"{path}, column {column}",
-            way_out="give the column with the total counts before genes were removed",
-        )
-    return given_C
 
 
 def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:

@@ -3,15 +3,14 @@
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import join_annotations, read_annotations
-from scnym.disk.frames import library_sizes
 from scnym.disk.gather import Input, path_state
+from scnym.disk.libraries import column_of_sizes
 
 
 def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> DataError | None:
@@ -46,7 +45,7 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> D
         for line in joined.remarks:
             progress.say(f"{one.sample}: {line}")
     if settings.library_size_column is not None and fault is None:
-        library_sizes(obs, settings.library_size_column, np.zeros(len(obs)), "counts", one.path)
+        column_of_sizes(obs, settings.library_size_column, one.path)
     return fault
 
 

@@ -17,7 +17,7 @@ from pandas.api.types import union_categoricals
 from pydantic import BaseModel, Field
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, command, examples
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, STORE_SUFFIX, CellNames, Scale
+from scnym.base.schema import FORMAT_VERSION, LOGARITHMS, N_COUNTS, STORE_ENCODING, STORE_SUFFIX, CellNames, Scale
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
@@ -148,7 +148,7 @@ class Dataset:
     @property
     def is_log(self) -> bool:
         """Whether the stored values are logarithms of normalised counts."""
-        return self._group.attrs["scale"] != "counts"
+        return self._group.attrs["scale"] in LOGARITHMS
 
     @property
     def bytes_per_element(self) -> int:
