@@ -182,7 +182,8 @@ class Dataset:
             rows = self._rows.read(rows_C, empty)
         except FormatError as fault:
             raise FormatError(fault.what, where=f"{self.path}/{self.name}", way_out=fault.way_out) from fault
-        if rows.indices_N.max(initial=0) >= len(self.genes):  # compiled code would look them up unchecked
+        genes_N = rows.indices_N.view(f"u{rows.indices_N.itemsize}")  # -1 is a large one
+        if genes_N.max(initial=0) >= len(self.genes):  # compiled code would look them up unchecked
             raise FormatError(
                 f"counts of rows {rows_C[0]} to {rows_C[-1]} name genes that do not exist",
                 where=f"{self.path}/{self.name}",
