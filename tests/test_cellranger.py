@@ -19,9 +19,11 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, MissingInputError
 from scnym.base.progress import SILENT
+from scnym.base.settings import ConvertSettings
 from scnym.disk.formats.cellranger import CellRangerFile, is_10x_h5
 from scnym.disk.formats.companions import is_10x_folder
 from scnym.disk.formats.matrix_market import MatrixMarketSource
+from scnym.disk.formats.sniff import open_source
 from scnym.disk.formats.turned import TurnedSource
 
 N_CELLS, N_FEATURES = 40, 12
@@ -430,6 +432,15 @@ def test_a_part_of_an_h5_that_is_needed_is_named_where_it_is_odd(name: str, what
     with pytest.raises(FormatError) as caught:
         read(CellRangerFile(path))
     assert what in caught.value.what
+
+
+def test_a_file_of_10x_with_a_part_missing_is_refused_by_the_part(tmp_path: Path):
+    for name in ("barcodes", "indptr", "features"):
+        path = write_h5(tmp_path / f"{name}.h5")
+        with h5py.File(path, "a") as file:
+            del file[f"matrix/{name}"]
+        with pytest.raises(FormatError, match=f"a 10x file with no matrix/{name}"):
+            open_source(path, ConvertSettings())
 
 
 PEAK_OF_READING = """

@@ -250,6 +250,8 @@ GENE_LISTS = {
     "quoted, by spaces": quoted(IDS, SYMBOLS, separator=" "),
     "with row numbers": quoted(NUMBERS, IDS, SYMBOLS, separator="\t"),
     "by R with a header": quoted(NUMBERS, IDS, SYMBOLS, separator=" ", header='"V1" "V2"'),
+    "by R without quotes": "".join(f"{k} {id_} {name}\n" for k, id_, name in zip(NUMBERS, IDS, SYMBOLS, strict=True)),
+    "by spaces": lines(IDS, SYMBOLS, separator=" "),
     "by R as CSV": quoted(NUMBERS, IDS, SYMBOLS, separator=",", header='"","gene_id","gene_name"'),
     "by pandas with its index": lines(["0", "1", "2", "3", "4"], IDS, SYMBOLS, header="\tgene_ids\tname"),
     "with a header": lines(IDS, SYMBOLS, header="gene_id\tgene_symbol"),
@@ -270,7 +272,7 @@ def test_names_of_genes_are_read_without_quotes_headers_and_numbers_of_rows(form
     np.testing.assert_array_equal(counts, COUNTS)
     assert list(source.var["gene_ids"]) == IDS
     assert list(source.var.index) == SYMBOLS
-    has_header = not GENE_LISTS[form].startswith((IDS[0], f'"{IDS[0]}', '"1"\t'))
+    has_header = not GENE_LISTS[form].startswith((IDS[0], f'"{IDS[0]}', '"1"\t', "1 "))
     assert ("is taken for a header" in (source.remark or "")) == has_header
     assert ("holds no types of features" in (source.remark or "")) == ("chromosomes" in form)
 
@@ -290,6 +292,29 @@ def test_barcodes_are_read_without_quotes_headers_and_numbers_of_rows(form: str,
     counts, source = read(write_10x(tmp_path / "x", barcodes=CELL_LISTS[form]))
     np.testing.assert_array_equal(counts, COUNTS)
     assert list(source.obs.index) == BARCODES
+
+
+def test_names_may_hold_spaces(tmp_path: Path):
+    cells = [f"cell {k}" for k in range(N_CELLS)]
+    _, source = read(write_10x(tmp_path / "x", barcodes=lines(cells), features=lines(["HLA A", *SYMBOLS[1:]])))
+    assert list(source.obs.index) == cells
+    assert source.var.index[0] == "HLA A"
+
+
+def test_ids_that_are_numbers_from_one_up_stay_ids(tmp_path: Path):
+    _, source = read(write_10x(tmp_path / "x", features=lines(NUMBERS, SYMBOLS)))
+    assert list(source.var["gene_ids"]) == NUMBERS
+    assert list(source.var.index) == SYMBOLS
+
+
+def test_the_binary_matrix_of_alevin_is_refused_by_its_name(tmp_path: Path):
+    put(tmp_path / "alevin/quants_mat.gz", "")
+    put(tmp_path / "alevin/quants_mat_rows.txt", lines(BARCODES))
+    put(tmp_path / "alevin/quants_mat_cols.txt", lines(IDS))
+    (found, *_) = gather([tmp_path]).inputs
+    with pytest.raises(FormatError, match="a format of salmon's own") as caught:
+        open_source(found.path, ConvertSettings())
+    assert "--dumpMtx" in caught.value.way_out
 
 
 def test_features_of_one_column_name_the_genes(tmp_path: Path):

@@ -28,6 +28,8 @@ from scnym.disk.formats.name_lists import FEATURE_TYPES, GENE_IDS, GENE_SYMBOLS,
 
 GENE_EXPRESSION = "Gene Expression"
 GROUP_FIELDS = frozenset({"barcodes", "data", "indices", "indptr"})
+NAMED = frozenset({"genes", "features"})
+"""Either of them names the features, in files of version 2 and of later ones."""
 NEEDED = {
     "barcodes": "a list with the barcode of each cell",
     "features": "a group with the id or name of each feature",
@@ -173,11 +175,17 @@ class CellRangerFile:
 def _groups_in(file: Any) -> list[str]:
     """Names of the groups that hold a matrix of features x cells."""
     groups = {name: set(group) for name, group in file.items() if isinstance(group, h5py.Group)}
-    return sorted(
-        name
-        for name, members in groups.items()
-        if members >= GROUP_FIELDS and ("genes" in members or "features" in members)
-    )
+    return sorted(name for name, members in groups.items() if members >= GROUP_FIELDS and members & NAMED)
+
+
+def lacking_in(file: Any) -> str | None:
+    """Return the part without which an HDF5 file is no 10x output; None if it is nothing like it."""
+    for name, group in file.items():
+        members = set(group) if isinstance(group, h5py.Group) else set()
+        lacking = GROUP_FIELDS - members if members & NAMED else GROUP_FIELDS - members | {"features"}
+        if len(lacking) == 1 and members & {"barcodes", *NAMED}:
+            return f"{name}/{lacking.pop()}"
+    return None
 
 
 def _features_of_group(group: Any, path: Path) -> pd.DataFrame:

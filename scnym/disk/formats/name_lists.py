@@ -37,6 +37,7 @@ n umi umis total v1 v2 v3 v4 v5 v6 v7 v8 v9
 """
 HEADER_WORDS = ID_WORDS | SYMBOL_WORDS | NAME_WORDS | OTHER_WORDS | frozenset(COLUMN_WORDS.split())
 SAMPLED = 100
+QUOTED = re.compile(r'"[^"]*" +("|\\S+$)')
 ENSEMBL = re.compile(r"ENS[A-Z]*\d{6,}.*|FBgn\d+|WBGene\d+")
 
 
@@ -178,9 +179,18 @@ def _separator_in(lines: Sequence[str], path: Path) -> str | None:
     for separator in (",", ";"):
         if all(separator in line for line in lines) and (is_csv or any(f'"{separator}"' in line for line in lines)):
             return separator
+    return " " if _are_parted_by_spaces(lines) else None
+
+
+def _are_parted_by_spaces(lines: Sequence[str]) -> bool:
+    """Whether fields are parted by spaces, as R writes them; names may hold spaces, too."""
     fields = [line.split() for line in lines[1:]]
-    first = {line[0] for line in fields}  # as in "cell 1", "cell 2" it is a part of the name where lines share it
-    return " " if len({*map(len, fields)}) == 1 and len(fields[0]) > 1 and len(first) == len(fields) else None
+    if not fields or {len(line) for line in fields} != {max(2, len(fields[0]))}:
+        return False
+    firsts = [line[0] for line in fields]
+    first = int(firsts[0]) if firsts[0].isdecimal() else -1
+    is_counted = first >= 0 and firsts == [str(first + k) for k in range(len(firsts))]
+    return is_counted or all(map(ENSEMBL.fullmatch, firsts)) or all(map(QUOTED.match, lines[1:]))
 
 
 def _are_numbers_of_rows(column: pd.Series) -> bool:

@@ -10,7 +10,7 @@ from scnym.base.schema import STORE_ENCODING
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import READING_FAULTS, ScatteredSource, Source
-from scnym.disk.formats.cellranger import CellRangerFile, is_10x_h5
+from scnym.disk.formats.cellranger import CellRangerFile, is_10x_h5, lacking_in
 from scnym.disk.formats.claims import require_sound_heaps, unsound_hdf5
 from scnym.disk.formats.companions import MATRIX_SUFFIXES, is_10x_folder, is_matrix, lists_in
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
@@ -25,6 +25,7 @@ from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.strangers import kind_by_name, require_anndata_zarr, require_no_stranger_hdf5
 
 AnySource = Source | ScatteredSource
+ALEVIN_BINARY = "quants_mat.gz"
 HDF5_SUFFIXES = (".h5ad", ".loom", ".h5")
 KNOWN = (
     "a .h5ad, .loom, .npy, .csv, .tsv, .csv.gz or .tsv.gz file, 10x output (a matrix folder or .h5), a .mtx with its "
@@ -128,6 +129,12 @@ def _refuse_layer(path: Path, settings: ConvertSettings) -> None:
 
 def _refuse_list(path: Path) -> None:
     """Raise if a text file holds the names that belong to a Matrix Market file beside it."""
+    if path.name.startswith("quants_mat_") and (path.parent / ALEVIN_BINARY).exists():
+        raise FormatError(
+            f"it holds names for {ALEVIN_BINARY} beside it, which is in a format of salmon's own",
+            where=path,
+            way_out="run salmon alevin with --dumpMtx, and give the quants_mat.mtx.gz that it writes",
+        )
     matrix = lists_in(path.parent).get(path)
     if matrix is not None:
         given = path.parent if is_10x_folder(path.parent) else matrix
@@ -149,7 +156,7 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
             require_no_stranger_hdf5(file, path, unsound)
             if not {"obs", "var"} <= keys:  # of an AnnData, what is not needed is left out
                 unsound.require_any()
-            is_10x = is_10x_h5(file)
+            is_10x, lacking = is_10x_h5(file), lacking_in(file)
     except READING_FAULTS as fault:
         if isinstance(fault, ScnymError):
             raise
@@ -169,6 +176,8 @@ def _open_hdf5(path: Path, layer: str | None, max_memory_bytes: int) -> AnySourc
     if path.suffix.lower() == ".h5ad":
         missing = " and no ".join(key for key in ("obs", "var") if key not in keys)
         raise FormatError(f"an h5ad with no {missing}", where=path, way_out="copy or write it again")
+    if lacking is not None:
+        raise FormatError(f"a 10x file with no {lacking}", where=path, way_out="copy or write it again")
     raise FormatError(
         f"an HDF5 file, but none of h5ad, loom or 10x: it holds {', '.join(sorted(map(str, keys))) or 'nothing'}",
         where=path,
