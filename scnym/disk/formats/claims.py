@@ -6,6 +6,7 @@ A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or 
 import math
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,6 +50,10 @@ def unsound_hdf5(file: h5py.File, path: Path) -> Unsound:
     for name, element in _objects(file, path):
         if isinstance(element, FormatError):
             faults[name] = element
+            continue
+        if isinstance(element, str):  # the name under which a group has been looked through
+            again = {key: fault for key, fault in faults.items() if key == element or key.startswith(f"{element}/")}
+            faults |= {f"{name}{key.removeprefix(element)}": fault for key, fault in again.items()}
             continue
         try:
             _require_sound_types(name, element, path)
@@ -236,8 +241,21 @@ def _refuse(name: str, n_claimed: int, n_stored: int, path: Path) -> None:
     )
 
 
+@dataclass
+class _Walk:
+    """What is known of the groups of a file while they are looked through, by their places in it."""
+
+    path: Path
+    n_below: dict[int, int] = field(default_factory=dict)
+    """Objects that a reader meets below a group, if it follows every link."""
+    names: dict[int, str] = field(default_factory=dict)
+    """Where a group was met first."""
+
+
 def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, Any]]:
-    """Give every group of a file once, however it is linked, and every array; a fault for what cannot be opened.
+    """Give every group and array of a file by name, and a fault for what cannot be opened.
+
+    What is in a group is given once; where the group is met again, its first name is.
 
     Raises
     ------
@@ -245,19 +263,19 @@ def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, Any]]:
         If groups have no end.
     """
     yield "", file
-    n_below, n_given = dict[int, int](), 0
-    for one in _below(file, (), n_below, path):
+    walk, n_given = _Walk(path), 0
+    for one in _below(file, (), walk):
         n_given += 1
         yield one
-    n_met = n_below[file.id.__hash__()]
+    n_met = walk.n_below[file.id.__hash__()]
     if n_met > n_given + ALLOWED_OBJECTS:
         raise FormatError(f"{n_given:,} objects are linked so that they seem {n_met:,}", where=path, way_out=WAY_OUT)
 
 
-def _below(group: h5py.Group, keys: tuple[str, ...], n_below: dict[int, int], path: Path) -> Iterator[tuple[str, Any]]:
+def _below(group: h5py.Group, keys: tuple[str, ...], walk: _Walk) -> Iterator[tuple[str, Any]]:
     """Give what is below a group, and note how many objects a reader meets there that follows every link."""
-    own, n_met = group.id.__hash__(), 0
-    n_below[own] = NOT_COUNTED
+    own, n_met, path = group.id.__hash__(), 0, walk.path
+    walk.n_below[own], walk.names[own] = NOT_COUNTED, "/".join(keys)
     try:
         members = [str(key) for key in group]
     except READING_FAULTS as fault:
@@ -268,18 +286,20 @@ def _below(group: h5py.Group, keys: tuple[str, ...], n_below: dict[int, int], pa
         element = _member(group, key, name, path)
         if isinstance(element, h5py.Group):
             inner = element.id.__hash__()
-            if inner not in n_below:
-                if len(keys) == MAX_LEVELS:
-                    _refuse_nesting(keys[0], path)
+            if inner in walk.n_below:
+                yield name, walk.names[inner]
+            elif len(keys) == MAX_LEVELS:
+                _refuse_nesting(keys[0], path)
+            else:
                 yield name, element
-                yield from _below(element, (*keys, key), n_below, path)
-            if n_below[inner] == NOT_COUNTED:
+                yield from _below(element, (*keys, key), walk)
+            if walk.n_below[inner] == NOT_COUNTED:
                 raise FormatError(f"{name} is a link to a group that it lies in", where=path, way_out=WAY_OUT)
-            n_met += n_below[inner]
+            n_met += walk.n_below[inner]
         elif element is not None:
             yield name, element
         n_met += 1
-    n_below[own] = n_met
+    walk.n_below[own] = n_met
 
 
 def _member(group: h5py.Group, key: str, name: str, path: Path) -> Any:

@@ -180,31 +180,32 @@ class AnnDataFile:
     def branches(self, file: Any) -> Iterator[tuple[str, Branch | FormatError]]:
         """Yield obsm, varm and uns, as far as they are there, or why they cannot be read."""
         for kind, key in (("obsm", "obsm"), ("varm", self.varm_key), ("uns", "uns")):
-            if holds(file, key):
+            if self.unsound.at(key) is not None or holds(file, key):
                 member = open_member(file, key, key, self.unsound, self._used if kind == "uns" else frozenset())
                 if isinstance(member, Branch | FormatError):
                     yield kind, member
 
+    def _members(self, file: Any) -> set[str]:
+        """Return what is in the file, but for what must not be opened."""
+        return {name for name in names_in(file) if self.unsound.at(name) is None}
+
     def _left_out(self, file: Any, columns: list[str]) -> list[str]:
-        members = set(names_in(file))
-        here = [
-            kind for kind in LEFT_OUT if kind in members and self.unsound.at(kind) is None and not is_array(file[kind])
-        ]
+        members = self._members(file)
+        here = [kind for kind in LEFT_OUT if kind in members and not is_array(file[kind])]
         found = {kind: [name for name in names_in(file[kind]) if f"{kind}/{name}" != self.counts_key] for kind in here}
         words = [f"{kind} {', '.join(names)}" for kind, names in found.items() if names]
         taken = self.counts_key.replace(".", "/").partition("/")[0]
         others = [key for key in ("X", RAW) if key != taken and _holds(file, members, key)]
-        old = [
-            kind for kind in OLD_RECORDS if kind in members and self.unsound.at(kind) is None and is_array(file[kind])
-        ]
-        said = [*words, *others, *old, *columns]
+        old = [kind for kind in OLD_RECORDS if kind in members and is_array(file[kind])]
+        unsound = [kind for kind in LEFT_OUT if self.unsound.at(kind) is not None]
+        said = [*words, *others, *old, *unsound, *columns]
         return [f"left out: {'; '.join(said)}"] if said else []
 
     def _look_through(self, file: Any) -> Unsound:
         if isinstance(file, h5py.File) and isinstance(self.path, Path):
             return unsound_hdf5(file, self.path)
         if isinstance(file, zarr.Group) and isinstance(self.path, Path):
-            parts = ("obs", "var", "raw/var", self.counts_key, *MATRICES, self.varm_key)
+            parts = ("obs", "var", "raw/var", "raw.var", "raw.cat", self.counts_key, *MATRICES, self.varm_key)
             return unsound_zarr(file, dict.fromkeys(parts), self.path)
         return Unsound()
 
@@ -212,8 +213,9 @@ class AnnDataFile:
         self.unsound.require(self.counts_key)
         if is_there(file, self.counts_key):
             return
-        layers = names_in(file["layers"]) if "layers" in file else []
-        known = [*layers, *([RAW] if _holds(file, set(names_in(file)), RAW) else [])]
+        members = self._members(file)
+        layers = names_in(file["layers"]) if "layers" in members and not is_array(file["layers"]) else []
+        known = [*layers, *([RAW] if _holds(file, members, RAW) else [])]
         raise DataError(
             f"there are no counts in {self.counts_key}",
             where=self.path,

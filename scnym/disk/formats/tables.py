@@ -96,11 +96,9 @@ def read_table(file: Any, key: str, noun: Noun, path: Location, unsound: Unsound
         raise FormatError(f"{key}/{index} is no list of names", where=path, way_out="write the file again")
     table = Table({}, n_rows(names), element[index])
     for name in require_named(element, key, path):
-        if name == index:
-            continue
         try:
             unsound.require(f"{key}/{name}")
-            table.columns[name] = _column(element, name, f"{key}/{name}", table.n_rows, path)
+            table.columns[name] = _column(element, name, key, table.n_rows, path, unsound)
             if nameless := n_unnamed(element[name]):
                 table.remarks.append(f"{nameless:,} values of {key} {name} that its enum does not name are missing")
         except READING_FAULTS as odd:
@@ -156,30 +154,33 @@ def _members_of(names: Any) -> Any:
     return names if is_array(names) else names["values" if "values" in names else "codes"]
 
 
-def _column(table: Any, name: str, key: str, n_named: int, path: Location) -> Any:
+def _column(table: Any, name: str, key: str, n_named: int, path: Location, unsound: Unsound) -> Any:
     if name not in table:
-        raise FormatError(f"{key} is not there", where=path)
-    require_column(table[name], key, n_named, path)
-    categories = _categories_of(table, name)
-    if categories is not None:
-        require_few(categories, key, n_named, path)
+        raise FormatError(f"{key}/{name} is not there", where=path)
+    require_column(table[name], f"{key}/{name}", n_named, path)
+    apart = _categories_of(table, name, unsound.at(f"{key}/{CATEGORIES}"))
+    if apart is None:
+        return read_column(table[name])
+    unsound.require(f"{key}/{CATEGORIES}/{apart}")
+    categories = table[CATEGORIES][apart]
+    require_few(categories, f"{key}/{name}", n_named, path)
     return read_column(table[name], categories)
 
 
-def _categories_of(table: Any, name: str) -> Any:
-    """Return what the codes of a column stand for, where it is kept apart from them; None if they are no codes."""
-    column = table[name]
-    if CATEGORIES not in table or not is_array(column) or column.dtype.kind not in "iuf":
+def _categories_of(table: Any, name: str, fault: FormatError | None) -> str | None:
+    """Return the name of what the codes of a column stand for, where it is kept apart; None if they are no codes."""
+    column, place = table[name], table[name].attrs.get("categories")
+    if not is_array(column) or column.dtype.kind not in "iuf":
         return None
-    apart = table[CATEGORIES]
-    if name in apart:
-        return apart[name]
-    place = column.attrs.get("categories")
+    if fault is not None and place is not None:
+        raise fault
+    if fault is not None or CATEGORIES not in table:
+        return None
+    apart = names_in(table[CATEGORIES])
     if isinstance(place, h5py.Reference) and place:
-        place = table.file[place].name  # by its name, for what has none has not been looked at
-    if not isinstance(place, str) or "/" + CATEGORIES + "/" not in f"/{place}":
-        return None
-    return apart[place.rpartition("/")[2]]
+        place = table.file[place].name  # its name, for what has none has not been looked at
+    named = place.rpartition("/")[2] if isinstance(place, str) else name
+    return next((one for one in (name, named) if one in apart), None)
 
 
 def _old_table(file: Any, records: Any, key: str, path: Location, unsound: Unsound) -> Table:
@@ -192,7 +193,7 @@ def _old_table(file: Any, records: Any, key: str, path: Location, unsound: Unsou
     index = next((name for name in INDEX_NAMES if name in names), names[0])
     table = Table({}, len(rows), np.array(_text(rows[index]), dtype=object))
     for name in (name for name in names if name != index):
-        place = _old_categories(file, key, name)
+        place = _old_categories(file, key, name, unsound)
         try:
             enum = h5py.check_enum_dtype(records.dtype[name])
             values = rows[name] if enum is None else named(rows[name], enum)
@@ -206,9 +207,10 @@ def _old_table(file: Any, records: Any, key: str, path: Location, unsound: Unsou
     return table
 
 
-def _old_categories(file: Any, key: str, name: str) -> str | None:
+def _old_categories(file: Any, key: str, name: str, unsound: Unsound) -> str | None:
     places = [f"{OLD_RAW_CATEGORIES}/{name}_categories"] if key == OLD_RAW else []
-    return next((place for place in (*places, f"uns/{name}_categories") if place in file), None)
+    sound = (place for place in (*places, f"uns/{name}_categories") if unsound.within(place) is None)
+    return next((place for place in sound if place in file), None)
 
 
 def _old_column(values_R: Any, categories: Any) -> Any:
