@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import anndata
 import h5py
 import pytest
 import torch
@@ -180,7 +181,8 @@ def test_a_chunk_that_claims_gigabytes_is_refused_before_memory_is_taken_for_it(
     folder = tmp_path / "cells.zarr"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # AnnData says which format it will write one day
-        FEW.write_zarr(folder)
+        with anndata.settings.override(zarr_write_format=2):
+            FEW.write_zarr(folder)
     chunk = folder / array / "0"
     content = bytearray(chunk.read_bytes())
     content[4:8] = (2**31 - 17).to_bytes(4, "little")

@@ -4,6 +4,7 @@ C cells, G genes, N stored values.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ import zarr
 from anndata.io import read_elem
 from pandas.api.types import union_categoricals
 from pydantic import BaseModel, Field
+from zarr.errors import ZarrUserWarning
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, command, examples
 from scnym.base.schema import FORMAT_VERSION, LOGARITHMS, N_COUNTS, STORE_ENCODING, STORE_SUFFIX, CellNames, Scale
@@ -298,10 +300,12 @@ class Store:
         if isinstance(self.path, Path):
             require_contained(self.path)
         try:
-            with codecs_for(self.path):
+            with codecs_for(self.path), warnings.catch_warnings():
+                # Zarr 3.4 reads a chunk length of zero as another, which no store has.
+                warnings.filterwarnings("error", message="Array .*: The stored .* is invalid", category=ZarrUserWarning)
                 root = zarr.open_group(zarr_store(self.path), mode="r")
             attributes = dict(root.attrs)
-        except READING_FAULTS as fault:
+        except (*READING_FAULTS, ZarrUserWarning) as fault:
             if isinstance(fault, ScnymError):  # of object storage
                 raise
             raise FormatError("not a Zarr store", where=path, way_out=made_by_converting(path)) from fault
