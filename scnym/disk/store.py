@@ -8,18 +8,17 @@ import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import read_elem
 from pandas.api.types import union_categoricals
-from pydantic import BaseModel, Field
 from zarr.errors import ZarrUserWarning
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, command, examples
-from scnym.base.schema import FORMAT_VERSION, LOGARITHMS, N_COUNTS, STORE_ENCODING, STORE_SUFFIX, CellNames, Scale
+from scnym.base.schema import FORMAT_VERSION, LOGARITHMS, N_COUNTS, STORE_ENCODING, STORE_SUFFIX
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
@@ -27,33 +26,11 @@ from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indpt
 from scnym.disk.frames import stacked
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.layout import require_dataset
+from scnym.disk.manifest import Manifest
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 VALUE_KINDS = {"data": "iuf", "indices": "iu"}
 """Kinds of NumPy's types that counts and their genes are stored as; floats of 2 bytes are none."""
-
-
-class SourceEntry(BaseModel):
-    """What a store says of one of its sources."""
-
-    dataset: str = Field(pattern=r"^dataset_\d+$")
-    sample: str
-    file: str
-    sha256: str
-    n_cells: int
-    n_genes: int
-    has_cell_ids: bool
-    """Whether the cells' ids are those of the source; otherwise they were made up."""
-    scale: Scale
-    cluster_by: str | None = None
-
-
-class Manifest(BaseModel):
-    """What a store says of itself."""
-
-    format_version: int
-    cell_names: CellNames
-    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
 
 
 class Dataset:

@@ -3,7 +3,6 @@
 CSR and dense counts stand cell by cell; CSC stands gene by gene.
 """
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
+from scnym.disk.aside import FULL
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.chunk_index import n_files_below, require_possible
 from scnym.disk.encode import codecs_for
@@ -38,8 +38,6 @@ from scnym.disk.formats.elements import Branch, encoding_of, holds, is_array, na
 from scnym.disk.formats.tables import Table, read_names, read_table
 from scnym.disk.formats.unsound import Unsound
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Faults of the disk that is written to while the file is read."""
 RAW = "raw"
 MATRICES = ("obsm", "uns")
 LEFT_OUT = ("layers", "obsp", "varp")
@@ -139,7 +137,7 @@ class AnnDataFile:
                 with h5py.File(self.path, **self._options) as file:
                     yield file
         except READING_FAULTS as fault:
-            if isinstance(fault, ScnymError) or getattr(fault, "errno", None) in DISK_FULL:
+            if isinstance(fault, ScnymError) or getattr(fault, "errno", None) in FULL:  # of the disk that is written to
                 raise
             raise FormatError(
                 f"it is damaged or no AnnData ({fault})", where=self.path, way_out="copy or write it again"
