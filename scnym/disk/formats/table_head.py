@@ -212,7 +212,7 @@ def _n_titles(rows: Sequence[Sequence[str]]) -> int:
     return 0
 
 
-def _stripped(row: list[str]) -> list[str]:
+def _stripped(row: Sequence[str]) -> Sequence[str]:
     """Return a row without the empty fields at its end."""
     n_blank = sum(1 for _ in takewhile(lambda field: not field.strip(), reversed(row)))
     return row[: len(row) - n_blank]
