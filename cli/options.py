@@ -85,7 +85,7 @@ CsvOrientation = Annotated[
     settings.Orientation,
     typer.Option(
         "--csv_orientation",
-        help="Whether a text table has a line per cell or per gene; auto: found out from the names.",
+        help="Whether a text table has a line per cell or per gene; auto: found out from its header and names.",
         rich_help_panel=DATA,
     ),
 ]

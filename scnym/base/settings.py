@@ -62,7 +62,7 @@ class ConvertSettings:
     input_genes: str | None = None
     """Text file with one gene name a line, for a matrix that carries no names."""
     csv_orientation: Orientation = "auto"
-    """Whether a text table has a line per cell or a line per gene; auto: found out from the names."""
+    """Whether a text table has a line per cell or a line per gene; auto: found out from its header and names."""
     training_metadata: str | None = None
     """Table with a row per cell, whose columns are joined to the cells' annotations by their ids."""
     cluster_by: str | None = None

@@ -87,10 +87,10 @@ NAMES_IDS = _words(
 )
 OF_GENES = _words(
     """
-    length start end stop chr chrom chromosome chromosomename strand genelength efflength effectivelength
-    exonlength exoniclength transcriptlength meanlength medianlength width gc gccontent percentgc entrez
+    length start end chr chrom chromosome chromosomename strand genelength efflength effectivelength
+    exonlength exoniclength transcriptlength meanlength medianlength width gccontent percentgc entrez
     entrezid entrezgene entrezgeneid ncbigeneid geneid ncbiid exoncount nexons numexons biotype genebiotype
-    genetype description bp
+    genetype description
     """
 )
 """Annotations of genes, of which some are numbers; as `plain` writes them."""

@@ -73,8 +73,13 @@ def is_marked_header(marked: str, below: str, separator: str) -> bool:
 
 def _makes_a_table(first: str, below: Sequence[str], separator: str) -> bool:
     try:
-        widths = [len(fields_of(line, separator)) for line in (first, *below)]
+        widths = [_width(line, separator) for line in (first, *below)]
     except csv.Error:
         return False
     usual = usual_width(widths[1:]) if below else widths[0]
     return usual > 1 and 2 * widths[1:].count(usual) >= len(below)
+
+
+def _width(line: str, separator: str) -> int:
+    is_plain = separator != BLANK and '"' not in line
+    return line.count(separator) + 1 if is_plain else len(fields_of(line, separator))

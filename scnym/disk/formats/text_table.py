@@ -27,7 +27,7 @@ from scnym.disk.formats.table_head import head_of_numbers, read_head
 
 SAMPLE_CHUNK = 2**20
 SAMPLE_CHUNKS = 8
-SAMPLE_NAMES, SAMPLE_LINES = 2000, 20
+SAMPLE_NAMES, SAMPLE_LINES = 1000, 20
 QUOTED = re.compile(rb'"(?:[^"]|"")*("|$)')
 BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 
@@ -157,7 +157,7 @@ class TextTable:
     def _trimmed(self, texts: list[bytes]) -> list[bytes]:
         """Take away what stands at the ends of lines and means nothing."""
         if self._separator == BLANK.encode():
-            return [BLANKS.sub(lambda found: found[1] or b" ", text.strip()) for text in texts]
+            return [_with_single_blanks(text.strip()) for text in texts]
         if self.head.n_blank:
             end = self._separator * self.head.n_blank
             return [text.removesuffix(end) for text in texts]
@@ -268,6 +268,12 @@ class TextTable:
                 if self.has_names
                 else "give every line one number per gene of --input_genes",
             )
+
+
+def _with_single_blanks(text: bytes) -> bytes:
+    if b"  " not in text and b"\t" not in text:
+        return text
+    return BLANKS.sub(lambda found: found[1] or b" ", text)
 
 
 def _listed_genes(genes_path: str) -> list[str]:
