@@ -184,7 +184,7 @@ def lacking_in(file: Any) -> str | None:
         members = set(group) if isinstance(group, h5py.Group) else set()
         lacking = GROUP_FIELDS - members if members & NAMED else GROUP_FIELDS - members | {"features"}
         if len(lacking) == 1 and members & {"barcodes", *NAMED}:
-            return f"{name}/{lacking.pop()}"
+            return f"{name}/{next(iter(lacking))}"
     return None
 
 
