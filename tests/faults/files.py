@@ -90,15 +90,19 @@ def _missing() -> Iterator[Fault]:
 
 
 def _other_kinds() -> Iterator[Fault]:
-    for name, content in (("counts.xlsx", b"PK\x03\x04"), ("counts.rds", b"\x1f\x8b\x08"), ("counts", b"a,b\n")):
+    for name, content, kind, way_out in (
+        ("counts.xlsx", b"PK\x03\x04", ": it is a spreadsheet", "save it as CSV, a line per cell, or give a .h5ad"),
+        ("counts.rds", b"\x1f\x8b\x08", ": it is an R object", "write it as an h5ad, in R with anndataR::write_h5ad"),
+        ("counts", b"a,b\n", "", "give a .h5ad, .loom, .npy, .csv"),
+    ):
         yield Fault(
             what="an unknown format",
             form=name,
             line=f"convert {name} new.zarr",
             make=partial(_written, name, content),
             where=f"{name}: ",
-            says="the format is not known",
-            way_out="give a .h5ad, .loom, .npy, .csv",
+            says=f"the format is not known{kind}",
+            way_out=way_out,
         )
     for name in ("counts.h5ad", "counts.loom", "filtered.h5"):
         yield Fault(
