@@ -4,6 +4,7 @@ A wrong one would end in batches of other cells or other labels, without an erro
 C cells of the store.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ import pandas as pd
 
 from scnym.base.errors import DataError
 
+Codes = np.ndarray | Sequence[int] | pd.Series | pd.Categorical
+"""A whole number for each cell, -1 where there is none; or a category, whose codes are taken."""
+Rows = np.ndarray | Sequence[int] | pd.Series
+"""Row numbers, ascending, each once; or whether each cell is wanted."""
 NO_CODE = -1
 MAX_CLASSES = 10**6
 """More classes than anything has: an array as long as the largest code is made."""
@@ -24,7 +29,7 @@ ROWS_WANTED = ("give the numbers of rows, from 0 on",) * 2
 """What to do about a value that is missing, and about one that is no number."""
 
 
-def codes_of(codes_C: Any, n_cells: int, name: str, *, n_classes: int | None = None) -> np.ndarray:
+def codes_of(codes_C: Codes, n_cells: int, name: str, *, n_classes: int | None = None) -> np.ndarray:
     """Return codes of cells in the smallest type of whole numbers, in memory of their own.
 
     Parameters
@@ -58,7 +63,7 @@ def codes_of(codes_C: Any, n_cells: int, name: str, *, n_classes: int | None = N
     return numbers_C.astype(np.min_scalar_type(-1 - most))
 
 
-def rows_of(rows_C: Any, n_cells: int, name: str) -> np.ndarray:
+def rows_of(rows_C: Rows, n_cells: int, name: str) -> np.ndarray:
     """Return row numbers of a store as int64.
 
     Parameters

@@ -16,7 +16,7 @@ from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
 from scnym.feed.batches import Batch, BatchMaker, Layout
-from scnym.feed.codes import MAX_CLASSES, NO_CODE, codes_of, rows_of
+from scnym.feed.codes import MAX_CLASSES, NO_CODE, Codes, Rows, codes_of, rows_of
 from scnym.feed.gene_mismatch import require_shared
 from scnym.feed.genes import distinct_names, map_datasets
 from scnym.feed.passes import Passes, this_worker
@@ -72,9 +72,9 @@ class StreamDataset(IterableDataset[Batch]):
         store: Store,
         plan: BatchPlan,
         genes: Sequence[str],
-        labels_C: np.ndarray | None = None,
+        labels_C: Codes | None = None,
         *,
-        conditions_C: np.ndarray | None = None,
+        conditions_C: Codes | None = None,
         normalize_to: float = CPM,
         layout: Layout = "dense",
         stretch_bytes: int = StreamSettings.memory_bytes // ARENAS,
@@ -117,7 +117,7 @@ class StreamDataset(IterableDataset[Batch]):
         """Stored values that are decoded, in whole chunks, for every value wanted: those of the first window."""
         return next((self._reader.amplification(window.rows_W) for window in self.plan.windows(0)), 1.0)
 
-    def amplification_if_clustered(self, groups_C: np.ndarray) -> float:
+    def amplification_if_clustered(self, groups_C: Codes) -> float:
         """Give what `read_amplification` would be in a store whose cells were grouped.
 
         Parameters
@@ -276,7 +276,7 @@ class StreamDataset(IterableDataset[Batch]):
             del batch  # or its memory would be held while the next is made
 
 
-def _codes_or_none(store: Store, codes_C: Any, name: str) -> np.ndarray:
+def _codes_or_none(store: Store, codes_C: Codes | None, name: str) -> np.ndarray:
     if codes_C is None:
         return np.broadcast_to(np.int8(NO_CODE), store.n_cells)  # takes no memory
     return codes_of(codes_C, store.n_cells, name)
@@ -302,11 +302,11 @@ def _require_batch(epoch: int, batch: int, n_batches: int) -> None:
 
 def training_stream(
     store: Store,
-    codes_C: np.ndarray,
+    codes_C: Codes,
     genes: Sequence[str],
     settings: StreamSettings,
     *,
-    conditions_C: np.ndarray | None = None,
+    conditions_C: Codes | None = None,
     normalize_to: float = CPM,
     layout: Layout = "dense",
 ) -> StreamDataset:
@@ -351,12 +351,12 @@ def training_stream(
 
 def in_order_stream(
     store: Store,
-    rows_C: np.ndarray,
+    rows_C: Rows,
     genes: Sequence[str],
     settings: StreamSettings,
-    labels_C: np.ndarray | None = None,
+    labels_C: Codes | None = None,
     *,
-    conditions_C: np.ndarray | None = None,
+    conditions_C: Codes | None = None,
     normalize_to: float = CPM,
     layout: Layout = "dense",
 ) -> StreamDataset:
