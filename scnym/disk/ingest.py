@@ -35,7 +35,6 @@ from scnym.base.schema import (
 )
 from scnym.base.settings import ConvertSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
-from scnym.disk.annotations import join_annotations
 from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import RESULT, clear_finished, locked, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
@@ -50,7 +49,7 @@ from scnym.disk.frames import library_sizes, storable, with_own_columns, write_f
 from scnym.disk.gather import Given, Input, gather, path_state
 from scnym.disk.groups import carry_groups
 from scnym.disk.handover import convert_and_send, require_store_name
-from scnym.disk.headers import check_source, remarks_on_table, table_of
+from scnym.disk.headers import check_source, check_sources, remarks_on_table, require_annotated, with_table
 from scnym.disk.imprint import seal
 
 MAX_BLOCK_ELEMENTS = 2**21
@@ -110,10 +109,7 @@ def convert(
     for line in remarks_on_table(settings.training_metadata):
         progress.say(line)
     if cluster is None:
-        faults = [check_source(one, settings, progress) for one in gathered]
-        _require_annotated(faults)
-        for one, fault in zip(gathered, faults, strict=True):
-            _say_not_annotated(one, fault, progress)
+        check_sources(gathered, settings, progress)
     elif any(one.adata is not None for one in gathered):
         raise SettingsError("cells in memory stay in this process", where="cluster", way_out="leave it out")
     work = _entry if cluster is None else _checked_entry
@@ -137,25 +133,9 @@ def convert(
             if outcome.fault is not None and len(jobs) > 1:
                 progress.say(f"failed: {jobs[number].input.sample}: {outcome.fault}")
         entries = results_of([outcomes[number] for number in range(len(jobs))], "inputs")
-        _require_annotated([_not_annotated(entry.pop(NOT_ANNOTATED), settings) for entry in entries])
+        require_annotated([entry.pop(NOT_ANNOTATED) for entry in entries], settings)
         seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
-
-
-def _require_annotated(faults: Sequence[DataError | None]) -> None:
-    """Raise the first fault if the table of annotations has no cell of any input."""
-    if faults[0] is not None and None not in faults:
-        raise faults[0]
-
-
-def _say_not_annotated(one: Input, fault: DataError | None, progress: Progress) -> None:
-    if fault is not None:
-        progress.say(f"{one.sample}: none of its cells has a row in the table of annotations: {fault.what}")
-
-
-def _not_annotated(why: str | None, settings: ConvertSettings) -> DataError | None:
-    way_out = "add a column with the cell ids of the count matrices, spelt as they are there"
-    return None if why is None else DataError(why, where=settings.training_metadata, way_out=way_out)
 
 
 def _check_target(target: Path, inputs: Sequence[Given], settings: ConvertSettings) -> None:
@@ -287,7 +267,7 @@ class _DatasetJob:
                 max_memory_bytes=self.settings.max_memory_bytes,
                 journal=self._work / "written.json",
             )
-        obs, _, fault = self._annotated(source, parts, scale)
+        obs, _, why_not = self._annotated(source, parts, scale)
         if order_C is not None:
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
         write_frames(group, obs, var)
@@ -302,7 +282,7 @@ class _DatasetJob:
             "has_cell_ids": source.has_cell_ids,
             "scale": scale,
             "cluster_by": self.settings.cluster_by,
-            NOT_ANNOTATED: None if fault is None else fault.what,
+            NOT_ANNOTATED: why_not,
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object), categorize=False),
         }
 
@@ -346,11 +326,7 @@ class _DatasetJob:
         What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
         the ids of the cells take more memory than all else.
         """
-        obs, renamed, fault = self._annotated(source, parts, scale, aloud=source.obs is None)
-        if fault is not None and self.is_only:
-            raise fault
-        if source.obs is None:
-            _say_not_annotated(self.input, fault, self.progress)
+        obs, renamed, _ = self._annotated(source, parts, scale, aloud=source.obs is None)
         if self.settings.cluster_by is None:
             return None, renamed
         stored_name = {old: new for new, old in renamed.items()}
@@ -358,26 +334,22 @@ class _DatasetJob:
 
     def _annotated(
         self, source: Source, parts: Parts, scale: Scale, *, aloud: bool = False
-    ) -> tuple[pd.DataFrame, dict[str, str], DataError | None]:
+    ) -> tuple[pd.DataFrame, dict[str, str], str]:
         """Give the annotations to store: the source's, the manifest's, the table's and our own.
 
-        With them come the old names of columns (`with_own_columns`), and why no cell is in the table.
+        With them come the old names of columns (`with_own_columns`), and why the table has no cell, if it has none.
         """
         obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
         obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
-        table, fault = table_of(self.settings.training_metadata), None
-        if table is not None:
-            path = Path(self.settings.training_metadata or "")
-            joined = join_annotations(obs, table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
-            obs, fault = joined.obs, joined.fault
-            for line in joined.remarks if aloud else ():
-                self.progress.say(f"{self.input.sample}: {line}")
+        progress = self.progress if aloud else SILENT
+        joined = with_table(obs, self.input, source, self.settings, progress, is_only=self.is_only)
+        obs = joined.obs
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
             totals_C = library_sizes(obs, self.settings.library_size_column, parts.totals(), scale, source.path)
         own = with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
-        return (*own, fault)
+        return (*own, joined.why_not)
 
     def _columns(self, obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
         """Give the manifest's columns; one that the cells have already is not replaced."""
@@ -406,7 +378,7 @@ def _entry(job: _DatasetJob, progress: Progress) -> dict[str, Any]:
 
 def _checked_entry(job: _DatasetJob, progress: Progress) -> dict[str, Any]:
     """As `_entry`, where nobody has looked at the input before."""
-    check_source(job.input, job.settings, progress)
+    check_source(job.input, job.settings, progress, is_only=job.is_only)
     return _entry(job, progress)
 
 
