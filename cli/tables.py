@@ -363,7 +363,9 @@ def _metrics_table(metrics: "Metrics | Scores") -> Table:
 
 
 def _confusion_table(metrics: "Metrics", classes: tuple[str, ...]) -> Table:
-    return _counts_table([str(number + 1) for number in range(len(classes))], classes, metrics.confusion_KK)
+    is_judged = metrics.per_class["f1"].notna()
+    names = [name if judged else f"{name} (not judged)" for name, judged in zip(classes, is_judged, strict=True)]
+    return _counts_table([str(number + 1) for number in range(len(classes))], names, metrics.confusion_KK)
 
 
 def _counts_table(columns: Sequence[str], names: Iterable[str], counts_KN: Iterable[Iterable[int]]) -> Table:

@@ -43,6 +43,7 @@ RESPELT = {
     "case": ([one.lower() for one in DASHED], DASHED),
     "quotes": (DASHED, [f"'{one}'" for one in DASHED]),
     "blanks": (DASHED, [f" {one}" for one in DASHED]),
+    "names of files": ([f"SRR{k}" for k in range(40)], [f"SRR{k}.sorted.bam" for k in range(40)]),
     "no barcodes": ([f"c{k}" for k in range(40)], [f"donor.1_c{k}" for k in range(40)]),
     "wells": ([f"A{k}.B000126.3_56_F.1.1" for k in range(40)], [f"A{k}-B000126-3_56_F-1-1" for k in range(40)]),
 }  # fmt: skip

@@ -234,7 +234,6 @@ MISTAKES = {
     "impossible number": ([*BASE, "--n_hidden", "-1"], "--n_hidden: -1 is not possible"),
     "bad balance": ([*BASE, "--class_balance", "even"], "natural, seed, uniform, or power:A"),
     "bad size": ([*BASE, "--max_memory", "lots"], "'lots' is not a size"),
-    "too many folds": ([*BASE, "--n_folds", "100"], "fewer than 100 cells"),
     "missing required": (["train_tissue_independent", "--out_path", "{out}"], "--input_counts"),
     "unknown command": (["train_everything"], "train_everything"),
     "missing model": ([*PREDICT, "no.safetensors"], "no.safetensors: there is no such model"),

@@ -101,6 +101,7 @@ def test_the_terminal_says_so_too_and_json_stays_as_it_is_promised(tmp_path: Pat
     line = ["--input_counts", str(cells), "--lower_group", "cell_type", "--n_epochs", "1", "--n_hidden", "4"]
     printed = CliRunner().invoke(app, ["train_tissue_independent", *line, "--out_path", str(tmp_path / "a")]).stdout
     assert [row.split()[-2:] for row in printed.splitlines() if row.startswith("one ")] == [["not", "judged"]]
+    assert " 1 one (not judged)" in printed
     assert "not judged, since no cell could be held out and others learnt from: 'one'" in printed
     ran = CliRunner().invoke(app, ["train_tissue_independent", *line, "--out_path", str(tmp_path / "b"), "--json"])
     assert json.loads(ran.stdout)["not_judged"] == ["one"]

@@ -200,8 +200,8 @@ class Joined:
     obs: pd.DataFrame
     remarks: tuple[str, ...] = ()
     """How cells and rows were brought together, and which cells have no row; nothing where none has one."""
-    fault: DataError | None = None
-    """Why no cell has a row; None if any has one."""
+    why_not: str = ""
+    """Why no cell has a row; empty if any has one."""
 
 
 def join_annotations(
@@ -225,16 +225,17 @@ def join_annotations(
     found = match_ids(obs.index, table, sample)
     if not has_cell_ids and (found.remark or found.n_found < len(obs)):
         return Joined(_by_order(obs, table, path))
-    fault = None
-    if found.fault:
-        way_out = "add a column with the cell ids of the count matrix, spelt as they are there"
-        fault = DataError(found.fault, where=path, way_out=way_out)
-        rows = table.iloc[:0].reindex([None] * len(obs))
-    else:
-        rows = _rows_of(found, table, path)
+    rows = table.iloc[:0].reindex([None] * len(obs)) if found.fault else _rows_of(found, table, path)
     others = obs.drop(columns=[name for name in rows if name in obs])
     joined = pd.concat([others, rows.set_axis(obs.index)], axis="columns")
-    return Joined(joined, tuple(_remarks(obs.index, found, path)), fault)
+    return Joined(joined, tuple(_remarks(obs.index, found, path)), found.fault)
+
+
+def none_found(why: str, path: Path) -> DataError:
+    """Return the error of a table that has no cell at all."""
+    return DataError(
+        why, where=path, way_out="add a column with the cell ids of the count matrix, spelt as they are there"
+    )
 
 
 def _rows_of(found: IdMatch, table: pd.DataFrame, path: Path) -> pd.DataFrame:

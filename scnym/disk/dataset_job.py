@@ -28,7 +28,6 @@ from scnym.base.schema import (
     value_dtype,
 )
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import join_annotations
 from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import locked
 from scnym.disk.checks import ValueChecks, ValueRange
@@ -41,7 +40,7 @@ from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import storable, with_own_columns, write_frames
 from scnym.disk.gather import Input, path_state
 from scnym.disk.groups import carry_groups
-from scnym.disk.headers import table_of
+from scnym.disk.headers import with_table
 from scnym.disk.libraries import library_sizes
 from scnym.disk.other_counts import other_counts
 from scnym.disk.readback import take_out_unreadable
@@ -152,7 +151,7 @@ class DatasetJob:
                 max_memory_bytes=self.settings.max_memory_bytes,
                 journal=self._work / "written.json",
             )
-        obs, _, fault = self._annotated(source, parts, reading)
+        obs, _, why_not = self._annotated(source, parts, reading)
         if order_C is not None:
             obs = obs.iloc[order_C].assign(**{SOURCE_ROW: order_C})
         write_frames(group, obs, var)
@@ -167,7 +166,7 @@ class DatasetJob:
             "has_cell_ids": source.has_cell_ids,
             "scale": reading.scale,
             "cluster_by": self.settings.cluster_by,
-            NOT_ANNOTATED: None if fault is None else fault.what,
+            NOT_ANNOTATED: why_not,
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object), categorize=False),
         }
 
@@ -225,11 +224,7 @@ class DatasetJob:
         What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
         the ids of the cells take more memory than all else.
         """
-        obs, renamed, fault = self._annotated(source, parts, reading, aloud=source.obs is None)
-        if fault is not None and self.is_only:
-            raise fault
-        if source.obs is None:
-            say_not_annotated(self.input, fault, self.progress)
+        obs, renamed, _ = self._annotated(source, parts, reading, aloud=source.obs is None)
         if self.settings.cluster_by is None:
             return None, renamed
         stored_name = {old: new for new, old in renamed.items()}
@@ -237,27 +232,23 @@ class DatasetJob:
 
     def _annotated(
         self, source: Source, parts: Parts, reading: Reading, *, aloud: bool = False
-    ) -> tuple[pd.DataFrame, dict[str, str], DataError | None]:
+    ) -> tuple[pd.DataFrame, dict[str, str], str]:
         """Give the annotations to store: the source's, the manifest's, the table's and our own.
 
-        With them come the old names of columns (`with_own_columns`), and why no cell is in the table.
+        With them come the old names of columns (`with_own_columns`), and why the table has no cell, if it has none.
         """
         obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
         obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
-        table, fault = table_of(self.settings.training_metadata), None
-        if table is not None:
-            path = Path(self.settings.training_metadata or "")
-            joined = join_annotations(obs, table, path, sample=self.input.sample, has_cell_ids=source.has_cell_ids)
-            obs, fault = joined.obs, joined.fault
-            for line in joined.remarks if aloud else ():
-                self.progress.say(f"{self.input.sample}: {line}")
+        progress = self.progress if aloud else SILENT
+        joined = with_table(obs, self.input, source, self.settings, progress, is_only=self.is_only)
+        obs = joined.obs
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
             column = self.settings.library_size_column
             totals_C = library_sizes(obs, column, reading, parts, parts.totals(), source.path)
         own = with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
-        return (*own, fault)
+        return (*own, joined.why_not)
 
     def _columns(self, obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
         """Give the manifest's columns; one that the cells have already is not replaced."""
@@ -278,12 +269,6 @@ class DatasetJob:
                 task.advance(len(part.row_lengths_C))
         for counts_CG in arranger.blocks(self._max_elements):
             yield Part(counts_CG.data, counts_CG.indices, np.diff(counts_CG.indptr))
-
-
-def say_not_annotated(one: Input, fault: DataError | None, progress: Progress) -> None:
-    """Say why no cell of an input is in the table of annotations, if none is."""
-    if fault is not None:
-        progress.say(f"{one.sample}: none of its cells has a row in the table of annotations: {fault.what}")
 
 
 def _counted(parts: Iterable[Part], task: Task) -> Iterator[Part]:

@@ -16,18 +16,18 @@ from typing import Any
 
 import zarr
 
-from scnym.base.errors import DataError, SettingsError
+from scnym.base.errors import SettingsError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import dataset_name
 from scnym.base.settings import ConvertSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
-from scnym.disk.dataset_job import ENTRY, NOT_ANNOTATED, DatasetJob, say_not_annotated
+from scnym.disk.dataset_job import ENTRY, NOT_ANNOTATED, DatasetJob
 from scnym.disk.formats.sniff import is_store
 from scnym.disk.gather import Given, Input, gather
 from scnym.disk.handover import convert_and_send, require_store_name
-from scnym.disk.headers import check_source, remarks_on_table
+from scnym.disk.headers import check_source, check_sources, remarks_on_table, require_annotated
 from scnym.disk.imprint import seal
 
 
@@ -82,10 +82,7 @@ def convert(
     for line in remarks_on_table(settings.training_metadata):
         progress.say(line)
     if cluster is None:
-        faults = [check_source(one, settings, progress) for one in gathered]
-        _require_annotated(faults)
-        for one, fault in zip(gathered, faults, strict=True):
-            say_not_annotated(one, fault, progress)
+        check_sources(gathered, settings, progress)
     elif any(one.adata is not None for one in gathered):
         raise SettingsError("cells in memory stay in this process", where="cluster", way_out="leave it out")
     work = _entry if cluster is None else _checked_entry
@@ -109,20 +106,9 @@ def convert(
             if outcome.fault is not None and len(jobs) > 1:
                 progress.say(f"failed: {jobs[number].input.sample}: {outcome.fault}")
         entries = results_of([outcomes[number] for number in range(len(jobs))], "inputs")
-        _require_annotated([_not_annotated(entry.pop(NOT_ANNOTATED), settings) for entry in entries])
+        require_annotated([entry.pop(NOT_ANNOTATED) for entry in entries], settings)
         seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
-
-
-def _require_annotated(faults: Sequence[DataError | None]) -> None:
-    """Raise the first fault if the table of annotations has no cell of any input."""
-    if faults[0] is not None and None not in faults:
-        raise faults[0]
-
-
-def _not_annotated(why: str | None, settings: ConvertSettings) -> DataError | None:
-    way_out = "add a column with the cell ids of the count matrices, spelt as they are there"
-    return None if why is None else DataError(why, where=settings.training_metadata, way_out=way_out)
 
 
 def _check_target(target: Path, inputs: Sequence[Given], settings: ConvertSettings) -> None:
@@ -165,5 +151,5 @@ def _entry(job: DatasetJob, progress: Progress) -> dict[str, Any]:
 
 def _checked_entry(job: DatasetJob, progress: Progress) -> dict[str, Any]:
     """As `_entry`, where nobody has looked at the input before."""
-    check_source(job.input, job.settings, progress)
+    check_source(job.input, job.settings, progress, is_only=job.is_only)
     return _entry(job, progress)

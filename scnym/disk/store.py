@@ -365,10 +365,9 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 def made_by_converting(path: str | os.PathLike[str]) -> str:
     """Say how something that is there becomes a store."""
-    place = PurePath(path)
-    if place.suffix == STORE_SUFFIX:
-        return "make one with scnym convert"
-    return f"make one: {command('convert', path, place.with_suffix(STORE_SUFFIX))}"
+    target = PurePath(path).with_suffix(STORE_SUFFIX)
+    named = f"make one: {command('convert', path, target)}"
+    return "make one with scnym convert" if target == PurePath(path) else named
 
 
 def _require_listed(path: ObjectPath) -> None:

@@ -18,7 +18,7 @@ from scnym.base.errors import DataError, FormatError, MissingInputError, Setting
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.annotations import join_annotations, none_found, read_annotations
 from scnym.disk.aside import clear_finished
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
@@ -205,11 +205,10 @@ def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.Dat
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)
     ]
-    faults = [one.fault for one in joined if one.fault is not None]
-    if faults and len(faults) == len(joined):
-        raise faults[0]
+    if all(one.why_not for one in joined):
+        raise none_found(joined[0].why_not, metadata)
     for one, source in zip(joined, store.sources, strict=True):
-        none = [] if one.fault is None else [f"none of its cells has a row in {metadata.name}: {one.fault.what}"]
+        none = [f"none of its cells has a row in {metadata.name}: {one.why_not}"] if one.why_not else []
         for line in [*one.remarks, *none]:
             progress.say(f"{source.sample}: {line}")
     return stacked([one.obs for one in joined])

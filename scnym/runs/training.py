@@ -132,7 +132,7 @@ def train_tissue_specific(
 ) -> TissueModels:
     """Train one model for each tissue, with classes and folds of its own; write ``OUT/tissues/``.
 
-    A tissue whose cells are too few for the folds, or all of one class, is skipped, and said. Tissues that an
+    A tissue whose cells are all of one class, or each of another, is skipped, and said. Tissues that an
     interrupted run of the same settings has finished are not trained again.
 
     Parameters
