@@ -227,7 +227,7 @@ def _is_number(text: str) -> bool:
     return NUMBER.fullmatch(text) is not None
 
 
-def _sample(header: list[str], rows: list[list[str]]) -> _Sample:
+def _sample(header: Sequence[str], rows: Sequence[Sequence[str]]) -> _Sample:
     """Set the names of a header over the fields of lines: it may lack the first, and lines may end in separators."""
     width = usual_width([len(row) for row in rows]) or len(header)
     rows = [row for row in rows if len(row) == width]
