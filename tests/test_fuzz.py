@@ -62,7 +62,7 @@ def test_a_seed_is_read_before_it_is_damaged(tmp_path: Path):
 
 
 def test_the_same_number_damages_in_the_same_way():
-    assert damaged(Random(7), b"cell,a\nx,1\n" * 9) == damaged(Random(7), b"id,a\nx,1\n" * 9)
+    assert damaged(Random(7), b"cell,a\nx,1\n" * 9) == damaged(Random(7), b"cell,a\nx,1\n" * 9)
     assert len({damaged(Random(number), b"cell,a\nx,1\n" * 9) for number in range(50)}) > 40
 
 
