@@ -301,6 +301,12 @@ def test_names_may_hold_spaces(tmp_path: Path):
     assert source.var.index[0] == "HLA A"
 
 
+def test_a_gene_without_a_symbol_is_called_by_its_id_and_the_others_by_theirs(tmp_path: Path):
+    features = lines(IDS, ["", *SYMBOLS[1:]]).replace(f"{IDS[2]}\t{SYMBOLS[2]}", IDS[2])
+    _, source = read(write_10x(tmp_path / "x", features=features))
+    assert list(source.var.index) == [IDS[0], SYMBOLS[1], IDS[2], *SYMBOLS[3:]]
+
+
 def test_ids_that_are_numbers_from_one_up_stay_ids(tmp_path: Path):
     _, source = read(write_10x(tmp_path / "x", features=lines(NUMBERS, SYMBOLS)))
     assert list(source.var["gene_ids"]) == NUMBERS

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,9 @@ class NameList:
         self.path = path
         require_bounded(path)
         with opened(path) as file:
-            self._lines = [line for line in file.read().decode().splitlines() if line.strip()]
+            text = file.read().decode()
+        self._has_quotes = '"' in text
+        self._lines = [line for line in text.splitlines() if line and not line.isspace()]
         self._separator = _separator_in(self._lines[:SAMPLED], path)
 
     def __len__(self) -> int:
@@ -88,11 +91,12 @@ class NameList:
         return rows, header
 
     def _split(self, lines: Sequence[str]) -> pd.DataFrame:
-        if self._separator is None and not any('"' in line for line in lines):
-            return pd.DataFrame({0: [line.strip() for line in lines]}, dtype=object)
+        if self._separator is None and not self._has_quotes:
+            return pd.DataFrame({0: list(map(str.strip, lines))}, dtype=object)
         fields = [self._fields(line) for line in lines]
-        width = min(map(len, fields), default=0)
-        return pd.DataFrame({k: [line[k] for line in fields] for k in range(width)}, dtype=object)
+        ((width, _),) = Counter(map(len, fields)).most_common(1) or ((0, 0),)
+        filled = [line if len(line) >= width else [*line, *[""] * (width - len(line))] for line in fields]
+        return pd.DataFrame({k: [line[k] for line in filled] for k in range(width)}, dtype=object)
 
     def _fields(self, line: str) -> list[str]:
         separator = self._separator or "\t"
