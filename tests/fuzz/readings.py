@@ -1,10 +1,12 @@
 """How scnym opens and reads a file of each kind, all of it, as its commands do."""
 
 import contextlib
+import io
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import h5py
 import numpy as np
 import torch
 
@@ -13,10 +15,11 @@ from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
 from scnym.disk.checks import ValueChecks, nowhere_else
 from scnym.disk.cut import Parts, canonical
-from scnym.disk.formats.block import ScatteredSource
+from scnym.disk.formats.block import GroupSource, ScatteredSource
 from scnym.disk.formats.sniff import open_source
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import storable
+from scnym.disk.groups import carry_groups
 from scnym.disk.scales import reading_of
 from scnym.disk.store import Store
 from scnym.feed.stream import in_order_stream
@@ -43,6 +46,10 @@ def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
             counts_CG = canonical(block.counts_CG)
             parts.add(counts_CG, block.cells, checks.range_of(counts_CG, block.cells))
         reading_of(parts, parts.value_range(), "auto", n_genes=len(source.var), place=source.path, others=nowhere_else)
+        original = source.source if isinstance(source, TurnedSource) else source
+        if isinstance(original, GroupSource):
+            with original.other_groups() as groups, h5py.File(io.BytesIO(), "w") as scratch_file:
+                carry_groups(groups, scratch_file, max_memory_bytes=SETTINGS.max_memory_bytes)
         for frame in (source.var, source.obs):
             if frame is not None:
                 storable(frame)
