@@ -10,12 +10,16 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from scnym.base.errors import examples
+from scnym.base.numerals import as_numbers
 
+MOST_COLUMNS = 8
+"""Columns in which ids are looked for that are spelt otherwise: each is read many times, and they stand in front."""
 UNNAMED = "Unnamed: "
 """How pandas begins the name of a column that has none."""
 LEAST_SHARE = 0.5
@@ -77,12 +81,13 @@ def match_ids(cells: pd.Index, table: pd.DataFrame, sample: str | None = None) -
     """
     best, doubts = _matched_alike(cells, table, sample), list[str]()
     sizes = {str(name): table[name].nunique() for name in table}
-    columns = [name for name, n_ids in sizes.items() if 2 * n_ids >= len(table)]
+    columns = [name for name, n_ids in sizes.items() if 2 * n_ids >= len(table) and _may_be_ids(table[name])]
+    columns = columns[:MOST_COLUMNS]
     most = min(len(cells), max((sizes[name] for name in columns), default=0))
-    for spelling in _spellings(cells, table, columns, sample):
+    for spelling, names in _spellings(cells, table, columns, sample):
         if 2 * best.n_found >= most:
             break
-        for name in columns:
+        for name in names:
             found = _matched(cells, table[name], spelling)
             if found.fault:
                 doubts.append(found.fault)
@@ -92,6 +97,12 @@ def match_ids(cells: pd.Index, table: pd.DataFrame, sample: str | None = None) -
         return best
     why = doubts[0] if doubts else "even without signs, case, and what all begin or end with, none is the same"
     return IdMatch(ids_C=best.ids_C, why=why, fault=_with_both_sides(why, cells, table, columns))
+
+
+def _may_be_ids(column: pd.Series) -> bool:
+    """Whether a column holds anything but measured numbers, to judge from its first values."""
+    some = column.dropna().astype(str).iloc[:1000]
+    return not (some.str.contains(".", regex=False).any() and as_numbers(some).notna().all())
 
 
 def _with_both_sides(why: str, cells: pd.Index, table: pd.DataFrame, columns: list[str]) -> str:
@@ -115,22 +126,22 @@ def _matched_alike(cells: pd.Index, table: pd.DataFrame, sample: str | None) -> 
     return IdMatch(column=name, ids_C=ids_C, n_found=int(is_there_C.sum()))
 
 
-def _spellings(cells: pd.Index, table: pd.DataFrame, columns: list[str], sample: str | None) -> Iterator[_Spelling]:
-    """Yield ways to spell ids, the mildest first."""
-    yield _Spelling("blanks or quotes around them", _bare, _bare)
-    yield _Spelling("the signs in them", _plain, _plain)
-    yield _Spelling("signs and case", _folded, _folded)
+def _spellings(
+    cells: pd.Index, table: pd.DataFrame, columns: list[str], sample: str | None
+) -> Iterator[tuple[_Spelling, list[str]]]:
+    """Yield ways to spell ids, the mildest first, and the columns to which they apply."""
+    yield _Spelling("blanks or quotes around them", _bare, _bare), columns
+    yield _Spelling("the signs in them", _plain, _plain), columns
+    yield _Spelling("signs and case", _folded, _folded), columns
     if sample is not None:
-        for form in (f"{sample}.{{}}", f"{{}}.{sample}"):
-            yield _Spelling(
-                f"the sample's name {sample!r}", lambda ids, form=form: _folded(map(form.format, ids)), _folded
-            )
-    yield _Spelling("what stands around the barcode", _barcodes, _barcodes, leaves_out=True)
+        for before, after in ((f"{sample}.", ""), ("", f".{sample}")):
+            yield _Spelling(f"the sample's name {sample!r}", partial(_with, before, after), _folded), columns
+    yield _Spelling("what stands around the barcode", _barcodes, _barcodes, leaves_out=True), columns
     for strip in _strippers(_folded(cells)):
-        yield _Spelling("what all ids begin or end with", strip, _folded, leaves_out=True)
+        yield _Spelling("what all ids begin or end with", strip, _folded, leaves_out=True), columns
     for name in columns:
         for strip in _strippers(_folded(table[name].dropna())):
-            yield _Spelling("what all ids begin or end with", _folded, strip, leaves_out=True)
+            yield _Spelling("what all ids begin or end with", _folded, strip, leaves_out=True), [name]
 
 
 def _bare(ids: Iterable[str]) -> list[str]:
@@ -144,6 +155,10 @@ def _plain(ids: Iterable[str]) -> list[str]:
 
 def _folded(ids: Iterable[str]) -> list[str]:
     return [one.casefold() for one in _plain(ids)]
+
+
+def _with(before: str, after: str, ids: Iterable[str]) -> list[str]:
+    return _folded(f"{before}{one}{after}" for one in ids)
 
 
 def _barcodes(ids: Iterable[str]) -> list[str]:
