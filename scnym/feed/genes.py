@@ -91,8 +91,8 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
         raise SettingsError(
             f"{genes!r} is not possible", where="genes", way_out="give inner, outer, or a list of the genes' names"
         )
-    if not len(datasets):
-        raise DataError("there is no source", where="datasets", way_out="give store.datasets")
+    if not isinstance(datasets, Sequence) or not datasets:
+        raise DataError("there is no list of sources", where="datasets", way_out="give store.datasets")
     aliases = aliases_of(datasets)
     names = _all_genes(datasets, aliases)
     if genes == "inner":
