@@ -238,8 +238,9 @@ def test_a_word_that_is_no_way_to_choose_genes_and_no_sources_are_refused(store:
         with pytest.raises(SettingsError, match=f"genes: {word!r} is not possible; give inner, outer, or a list"):
             gene_list(store.datasets, word)
     for word in ("inner", "outer"):
-        with pytest.raises(DataError, match=r"there is no source; give store\.datasets"):
-            gene_list([], word)
+        for sources in ([], store):
+            with pytest.raises(DataError, match=r"there is no list of sources; give store\.datasets"):
+                gene_list(sources, word)  # type: ignore[arg-type]
 
 
 def test_a_table_of_genes_with_other_rows_is_refused():

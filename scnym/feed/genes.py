@@ -103,8 +103,8 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
         raise SettingsError(
             f"{genes!r} is not possible", where="genes", way_out="give inner, outer, or a list of the genes' names"
         )
-    if not len(datasets):
-        raise DataError("there is no source", where="datasets", way_out="give store.datasets")
+    if not isinstance(datasets, Sequence) or not datasets:
+        raise DataError("there is no list of sources", where="datasets", way_out="give store.datasets")
     for dataset in datasets[1:]:
         if not numbers_agree(datasets[0].genes, dataset.genes):
             raise DataError(

@@ -25,12 +25,24 @@ class Passes:
     """
 
     def __init__(self) -> None:
-        self._marks_N = torch.zeros(N_PLACES + 1, dtype=torch.int64).share_memory_()
-        self._shift = torch.tensor([-1]).share_memory_()
-        """What makes the epoch of a pass of its number; the first is number 1."""
-        self._first_batch = torch.tensor([0]).share_memory_()
-        """With which batch the first pass begins."""
+        self._shared = torch.zeros(N_PLACES + 3, dtype=torch.int64).share_memory_()
+        """Marks, and behind them what `_shift` and `_first_batch` give."""
         self._n_asked = 0
+        self.reset(0)
+
+    @property
+    def _marks_N(self) -> torch.Tensor:
+        return self._shared[: N_PLACES + 1]
+
+    @property
+    def _shift(self) -> torch.Tensor:
+        """What makes the epoch of a pass of its number; the first is number 1."""
+        return self._shared[-2]
+
+    @property
+    def _first_batch(self) -> torch.Tensor:
+        """With which batch the first pass begins."""
+        return self._shared[-1]
 
     def reset(self, epoch: int, batch: int = 0) -> None:
         """Make an epoch the next one, from one of its batches on."""
