@@ -352,3 +352,10 @@ def test_a_fault_below_marked_lines_of_annotations_is_named_by_its_line(tmp_path
     path = write_text(tmp_path / "x.csv", "## a\n##\ncell,type\nc1,B\nc2,T,x\n")
     with pytest.raises(FormatError, match=r"x.csv, line 5: 3 fields where the header has 2"):
         read_table(path, "")
+
+
+@pytest.mark.parametrize("line", ["c1", "c1,B", "c1,B,1", "c1,B,1,2,3", '"c1",B,1'])
+def test_a_line_with_too_few_or_too_many_fields_beside_annotations_is_named(line: str, tmp_path: Path):
+    path = write_text(tmp_path / "x.csv", f"cell,cluster,a,b\nc8,B,1,2\nc9,T,1,2\n{line}\n")
+    with pytest.raises(FormatError, match=r"x.csv, line 4: \d fields where 4 were expected"):
+        read(path)

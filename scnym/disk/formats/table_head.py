@@ -198,7 +198,7 @@ def _fields(line: str, separator: str) -> list[str]:
         return []
 
 
-def _n_titles(rows: Sequence[Sequence[str]]) -> int:
+def _n_titles(rows: Sequence[list[str]]) -> int:
     """Return how many lines stand above the header without a mark: they have fewer fields, and it holds no numbers."""
     widths = [len(_stripped(row)) for row in rows]
     usual = usual_width(widths[1:])
