@@ -100,6 +100,7 @@ FORMS = {
     "several blanks": genes_by_cells("   ").replace("\n", " \n"),
     "separators at the ends": genes_by_cells().replace("\n", ",,\n"),
     "separators at the ends of lines alone": genes_by_cells().replace("\n", ",\n").replace(",\n", "\n", 1),
+    "a separator at the end of the header alone": genes_by_cells().replace("\n", ",\n", 1),
     "lines of separators": genes_by_cells() + "," * 40 + "\n" + "," * 40 + "\n",
     "quoted numbers": genes_by_cells().replace(",", '","').replace("\n", '"\n"').removesuffix('"').join(['"', ""]),
     "line ends of old Macs": genes_by_cells().replace("\n", "\r"),
@@ -326,6 +327,13 @@ def test_a_table_without_a_header_is_refused(text: str, tmp_path: Path):
     path = write_text(tmp_path / ("x.tsv" if "\t" in text else "x.csv"), text)
     with pytest.raises(FormatError, match=r"line [12]: the first line, .*, holds counts: the table has no header"):
         open_delimited(path)
+
+
+def test_a_table_of_annotations_is_not_taken_for_counts(tmp_path: Path):
+    path = write_text(tmp_path / "x.csv", "cell_id,cell_type,batch\nc1,B,1\nc2,T,2\n")
+    with pytest.raises(FormatError, match="there are no counts in it, but annotations: 'cell_type', 'batch'") as caught:
+        open_delimited(path)
+    assert "--training_metadata" in caught.value.way_out
 
 
 METADATA = {
