@@ -101,6 +101,7 @@ FORMS = {
     "several blanks": genes_by_cells("   ").replace("\n", " \n"),
     "separators at the ends": genes_by_cells().replace("\n", ",,\n"),
     "separators at the ends of lines alone": genes_by_cells().replace("\n", ",\n").replace(",\n", "\n", 1),
+    "a separator at the end of the header alone": genes_by_cells().replace("\n", ",\n", 1),
     "lines of separators": genes_by_cells() + "," * 40 + "\n" + "," * 40 + "\n",
     "quoted numbers": genes_by_cells().replace(",", '","').replace("\n", '"\n"').removesuffix('"').join(['"', ""]),
     "line ends of old Macs": genes_by_cells().replace("\n", "\r"),
@@ -330,6 +331,13 @@ def test_a_table_without_a_header_is_refused(text: str, tmp_path: Path):
         open_delimited(path)
 
 
+def test_a_table_of_annotations_is_not_taken_for_counts(tmp_path: Path):
+    path = write_text(tmp_path / "x.csv", "cell_id,cell_type,batch\nc1,B,1\nc2,T,2\n")
+    with pytest.raises(FormatError, match="there are no counts in it, but annotations: 'cell_type', 'batch'") as caught:
+        open_delimited(path)
+    assert "--training_metadata" in caught.value.way_out
+
+
 METADATA = {
     "semicolons": "cell;type\nc1;B, naive\nc2;T\n",
     "tabs in a csv": "cell\ttype\nc1\tB, naive\nc2\tT\n",
@@ -354,3 +362,10 @@ def test_a_fault_below_marked_lines_of_annotations_is_named_by_its_line(tmp_path
     path = write_text(tmp_path / "x.csv", "## a\n##\ncell,type\nc1,B\nc2,T,x\n")
     with pytest.raises(FormatError, match=r"x.csv, line 5: 3 fields where the header has 2"):
         read_table(path, "")
+
+
+@pytest.mark.parametrize("line", ["c1", "c1,B", "c1,B,1", "c1,B,1,2,3", '"c1",B,1'])
+def test_a_line_with_too_few_or_too_many_fields_beside_annotations_is_named(line: str, tmp_path: Path):
+    path = write_text(tmp_path / "x.csv", f"cell,cluster,a,b\nc8,B,1,2\nc9,T,1,2\n{line}\n")
+    with pytest.raises(FormatError, match=r"x.csv, line 4: \d fields where 4 were expected"):
+        read(path)

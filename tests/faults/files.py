@@ -65,7 +65,7 @@ HEADS = (
         "no counts",
         LABELS,
         ", line 1",
-        "there are no counts in it: its columns 'cell_type' hold text",
+        "there are no counts in it, but annotations: 'cell_type'",
         "give a table of counts; one of annotations goes to --training_metadata",
     ),
     (

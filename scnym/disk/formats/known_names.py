@@ -108,7 +108,7 @@ OF_CELLS = _words(
 LONE_MEASURES = _words(
     """
     count counts umi umis umicount numreads reads expression value estcounts expectedcount tpm fpkm rpkm length
-    efflength  effectivelength isopct
+    efflength effectivelength isopct coverage cpm rawcount rawcounts fragments
     """
 )
 """What columns are called in a list of one sample's genes, or with a line per gene and cell."""

@@ -198,7 +198,7 @@ def _fields(line: str, separator: str) -> list[str]:
         return []
 
 
-def _n_titles(rows: Sequence[Sequence[str]]) -> int:
+def _n_titles(rows: Sequence[list[str]]) -> int:
     """Return how many lines stand above the header without a mark: they have fewer fields, and it holds no numbers."""
     widths = [len(_stripped(row)) for row in rows]
     usual = usual_width(widths[1:])
@@ -233,6 +233,8 @@ def _sample(header: Sequence[str], rows: Sequence[Sequence[str]]) -> _Sample:
     rows = [row for row in rows if len(row) == width]
     short = _stripped(header)
     n_blank = max(0, min([*(len(row) - len(_stripped(row)) for row in rows), width - len(short)])) if rows else 0
+    if len(short) == width:
+        header = short
     if n_blank:
         header, width, rows = short, width - n_blank, [row[: width - n_blank] for row in rows]
     is_short = width == len(header) + 1
@@ -250,16 +252,14 @@ def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
         If there are no others, or some stand among the counts.
     """
     names, texts = sample.names, _text_columns(sample)
-    if names and len(texts) == len(names):
+    by_name = OF_GENES | OF_CELLS
+    n_before = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, range(len(names))))
+    if names and n_before == len(names):
         raise FormatError(
-            f"there are no counts in it: its columns {examples(names)} hold text",
+            f"there are no counts in it, but annotations: {examples(names)}",
             where=place,
             way_out="give a table of counts; one of annotations goes to --training_metadata",
         )
-    by_name = OF_GENES | OF_CELLS
-    n_before = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, range(len(names))))
-    if n_before == len(names):  # those that are numbers are called so, but there are no others
-        by_name, n_before = frozenset(), sum(1 for _ in takewhile(texts.__contains__, range(len(names))))
     rest = range(len(names) - 1, n_before, -1)
     n_behind = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, rest))
     among = [at for at in sorted(texts) if n_before <= at < len(names) - n_behind]

@@ -28,6 +28,8 @@ from scnym.disk.formats.table_head import head_of_numbers, read_head
 SAMPLE_CHUNK = 2**20
 SAMPLE_CHUNKS = 8
 SAMPLE_NAMES, SAMPLE_LINES = 1000, 20
+MAX_LABELS = 10_000
+"""So many different annotations are kept once each; beyond, there is little to be gained."""
 QUOTED = re.compile(rb'"(?:[^"]|"")*("|$)')
 BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 
@@ -90,13 +92,14 @@ class TextTable:
     def annotations(self) -> tuple[list[str], pd.DataFrame]:
         """Read the ids of all lines, and what stands beside their counts; numbers where a column holds nothing else."""
         ids: list[str] = []
-        rows: list[list[str]] = []
+        columns: list[list[str]] = [[] for _ in self.head.beside]
+        few: dict[str, str] = {}
         for lines in self.batches(SAMPLE_CHUNK):
             ids += lines.ids
-            rows += lines.beside
-        columns = dict(zip(self.head.beside, zip(*rows, strict=True), strict=True)) if rows else {}
-        frame = pd.DataFrame({name: _annotation(values) for name, values in columns.items()})
-        return ids, frame.reindex(range(len(ids)))
+            for column, values in zip(columns, zip(*lines.beside, strict=True), strict=False):
+                column.extend([few.setdefault(text, text) for text in values] if len(few) < MAX_LABELS else values)
+        named = zip(self.head.beside, map(_annotation, columns), strict=True)
+        return ids, pd.DataFrame(dict(named), index=pd.RangeIndex(len(ids)))
 
     def values(self, lines: Lines) -> np.ndarray:
         """Parse the numbers of some lines.
@@ -217,8 +220,8 @@ class TextTable:
             names = fields[:n_before] + fields[max(n_before, stop) :]
             numbers = self._separator.join(field.encode() for field in fields[n_before:stop])
         else:
-            *before, rest = text.split(self._separator, n_before)
-            numbers, *behind = rest.rsplit(self._separator, n_behind)
+            before = text.split(self._separator, n_before)
+            numbers, *behind = before.pop().rsplit(self._separator, n_behind) if len(before) > n_before else [b""]
             names = [field.decode() for field in (*before, *behind)]
         if len(names) == n_before + n_behind:
             return names, numbers
