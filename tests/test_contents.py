@@ -211,6 +211,7 @@ def test_tables_beside_matrices_are_left_out_unless_they_hold_counts(tmp_path: P
     put(tmp_path / "clusters.csv", CLUSTERS)
     put(tmp_path / "cells.csv.gz", CELLS_OF_XENIUM)
     put(tmp_path / "umap.csv", "cell,1,2\nc1,-3.5,4\n")
+    put(tmp_path / "featureDump.txt", "CB\tMappedReads\tDedupRate\nACGT\t40\t0.5\n")
     put(tmp_path / "samples.tsv", "sample\tdonor\ns1\td1\n")
     put(tmp_path / "s2_counts.csv", "cell,Actb,Gapdh,Xkr4\nc1,4,0,1\nc2,5,1,0\n")
     put(
@@ -220,7 +221,15 @@ def test_tables_beside_matrices_are_left_out_unless_they_hold_counts(tmp_path: P
     write_unknown_h5(tmp_path / "posterior.h5")
     assert read_from(tmp_path) == ["s1", "s2_counts.csv", "s3.tsv"]
     left = {path.name for path in gather([tmp_path]).left_out}
-    assert left == {"metadata.csv", "clusters.csv", "cells.csv.gz", "umap.csv", "samples.tsv", "posterior.h5"}
+    assert left == {
+        "metadata.csv",
+        "clusters.csv",
+        "cells.csv.gz",
+        "umap.csv",
+        "samples.tsv",
+        "posterior.h5",
+        "featureDump.txt",
+    }
 
 
 def test_a_folder_of_tables_is_read_as_it_is_but_for_those_of_words(tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scnym.base.errors import FormatError
 from scnym.disk.annotations import MISSING
+from scnym.disk.formats.axes import GENE
 from scnym.disk.formats.byte_lines import opened
 from scnym.disk.formats.separators import separator_among
 
@@ -20,7 +21,7 @@ TOOL_FOLDERS = frozenset({"analysis", "secondary_analysis", "spatial", "vdj_t", 
 """Folders in which pipelines put what is no counts."""
 SIDE = """
 metadata meta annotation annotations cluster clusters clustering celltype celltypes label labels barcodes barcode
-features genes whitelist positions projection tsne umap pca components dispersion variance differential expression
+features genes whitelist positions projection tsne umap pca components dispersion variance differential
 metrics summary stats qc cells transcripts boundaries markers doublets scrublet samples samplesheet design sdrf idf
 manifest aggregation config contig clonotypes tags assignment confidence reference guides fragments peaks t2g readme
 log md5 info pheno phenotype coldata obs var selected cellreads umipercellsorted contamination
@@ -39,6 +40,7 @@ class Head:
     n_columns: int
     share_numbers: float
     has_negative: bool
+    names_genes: bool
 
     @property
     def may_be_counts(self) -> bool:
@@ -65,9 +67,10 @@ def is_side_table(path: Path, root: Path, *, beside_matrices: bool) -> bool:
     if not beside_matrices or not head.may_be_counts:
         return not head.may_be_counts
     words = {word for word in re.split(r"[\W_]+", path.name.lower()) if word}
-    is_named = bool(words & SIDE_WORDS) and not words & COUNT_WORDS
+    signs = (bool(words & COUNT_WORDS), head.names_genes, not words & SIDE_WORDS)
+    is_named = sum(signs) > 1  # two of three, as every one of them may mislead
     in_tool = any(part.lower() in TOOL_FOLDERS for part in path.relative_to(root).parts[:-1])
-    return head.has_negative or in_tool or head.n_columns < 2 or (is_named and head.n_columns < MANY_COLUMNS)
+    return head.has_negative or in_tool or head.n_columns < 2 or (head.n_columns < MANY_COLUMNS and not is_named)
 
 
 def _head(path: Path) -> Head | None:
@@ -91,6 +94,7 @@ def _head(path: Path) -> Head | None:
         n_columns=len(rows[-1]) - 1 if len(rows) > 1 else 0,
         share_numbers=len(numbers) / max(1, len(known)),
         has_negative=any(NEGATIVE.fullmatch(field) for field in fields),
+        names_genes=any(GENE.fullmatch(name) for name in [*rows[0], *(row[0] for row in rows[1:])]) if rows else False,
     )
 
 

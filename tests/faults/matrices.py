@@ -191,6 +191,24 @@ def _cell_ranger() -> Iterator[Fault]:
             way_out=way_out,
         )
     yield Fault(
+        what="a matrix without the lists of its genes and cells",
+        form=FOLDER_10X.name,
+        line="convert counts.mtx new.zarr",
+        make=lambda folder: write_text(folder / "counts.mtx", f"{banner}3 4 1\n1 1 4\n"),
+        where="counts.mtx: ",
+        says="a Matrix Market file without a list of its genes and its cells beside it",
+        way_out="put the three files of each sample into one folder of their own, as matrix.mtx.gz, features.tsv.gz",
+    )
+    yield Fault(
+        what="a list of barcodes given for counts",
+        form=FOLDER_10X.name,
+        line="convert filtered/barcodes.tsv new.zarr",
+        make=FOLDER_10X.write_into,
+        where="filtered/barcodes.tsv: ",
+        says="it holds names for matrix.mtx beside it, no counts",
+        way_out="give filtered",
+    )
+    yield Fault(
         what="no feature is a gene",
         form=FOLDER_10X.name,
         line=FOLDER_10X.line(),
