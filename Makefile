@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test coverage mutation fuzz kill-tests check format docs docs-serve notebook faults json bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test smoke coverage mutation fuzz kill-tests check format docs docs-serve notebook faults json bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -24,6 +24,9 @@ demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (
 
 test: $(INSTALLED) ## Run all tests
 	$(VENV)/bin/python -m pytest
+
+smoke: ## Convert, train, label and export with the newest packages of a Python (PYTHON=python3.13), outside of this folder
+	.ci/smoke $(PYTHON)
 
 coverage: $(INSTALLED) ## Run all tests and say which lines they do not reach, in processes that they start too
 	$(VENV)/bin/python -m coverage erase

@@ -61,6 +61,8 @@ class InspectedSource(Result):
     is_usable: bool
     values_per_cell: float | None
     """Stored values of a cell, on average over those looked at."""
+    remark: str | None
+    """How the file was understood, where that is not plain."""
 
 
 class LearntSource(Result):
@@ -122,6 +124,8 @@ class Inspected(Result):
     sources: list[InspectedSource]
     """None of them for a model."""
     model: ModelCard | None
+    remarks: list[str]
+    """How raw inputs were understood, and which files of a folder are left out."""
     estimates: Estimates
 
 

@@ -3,18 +3,18 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
-from typer._click.core import Context, Parameter  # these have no public names in Typer
-from typer._click.exceptions import BadOptionUsage, BadParameter, ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
 from scnym.base.errors import ScnymError, SettingsError, UserError, meant
 from scnym.base.launch import Launch
 
+from .click_names import BadOptionUsage, BadParameter, ClickException, Context, NoArgsIsHelpError, Parameter
 from .mending import commands_like, mended
 
 LOUDNESS_OPTIONS = {"-q", "--quiet", "-v", "--verbose"}
@@ -65,6 +65,8 @@ class ScnymGroup(TyperGroup):
         given = (args or (extra.get("args"),))[0]
         line = sys.argv[1:] if given is None else list(given)
         self.answers_json = "--json" in line
+        if given is None and not sys.warnoptions:
+            _quieten_libraries()
         try:
             sys.exit(super().main(*args, standalone_mode=False, **extra) or 0)
         except StoppedError as fault:
@@ -180,6 +182,15 @@ class ScnymGroup(TyperGroup):
         if Launch.of(os.environ).is_first:
             typer.echo(fault.message, err=True)
         sys.exit(fault.exit_code)
+
+
+def _quieten_libraries() -> None:
+    """Keep what libraries say to programmers off the terminal, here and in processes that are started from here.
+
+    PYTHONWARNINGS=default lets it through.
+    """
+    warnings.simplefilter("ignore")
+    os.environ["PYTHONWARNINGS"] = "ignore"
 
 
 @contextmanager

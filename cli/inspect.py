@@ -23,6 +23,8 @@ def inspect(
     input_genes: options.InputGenes = None,
     csv_orientation: options.CsvOrientation = _DEFAULT.csv_orientation,
     layer: options.Layer = None,
+    library_size: options.LibrarySize = None,
+    counts_as: options.CountsAs = _DEFAULT.counts_as,
     card: Annotated[
         Path | None, typer.Option(help="Of a model: write its card to this file, as Markdown.", metavar="FILE.md")
     ] = None,
@@ -41,6 +43,11 @@ def inspect(
     from .tables import print_inspection
 
     settings = convert_settings(
-        input_genes=input_genes, csv_orientation=csv_orientation, layer=layer, library_size=None, max_memory="1GB"
+        input_genes=input_genes,
+        csv_orientation=csv_orientation,
+        layer=layer,
+        library_size=library_size,
+        counts_as=counts_as,
+        max_memory="1GB",
     )
     print_inspection(scnym.inspect(path, settings, card=card), as_json=json)

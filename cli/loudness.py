@@ -2,7 +2,7 @@
 
 import enum
 
-from typer._click.globals import get_current_context  # it has no public name in Typer
+from .click_names import get_current_context
 
 
 class Loudness(enum.Enum):

@@ -7,9 +7,9 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from typer._click.core import Parameter  # it has no public name in Typer
-
 from scnym.base.errors import MissingInputError, ScnymError
+
+from .click_names import Parameter
 
 Finder = Callable[[str], Parameter | None]
 """Gives the option that a word of the line names."""

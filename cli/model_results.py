@@ -31,9 +31,10 @@ class FoldFigures(Headlines):
 class ClassFigures(Result):
     """How well the cells of a class are named."""
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    """null for a class that is not judged, as are the others."""
+    recall: float | None
+    f1: float | None
     support: int
     """Cells of the class."""
 
@@ -113,6 +114,8 @@ class Trained(Result):
     tissue: str | None
     """The one tissue that the model is for."""
     classes: list[str]
+    not_judged: list[str]
+    """Classes that are learnt, but of which no cell could be held out (without folds: set aside) to judge by."""
     n_cells: int
     n_genes: int
     """That the final model reads."""
@@ -144,6 +147,8 @@ class TrainedTissue(Result):
     accuracy_sd: float | None
     macro_f1: float | None
     macro_f1_sd: float | None
+    n_not_judged: int | None
+    """Classes that are learnt, but of which there is no cell to judge by; null if it was skipped."""
 
 
 class TrainedTissues(Result):

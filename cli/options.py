@@ -72,11 +72,20 @@ LibrarySize = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+CountsAs = Annotated[
+    settings.CountsAs,
+    typer.Option(
+        "--counts_as",
+        help="Values that are not whole: auto: what they are is found out; estimated: taken for counts; the others: "
+        "undone.",
+        rich_help_panel=DATA,
+    ),
+]
 CsvOrientation = Annotated[
     settings.Orientation,
     typer.Option(
         "--csv_orientation",
-        help="Whether a text table has a line per cell or per gene; auto: found out from the names.",
+        help="Whether a text table has a line per cell or per gene; auto: found out from its header and names.",
         rich_help_panel=DATA,
     ),
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from scnym.base.settings import ConvertSettings, Orientation, Profile, parse_bytes
+from scnym.base.settings import ConvertSettings, CountsAs, Orientation, Profile, parse_bytes
 
 from . import options
 
@@ -17,6 +17,7 @@ class RawInput:
     csv_orientation: options.CsvOrientation = "auto"
     layer: options.Layer = None
     library_size: options.LibrarySize = None
+    counts_as: options.CountsAs = "auto"
     max_memory: options.MaxMemory = "1GB"
 
     def convert_settings(self, training_metadata: Path | None = None) -> ConvertSettings:
@@ -26,6 +27,7 @@ class RawInput:
             csv_orientation=self.csv_orientation,
             layer=self.layer,
             library_size=self.library_size,
+            counts_as=self.counts_as,
             training_metadata=training_metadata,
             max_memory=self.max_memory,
         )
@@ -37,6 +39,7 @@ def convert_settings(
     layer: str | None,
     library_size: str | None,
     max_memory: str,
+    counts_as: CountsAs = "auto",
     csv_orientation: Orientation = "auto",
     training_metadata: Path | None = None,
     cluster_by: str | None = None,
@@ -48,6 +51,7 @@ def convert_settings(
         max_memory_bytes=parse_bytes(max_memory, "--max_memory"),
         layer=layer,
         library_size_column=library_size,
+        counts_as=counts_as,
         input_genes=input_genes,
         csv_orientation=csv_orientation,
         training_metadata=None if training_metadata is None else str(training_metadata),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 from rich.table import Table
 
+from scnym.base.errors import examples
+
 from .data_results import Converted, Estimates, Exported, Inspected, Verified
 from .look import print_json, say, show, table_of, text
 from .model_results import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 MAX_CONFUSION_CLASSES = 12
 MAX_CLASSES_SHOWN = 12
 MAX_GENES_SHOWN = 8
+NOT_JUDGED = ("", "", "not judged")
 GAINS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 
 
@@ -114,6 +117,8 @@ def print_inspection(found: "Inspection", *, as_json: bool) -> None:
         _print_card(found.model)
     for source in found.sources:
         _print_source(source)
+    for line in found.remarks:
+        say(line)
     estimates = found.estimates()
     if "convert_seconds" in estimates:
         stored = f", store about {_size(estimates['store_bytes'])}" if "store_bytes" in estimates else ""
@@ -131,6 +136,8 @@ def _print_source(source: "SourceInspection") -> None:
     details = [naming.id_type, *(["with versions"] if naming.versioned else [])]
     details += [f"{naming.species}, it seems"] if naming.species else []
     say(f"\n{source.sample}: {cells} x {source.n_genes:,} genes ({', '.join(details)})")
+    if source.remark:
+        say(source.remark)
     density = "" if source.values_per_cell is None else f", about {source.values_per_cell:,.0f} a cell"
     say(f"values: {source.values}{density}" + ("" if source.is_usable else "  - cannot be used as they are"))
     for name, classes in source.columns.items():
@@ -172,6 +179,8 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
     show(_metrics_table(judged))
     if len(summary.labels.classes) <= MAX_CONFUSION_CLASSES:
         show(_confusion_table(judged, summary.labels.classes))
+    if summary.not_judged:
+        say(f"not judged, since no cell could be held out and others learnt from: {examples(summary.not_judged)}")
     cells = "held-out cells" if summary.held_out else "selection cells (no cross-validation: too good)"
     say(f"accuracy {judged.accuracy:.3f}   macro-F1 {judged.macro_f1:.3f}   on {judged.n_cells:,} {cells}")
     if judged.calibration_error_uncalibrated is not None:
@@ -181,10 +190,14 @@ def print_run(summary: "RunSummary", *, as_json: bool) -> None:
         gains = summary.baseline.to_json(summary.folds)["network_adds"]
         theirs = summary.baseline.held_out
         say(f"logistic regression: accuracy {theirs.accuracy:.3f}   macro-F1 {theirs.macro_f1:.3f}   on the same cells")
-        said = (f"{words} {gains[name]['mean']:+.3f} (sd over folds {gains[name]['sd']:.3f})" for name, words in GAINS)
+        said = (f"{words} {_gain(**gains[name])}" for name, words in GAINS)
         say(f"what the network adds: {'   '.join(said)}")
     say(f"report: {_page(summary.folder)}")
     say(f"model:  {summary.model_path}")
+
+
+def _gain(mean: float, sd: float | None) -> str:
+    return f"{mean:+.3f}" if sd is None else f"{mean:+.3f} (sd over folds {sd:.3f})"
 
 
 def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
@@ -197,12 +210,16 @@ def print_tissues(models: "TissueModels", *, as_json: bool) -> None:
     for row in models.to_json()["tissues"]:
         figures = [_spread(row[name], row[f"{name}_sd"]) for name in ("accuracy", "macro_f1")]
         table.add_row(
-            text(row["tissue"]), f"{row['n_cells']:,}", f"{row['n_classes']:,}",
+            text(row["tissue"]), f"{row['n_cells']:,}", _classes(row["n_classes"], row["n_not_judged"]),
             *(["skipped"] if row["reason"] else figures),
         )  # fmt: skip
     show(table)
     say(f"report: {_page(models.folder)}")
     say(f"models: {models.folder / 'summary.csv'}")
+
+
+def _classes(n_classes: int, n_not_judged: int | None) -> str:
+    return f"{n_classes:,} ({n_not_judged:,.0f} not judged)" if n_not_judged else f"{n_classes:,}"
 
 
 def print_comparison(comparison: "Comparison", *, as_json: bool) -> None:
@@ -339,13 +356,16 @@ def _accuracies(deletion: "Deletion | None") -> tuple[str, ...]:
 def _metrics_table(metrics: "Metrics | Scores") -> Table:
     table = table_of("class", "cells", "precision", "recall", "F1")
     for name, row in metrics.per_class.iterrows():
-        figures = (f"{row[column]:.3f}" for column in ("precision", "recall", "f1"))
+        is_judged = row["f1"] == row["f1"]  # a figure that is missing is not itself
+        figures = [f"{row[column]:.3f}" for column in ("precision", "recall", "f1")] if is_judged else NOT_JUDGED
         table.add_row(text(str(name)), f"{row['support']:,.0f}", *figures)
     return table
 
 
 def _confusion_table(metrics: "Metrics", classes: tuple[str, ...]) -> Table:
-    return _counts_table([str(number + 1) for number in range(len(classes))], classes, metrics.confusion_KK)
+    is_judged = metrics.per_class["f1"].notna()
+    names = [name if judged else f"{name} (not judged)" for name, judged in zip(classes, is_judged, strict=True)]
+    return _counts_table([str(number + 1) for number in range(len(classes))], names, metrics.confusion_KK)
 
 
 def _counts_table(columns: Sequence[str], names: Iterable[str], counts_KN: Iterable[Iterable[int]]) -> Table:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from scnym.disk.public_data import DataFile, DataSet, FetchedData, data_sets, get_data
     from scnym.disk.store import Store, open_store
     from scnym.disk.verify import VerifyReport, verify
+    from scnym.feed.batches import Batch
     from scnym.feed.genes import gene_list
-    from scnym.feed.stream import Batch, StreamDataset, in_order_stream, training_stream
+    from scnym.feed.stream import StreamDataset, in_order_stream, training_stream
     from scnym.model.snapshot import Snapshot
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from scnym.runs.training import train_tissue_independent as train
 
 _HOMES = {
-    "Batch": "scnym.feed.stream:Batch",
+    "Batch": "scnym.feed.batches:Batch",
     "ClusterSettings": "scnym.base.workers:ClusterSettings",
     "Comparison": "scnym.runs.tissue_comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",

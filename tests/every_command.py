@@ -50,7 +50,7 @@ def run(line: str, expect: int = 0) -> Result:
 def prepare(folder: Path) -> None:
     """Write what the first commands read."""
     write_h5ad(folder / "cells.h5ad", cells())
-    table = write_text(folder / "cells.csv", "id,a,b\nx,1,2\n")
+    table = write_text(folder / "cells.csv", "cell,a,b\nx,1,2\n")
     lab = {"name": "cells.csv", "url": table.as_uri(), "sha256": hashlib.sha256(table.read_bytes()).hexdigest()}
     entry = {"title": "Toy", "files": [lab], "page": "https://lab.example", "licence": "CC0", "citation": "nobody"}
     write_text(folder / "lab.json", json.dumps({"toy": entry}))

@@ -153,12 +153,12 @@ class Bench:
 def _command(line: str, folder: Path, log: Path, largest_file: int, begun: Any) -> None:
     import torch
 
-    import scnym.disk.ingest
+    import scnym.disk.dataset_job
     import scnym.runs.checkpoints
     from cli.main import app
 
     torch.set_num_threads(1)
-    scnym.disk.ingest.MAX_BLOCK_ELEMENTS = 2_000  # many parts of few cells
+    scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS = 2_000  # many parts of few cells
     scnym.runs.checkpoints.SECONDS_BETWEEN = 0
     os.chdir(folder)
     opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

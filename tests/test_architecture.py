@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for path in (ROOT / "scnym").rglob("*.py") if path != ROOT / "scnym" / "__init__.py")
 FROZEN_OPTIONS = {
     "convert": (
-        "--cluster_by --config --csv_orientation --input_genes --json --layer --library_size --max_memory "
+        "--cluster_by --config --counts_as --csv_orientation --input_genes --json --layer --library_size --max_memory "
         "--overwrite --profile --scheduler --scheduler_file --training_metadata --workers"
     ),
     "data get": "--json --mirror --out_path --registry",
@@ -33,13 +33,14 @@ FROZEN_OPTIONS = {
         "--cell_column --confidence_column --json --lower_group --mapping --out_path --overwrite "
         "--predicted_column --unknown_label"
     ),
-    "inspect": "--card --csv_orientation --input_genes --json --layer",
+    "inspect": "--card --counts_as --csv_orientation --input_genes --json --layer --library_size",
     "verify": "--json",
     "compare": "--json",
     "report": "--json",
     **dict.fromkeys(
         ("train_tissue_independent", "train_tissue_dependent", "train_tissue_specific"),
-        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --csv_orientation "
+        "--balance_classes --baseline --batch_size --checkpoint_every --class_balance --config --counts_as "
+        "--csv_orientation "
         "--cv_group --device --genes_to_use --init_dropout --input_counts --input_genes --json --layer "
         "--library_size --logit_adjustment --lower_group --max_memory --max_repeat --min_cells_per_class "
         "--mixup_alpha --n_epochs --n_folds --n_hidden --n_layers --n_top_genes --normalize_to --optimizer --out_path "
@@ -47,15 +48,17 @@ FROZEN_OPTIONS = {
         "--stream_memory --training_metadata --upper_group --weight_decay",
     ),
     "predict_cell_types": (
-        "--batch_size --by_sample --config --csv_orientation --device --embedding --input_counts --input_genes --json "
+        "--batch_size --by_sample --config --counts_as --csv_orientation --device --embedding "
+        "--input_counts --input_genes --json "
         "--layer --scheduler --scheduler_file --workers "
         "--library_size --max_memory --min_confidence --min_gene_coverage --model_path --out_path --overwrite "
         "--probabilities --seed --smooth_k --training_gene_names --training_metadata --unknown_tissue "
         "--upper_group --vote_by --write_h5ad"
     ),
     "find_cell_type_markers": (
-        "--classes --config --csv_orientation --input_counts --input_genes --json --l1_reg --layer --library_size "
-        "--lower_group --max_memory --min_gene_coverage --model_path --n_restarts --n_steps --out_path "
+        "--classes --config --counts_as --csv_orientation --input_counts --input_genes --json --l1_reg "
+        "--layer --library_size --lower_group --max_memory --min_gene_coverage --model_path --n_restarts --n_steps "
+        "--out_path "
         "--overwrite --seed --training_gene_names --training_metadata"
     ),
 }

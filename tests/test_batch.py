@@ -41,7 +41,7 @@ from scnym.base.progress import SilentProgress, Task
 from scnym.base.relay import Sender
 from scnym.base.workers import Outcome, _once_free, crew, results_of
 from scnym.disk.aside import locked
-from scnym.disk.ingest import ENTRY
+from scnym.disk.dataset_job import ENTRY
 from scnym.runs.samples import _with_types
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of workers that are killed

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, SettingsError
 from scnym.base.progress import SILENT
-from scnym.disk.formats.axes import genes_by_cells_reason
+from scnym.disk.formats.axes import evidence_of_names
 from scnym.disk.formats.block import SeenNames
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 from scnym.disk.formats.delimited import CellsByGenesTable, GenesByCellsTable, open_delimited
@@ -57,7 +57,7 @@ values = st.one_of(
 def tables(draw: st.DrawFn) -> pd.DataFrame:
     n_rows, n_columns = draw(st.integers(1, 6)), draw(st.integers(1, 5))
     rows = draw(st.lists(names, min_size=n_rows, max_size=n_rows, unique=True))
-    columns = draw(st.lists(names.map("n{}".format), min_size=n_columns, max_size=n_columns, unique=True))
+    columns = draw(st.lists(names.map("name {}".format), min_size=n_columns, max_size=n_columns, unique=True))
     numbers = [draw(st.lists(values, min_size=n_columns, max_size=n_columns)) for _ in range(n_rows)]
     return pd.DataFrame(numbers, index=rows, columns=columns)
 
@@ -182,7 +182,7 @@ def test_content_decides_whether_a_table_is_gzipped_and_what_parts_its_fields(tm
 
 
 def test_unusual_but_sound_numbers_are_read(tmp_path: Path):
-    path = write_text(tmp_path / "x.csv", 'id,a,b,c\nx,"1"," 2",3.0\ny,+4,5e0,6 \nz,.5,007,0.0\n')
+    path = write_text(tmp_path / "x.csv", 'cell,a,b,c\nx,"1"," 2",3.0\ny,+4,5e0,6 \nz,.5,007,0.0\n')
     np.testing.assert_array_equal(read(open_delimited(path)), [[1, 2, 3], [4, 5, 6], [0.5, 7, 0]])
 
 
@@ -205,23 +205,28 @@ CELLS = ["A1", "A10", "B3", "H12"]
     ],
 )
 def test_names_tell_which_way_round_a_table_lies(header: list[str], first_column: list[str]):
-    assert genes_by_cells_reason(header, first_column)
-    assert genes_by_cells_reason(first_column, header) is None
+    assert lines_by_names(header, first_column) == {"genes"}
+    assert lines_by_names(first_column, header) == {"cells"}
+
+
+def lines_by_names(header: list[str], first_column: list[str]) -> set[str]:
+    return {one.lines for one in evidence_of_names("", [], header, first_column)}
 
 
 @pytest.mark.parametrize(
     ("header", "first_column"),
     [
         ([], []),
-        ([f"gene {k}" for k in range(50)], [f"cell {k}" for k in range(50)]),
-        (["1", "2", "9"], ["c1", "c2", "c3"]),
+        (["1", "2", "9"], ["x", "y", "z"]),
         (HUMAN, MOUSE),
-        (HUMAN, [*CELLS, "A549_1", "GM12878_2", "CD4_r1", "T_cell_3", "RPE1"]),
-        (["CD3", "CD4", "CD8"], BARCODES),
+        (BARCODES, [f"sample1_{cell}" for cell in BARCODES]),
+        ([f"V{k}" for k in range(50)], [f"x{k}" for k in range(50)]),
+        (["CD3", "CD4", "CD8", "CD11", "CD14", "CD16", "CD19", "CD56"], ["x", "y"]),
     ],
 )
-def test_a_table_whose_names_do_not_tell_is_read_cell_by_cell(header: list[str], first_column: list[str]):
-    assert genes_by_cells_reason(header, first_column) is None
+def test_names_that_do_not_tell_are_no_evidence(header: list[str], first_column: list[str]):
+    assert not lines_by_names(header, first_column)
+    assert not lines_by_names(first_column, header)
 
 
 def test_an_orientation_that_is_given_is_not_questioned(tmp_path: Path):
@@ -246,9 +251,14 @@ FAULTS = {
     "id without an end": (GENES_BY_CELLS + 'TP53,1,2\n"ACTB,1,2\n', FormatError, "line 3: 1 fields"),
     "blank id": (GENES_BY_CELLS + "TP53,1,2\n ,1,2\n", DataError, "line 3: the line has no id"),
     "cell twice": ("id,AAACCTGA,AAACCTGA\nTP53,1,2\n", DataError, "duplicate cell names 'AAACCTGA'"),
-    "semicolons": ("id;a;b\nTP53;1;2\n", FormatError, "part the fields by commas"),
-    "Latin-1 behind the header": (b"id,a\nc,1\ng\xe8ne,1\n", FormatError, "not text in UTF-8"),
-    "cell twice, far apart": ("id,a\n" + "".join(f"c{k % 999},1\n" for k in range(1000)), DataError, "line 1001"),
+    "decimal commas": ("gene;c1;c2\nTP53;1,5;2\n", DataError, "'1,5' in column c1 is not a number"),
+    "text among the counts": (
+        "cell,a,b,c\nx,1,u,1\ny,1,v,1\n",
+        DataError,
+        "'b' holds text among the counts, such as 'u'",
+    ),
+    "Latin-1 behind the header": (b"cell,a\nc,1\nd,2\ng\xe8ne,1\n", FormatError, "not text in UTF-8"),
+    "cell twice, far apart": ("cell,a\n" + "".join(f"c{k % 999},1\n" for k in range(1000)), DataError, "line 1001"),
 }
 
 
@@ -332,7 +342,7 @@ def test_genes_that_no_cell_has_go_through_a_conversion(max_elements: int, tmp_p
 
 
 def test_sparse_blocks_are_sound(tmp_path: Path):
-    source: Any = open_delimited(write_text(tmp_path / "x.csv", "id,a,b\nc,0,0\nd,0,3\ne,0,0\n"))
+    source: Any = open_delimited(write_text(tmp_path / "x.csv", "cell,a,b\nc,0,0\nd,0,3\ne,0,0\n"))
     (block,) = source.blocks(100)
     assert isinstance(block.counts_CG, sparse.csr_matrix)
     block.counts_CG.check_format(full_check=True)

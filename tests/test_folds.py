@@ -7,11 +7,12 @@ import pytest
 from helpers import assert_frozen
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 import scnym.runs.folds
 from scnym import SplitSettings
-from scnym.base.errors import DataError, SettingsError, UserError
-from scnym.runs.folds import classes_of_one_group, make_folds
+from scnym.base.errors import DataError, UserError
+from scnym.runs.folds import classes_of_one_group, make_folds, remarks_on_folds
 
 codes_arrays = st.lists(st.integers(-1, 3), min_size=60, max_size=300).map(
     lambda codes: np.array([*codes, *[0, 1, 2, 3] * 5])
@@ -65,8 +66,6 @@ def test_where_a_tenth_is_no_cell_one_of_the_largest_class_selects():
         (final,) = make_folds(codes, NAMES[:3], SplitSettings(n_folds=0, seed=seed))
         np.testing.assert_array_equal(codes[final.selection], [1])
     assert len(make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=0))[0].selection) == 1
-    with pytest.raises(SettingsError, match="too few cells to set any aside for selection; give more labelled cells"):
-        make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=2))
 
 
 def test_selection_differs_between_folds_and_seeds():
@@ -128,15 +127,96 @@ def test_no_folds_gives_the_final_model_only():
     assert final.name == "all_data"
 
 
-def test_classes_too_small_or_too_few_are_refused_with_the_way_out():
-    codes = np.repeat([0, 1, 2, 3], [50, 50, 50, 4])
-    with pytest.raises(DataError, match=r"fewer than 5 cells: 'd \(4\)'; .*--min_cells_per_class 5"):
-        make_folds(codes, NAMES, SplitSettings())
+def test_one_class_and_classes_of_one_cell_each_are_refused_with_the_way_out():
     with pytest.raises(DataError, match=r"--lower_group: one class only \('a'\); give a column with two or more"):
         make_folds(np.zeros(50, int), ("a",), SplitSettings())
-    with pytest.raises(DataError, match=r"fewer than 2 cells: 'd \(1\)'; leave them out"):
-        make_folds(np.array([0, 0, 1, 1, 2, 2, 3]), NAMES, SplitSettings(n_folds=0))
-    assert make_folds(np.repeat([0, 1, 2, 3], 5), NAMES, SplitSettings())
+    for n_folds in (0, 5):
+        with pytest.raises(DataError, match="each of the 4 classes has one cell only, so none is left"):
+            make_folds(np.arange(4), NAMES, SplitSettings(n_folds=n_folds))
+
+
+@settings(max_examples=40, deadline=None)
+@given(codes=codes_arrays, n_folds=st.integers(2, 5), seed=st.integers(0, 1000))
+def test_where_no_class_is_rare_the_folds_are_those_of_scikit_learn(codes, n_folds, seed):
+    *folds, _ = make_folds(codes.astype(np.int8), NAMES, SplitSettings(n_folds=n_folds, seed=seed))
+    labelled = np.flatnonzero(codes >= 0)
+    expected = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labelled, codes[labelled])
+    for fold, (rest, held_out) in zip(folds, expected, strict=True):
+        np.testing.assert_array_equal(fold.held_out, labelled[held_out])
+        np.testing.assert_array_equal(fold.learnt, labelled[rest])
+
+
+@settings(max_examples=40, deadline=None)
+@given(codes=codes_arrays, n_folds=st.integers(2, 5), seed=st.integers(0, 1000))
+def test_where_no_class_is_rare_the_folds_of_groups_are_those_of_scikit_learn(codes, n_folds, seed):
+    labelled, groups = np.flatnonzero(codes >= 0), np.arange(len(codes)) % 11
+    *folds, _ = make_folds(codes, NAMES, SplitSettings(n_folds=n_folds, seed=seed), groups)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    expected = splitter.split(labelled, codes[labelled], groups[labelled])
+    for fold, (rest, held_out) in zip(folds, expected, strict=True):
+        np.testing.assert_array_equal(fold.held_out, labelled[held_out])
+        np.testing.assert_array_equal(fold.learnt, labelled[rest])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([1, 1, 2, 3, 4, 30]), min_size=2, max_size=6),
+    n_folds=st.sampled_from([0, 2, 5, 10]),
+    seed=st.integers(0, 1000),
+)
+def test_a_rare_class_is_held_out_as_often_as_it_can_be_and_always_learnt(sizes, n_folds, seed):
+    assume(max(sizes) > 1)
+    codes = np.append(np.repeat(np.arange(len(sizes)), sizes), [-1, -1])
+    np.random.default_rng(seed).shuffle(codes)
+    names = tuple(f"type {k}" for k in range(len(sizes)))
+    *folds, final = make_folds(codes, names, SplitSettings(n_folds=n_folds, seed=seed))
+    several = np.flatnonzero(np.isin(codes, np.flatnonzero(np.array(sizes) > 1)))
+    held_out = np.concatenate([fold.held_out for fold in folds]) if folds else several
+    np.testing.assert_array_equal(np.sort(held_out), several)
+    assert len(folds) == min(n_folds, len(several))
+    for code, size in enumerate(sizes):
+        if folds:
+            assert (code in final.not_judged) == (size == 1)
+            assert sum(code in codes[fold.held_out] for fold in folds) >= min(size, len(folds)) * (size > 1)
+    for fold in [*folds, final]:
+        assert set(codes[fold.train]) == set(range(len(sizes)))
+        assert len(fold.selection) >= 1
+        np.testing.assert_array_equal(np.sort(np.append(fold.learnt, fold.held_out)), np.flatnonzero(codes >= 0))
+        assert (fold.selection_by == "training") == np.array_equal(fold.selection, fold.train)
+
+
+def test_where_every_class_has_one_cell_left_the_training_cells_select():
+    *folds, final = make_folds(np.array([0, 0, 1, 1]), NAMES[:2], SplitSettings(n_folds=2))
+    for fold in folds:
+        assert fold.selection_by == "training"
+        np.testing.assert_array_equal(fold.selection, fold.train)
+        assert fold.sizes == {"train": 2, "selection": 0, "held_out": 2}
+    assert final.selection_by == "cell"
+    groups = np.arange(20)
+    *folds, final = make_folds(np.repeat(np.arange(10), 2), tuple("abcdefghij"), SplitSettings(n_folds=2), groups)
+    assert {fold.selection_by for fold in folds} == {"training"}
+    assert final.selection_by != "training"
+
+
+def test_what_becomes_of_rare_classes_is_said_in_a_line():
+    codes, names = np.repeat([0, 1, 2, 3], [50, 1, 2, 3]), ("common", "one", "two", "three")
+    wanted = SplitSettings()
+    assert [*remarks_on_folds(make_folds(codes, names, wanted), codes, names, wanted)] == [
+        "classes that are not judged, as no cell can be held out, and others learnt from: 'one'; held out in some "
+        "folds only, having few cells: 'two (2 of 5)', 'three (3 of 5)'"
+    ]
+    alone = SplitSettings(n_folds=0)
+    assert [*remarks_on_folds(make_folds(codes, names, alone), codes, names, alone)] == [
+        "classes that are not judged, as no cell can be spared for selection: 'one', 'two', 'three'"
+    ]
+    codes = np.repeat([0, 1], [2, 1])
+    assert [*remarks_on_folds(make_folds(codes, names[:2], wanted), codes, names[:2], wanted)] == [
+        "2 folds in place of 5: others would hold out nothing, or learn one class only",
+        "classes that are not judged, as no cell can be held out, and others learnt from: 'one'",
+        "every class has one cell left to learn from, which also chooses the epoch: 'fold00', 'fold01'",
+    ]
+    codes = np.repeat([0, 1], [20, 20])
+    assert not [*remarks_on_folds(make_folds(codes, names[:2], wanted), codes, names[:2], wanted)]
 
 
 @settings(max_examples=80, deadline=None)
@@ -147,7 +227,9 @@ def test_classes_too_small_or_too_few_are_refused_with_the_way_out():
     fraction=st.sampled_from([0.01, 0.1, 0.4]),
     seed=st.integers(0, 1000),
 )
-def test_no_group_is_in_two_parts_and_every_cell_is_held_out_once(n_groups, evenness, n_folds, fraction, seed):
+def test_no_group_is_in_two_parts_and_every_cell_that_can_be_is_held_out_once(
+    n_groups, evenness, n_folds, fraction, seed
+):
     random = np.random.default_rng(seed)
     groups = random.choice(n_groups, 200, p=random.dirichlet(np.full(n_groups, evenness))).astype(str)
     codes = random.integers(-1, 4, 200)
@@ -158,10 +240,14 @@ def test_no_group_is_in_two_parts_and_every_cell_is_held_out_once(n_groups, even
     except UserError:
         assume(False)  # groups that cannot be dealt are refused, as other tests show
         return
-    np.testing.assert_array_equal(np.sort(np.concatenate([fold.held_out for fold in folds])), labelled)
+    ever = np.sort(np.concatenate([fold.held_out for fold in folds]))
+    assert len(np.unique(ever)) == len(ever)
+    if len(folds) == n_folds and not final.not_judged:
+        np.testing.assert_array_equal(ever, labelled)
     for fold in [*folds, final]:
         together = np.concatenate([fold.train, fold.selection, fold.held_out])
-        np.testing.assert_array_equal(np.sort(together), labelled)
+        if not final.not_judged:
+            np.testing.assert_array_equal(np.sort(together), labelled)
         held_out, train, selection = (set(groups[r]) for r in (fold.held_out, fold.train, fold.selection))
         assert not held_out & (train | selection)
         assert len(fold.held_out) or fold is final
@@ -190,10 +276,27 @@ def test_groups_that_cannot_be_dealt_are_refused_with_the_way_out():
         make_folds(codes, NAMES, SplitSettings(), np.full(80, "one"))
     codes, groups = np.repeat([0, 1], [60, 6]), np.repeat(["a", "b", "c", "a", "b"], [20, 20, 20, 3, 3])
     assert make_folds(codes, ("x", "y"), SplitSettings(n_folds=3), groups)
-    groups = np.repeat(["a", "b", "c"], [33, 27, 6])
+
+
+def test_a_fold_of_groups_that_leaves_nothing_to_tell_apart_is_left_out():
+    codes, groups = np.repeat([0, 1], [60, 6]), np.repeat(["a", "b", "c"], [33, 27, 6])
     assert classes_of_one_group(codes, ("x", "y"), groups) == ["y"]
-    with pytest.raises(DataError, match=r"leave one class only to learn from.*--n_folds or --seed"):
-        make_folds(codes, ("x", "y"), SplitSettings(n_folds=3), groups)
+    *folds, final = make_folds(codes, ("x", "y"), SplitSettings(n_folds=3), groups)
+    assert [set(codes[fold.held_out]) for fold in folds] == [{0}, {0}]
+    assert final.not_judged == {1}
+    with pytest.raises(DataError, match=r"no fold has both a cell to hold out and two classes .*--n_folds 0"):
+        make_folds(codes, ("x", "y"), SplitSettings(n_folds=2), np.repeat(["a", "b"], [60, 6]))
+
+
+def test_a_rare_class_of_one_group_has_no_part_where_that_is_held_out_and_a_larger_one_is_unknown_there():
+    codes, groups = np.array([0, 1] * 60 + [2] * 3 + [3] * 6), np.array([*"abcdef" * 20, *"a" * 9])
+    *folds, final = make_folds(codes, NAMES, SplitSettings(n_folds=5), groups)
+    (holding,) = (fold for fold in folds if "a" in groups[fold.held_out])
+    assert set(codes[holding.held_out]) == {0, 1, 3}
+    assert set(codes[holding.learnt]) == {0, 1}
+    assert 2 not in codes[np.concatenate([holding.learnt, holding.held_out])]
+    assert all(set(codes[fold.train]) == {0, 1, 2, 3} for fold in [*folds, final] if fold is not holding)
+    assert final.not_judged == {2}
 
 
 def test_a_class_without_cells_is_in_no_group():
@@ -201,17 +304,17 @@ def test_a_class_without_cells_is_in_no_group():
     assert classes_of_one_group(codes, ("x", "y", "nobody"), groups) == ["y"]
 
 
-def test_a_class_that_several_groups_have_must_be_there_to_learn_from(monkeypatch: pytest.MonkeyPatch):
+def test_a_class_all_of_whose_groups_are_held_out_together_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch):
     class HoldsOutTheEnd:
         def __init__(self, *_: object, **__: object) -> None:
             pass
 
         def split(self, rows, *_):
-            yield rows[:80], rows[80:]
+            places = np.arange(len(rows))
+            yield places[:80], places[80:]
 
     monkeypatch.setattr(scnym.runs.folds, "StratifiedGroupKFold", HoldsOutTheEnd)
     codes, groups = np.array([0, 1] * 40 + [2] * 6), np.array(["g"] * 40 + ["h"] * 43 + ["i"] * 3)
-    with pytest.raises(DataError, match=r"leave no cell of 'z' to learn from in one fold"):
-        make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
-    groups[80:] = "i"  # one group: nothing can be done, and no other split would help
-    assert make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
+    fold, _ = make_folds(codes, ("x", "y", "z"), SplitSettings(n_folds=2), groups)
+    assert set(codes[fold.learnt]) == {0, 1}
+    assert set(codes[fold.held_out]) == {2}

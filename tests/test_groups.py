@@ -148,7 +148,7 @@ def test_what_is_left_out_is_named_when_a_file_is_converted(tmp_path: Path):
     store = convert([path], tmp_path / "a.zarr", progress=progress)
     assert progress.said == [
         "in.h5ad: left out: layers counts, spliced; obsp distances; raw",
-        "in.h5ad: left out, since it cannot be stored: uns pca/a\\b, uns strange",
+        "in.h5ad: left out, since it cannot be read or stored: uns pca/a\\b, uns strange",
     ]
     assert "variance" in anndata.read_zarr(store / "dataset_0").uns["pca"]
     progress.said.clear()
@@ -162,7 +162,7 @@ def test_what_is_too_large_to_be_read_whole_is_left_out(tmp_path: Path):
     progress: Any = Saying()
     path = write_h5ad(tmp_path / "in.h5ad", adata)
     store = convert([path], tmp_path / "a.zarr", ConvertSettings(max_memory_bytes=10**8), progress=progress)
-    assert progress.said == ["in.h5ad: left out, since it cannot be stored: uns large"]
+    assert progress.said == ["in.h5ad: left out, since it cannot be read or stored: uns large"]
     assert list(anndata.read_zarr(store / "dataset_0").uns) == ["small"]
 
 

@@ -27,8 +27,8 @@ from scnym import (
 )
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.progress import SILENT
+from scnym.feed.batches import Batch, Layout
 from scnym.feed.stack import csr_tensor
-from scnym.feed.stream import Batch, Layout
 from scnym.model.bare_weights import read_weights, save_weights
 from scnym.model.csr_product import csr_product
 from scnym.model.device import choose_device

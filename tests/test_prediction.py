@@ -406,7 +406,7 @@ def test_another_species_is_said_loudly(run: Path, tmp_path: Path):
     summary = predict(write_h5ad(tmp_path / "mouse.h5ad", adata), model, tmp_path)
     assert len(summary.warnings) == 1
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         predict(clustered_adata(40), run)
 
 

@@ -203,7 +203,7 @@ def test_the_shares_of_any_number_of_processes_make_the_same_batches(count: int,
 
 
 def test_a_process_reads_no_row_of_another_share(stream: StreamDataset):
-    read = [np.concatenate(list(stream._wanted(1, 0, 1, (number, 3)))) for number in range(3)]
+    read = [np.concatenate(list(stream._maker._wanted(1, range(len(stream)), (number, 3)))) for number in range(3)]
     assert [len(rows) for rows in read] == [sum(len(b.rows) for b in stream.epoch(1, share=(k, 3))) for k in range(3)]
     assert sum(map(len, read)) == stream.plan.n_draws
 

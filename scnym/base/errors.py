@@ -13,17 +13,23 @@
         ├── DataError               a readable file with values that make no sense (also ValueError)
         └── SettingsError           an option or a config key (also ValueError)
 
-A message has three parts: where, what, and the way out.
+A message has three parts: where, what, and the way out. An error keeps them on its way between processes.
 """
 
+import json
 import os
+import re
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from scnym.base.display import displayed, shortened
 
 MAX_EXAMPLES = 3
+PARTS_NOTE = "parts of the error: "
+"""Begins the note from which the error of a DataLoader's worker is put together again, in JSON."""
 
 
 class ScnymError(Exception):
@@ -40,23 +46,32 @@ class ScnymError(Exception):
     mend
         What to change in the command so that it works, where that is known: by option, such as ``--layer`` (True for a
         switch, None to leave it out), or by another of its words.
+    message
+        In place of all others: how torch reports the error of a DataLoader's worker, from which it makes a new one
+        (`torch._utils.ExceptionWrapper.reraise`). The worker's traceback becomes the cause.
     """
 
     exit_code = 1
 
     def __init__(
         self,
-        what: str,
+        what: str = "",
         *,
         where: str | os.PathLike[str] | None = None,
         way_out: str = "",
         mend: Mapping[str, object] | None = None,
+        message: str | None = None,
     ) -> None:
+        if message is not None:
+            what, where, way_out, mend = _parts_of(message, type(self).__name__)
+            self.__cause__ = RuntimeError(_without_parts(message))
         self.what = what
         self.where = None if where is None else os.fspath(where)
         self.way_out = way_out
         self.mend = dict(mend or {})
         super().__init__(self.message)
+        if _is_in_data_loader_worker():
+            self.add_note(PARTS_NOTE + json.dumps([self.what, self.where, self.way_out, self.mend], default=str))
 
     @property
     def message(self) -> str:
@@ -125,3 +140,24 @@ def meant(option: str, given: object, known: Iterable[object]) -> dict[str, obje
 def command(*words: object) -> str:
     """Give a command of scnym as it can be pasted into a shell, whatever characters its paths hold."""
     return shlex.join(["scnym", *(str(word) for word in words)])
+
+
+def _is_in_data_loader_worker() -> bool:
+    """Whether this process is a worker of a DataLoader, of whose errors torch passes on the type and a text."""
+    ask = getattr(sys.modules.get("torch.utils.data"), "get_worker_info", None)
+    return ask is not None and ask() is not None
+
+
+def _parts_of(report: str, name: str) -> tuple[str, str | None, str, dict[str, Any]]:
+    """Return what, where, way out and mend of an error of this name, from the text of its traceback."""
+    last = report.rstrip().rpartition("\n")[2]
+    if last.startswith(PARTS_NOTE):
+        what, where, way_out, mend = json.loads(last.removeprefix(PARTS_NOTE))
+        return what, where, way_out, mend
+    said = re.match(rf"(\w+\.)*{name}: (?P<message>.+)", last)
+    return said["message"] if said else report, None, "", {}
+
+
+def _without_parts(report: str) -> str:
+    """Return the text of a traceback without what only `_parts_of` reads."""
+    return "\n".join(line for line in report.splitlines() if not line.startswith(PARTS_NOTE))

@@ -4,12 +4,14 @@ A store is a Zarr format 3 group whose children ``dataset_0 … dataset_n`` are 
 gives the measurements behind dtypes and chunks.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 
 STORE_ENCODING = "scnym-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format that is read."""
 HASHES_FILE = "hashes.json"
 STORE_SUFFIX = ".zarr"
 
@@ -22,8 +24,14 @@ OWN_OBS_COLUMNS = (N_COUNTS, N_GENES, SOURCE, SOURCE_ROW)
 RENAMED, RENAMED_VAR = "renamed_obs_columns", "renamed_var_columns"
 """Attributes of a dataset: new and old names of columns that stepped aside, or could not be stored under their own."""
 
-Scale = Literal["counts", "ln_cp10k", "ln_cpm"]
-"""What a stored value is: a raw count, ln(counts per 10,000 + 1), or ln(counts per million + 1)."""
+Scale = Literal["counts", "ln_cp10k", "ln_cpm", "ln_normalised", "normalised"]
+"""What a stored value is: a raw count, ln(counts per 10,000 + 1), ln(counts per million + 1), ln(x + 1) of counts that
+were normalised to whatever total, or such counts themselves. In all but counts, `N_COUNTS` is the cell's total in the
+units of the values, once logarithms are undone."""
+
+SCALES_SINCE_2: frozenset[Scale] = frozenset({"ln_normalised", "normalised"})
+"""Scales that readers of format 1 do not know."""
+LOGARITHMS: frozenset[Scale] = frozenset({"ln_cp10k", "ln_cpm", "ln_normalised"})
 
 CellNames = Literal["id", "sample:id"]
 """How cells are named in a store: by their id, or with the sample's name before it where samples share ids."""
@@ -34,6 +42,11 @@ LIBRARY_OF_SCALE: dict[Scale, float] = {"ln_cp10k": 1e4, "ln_cpm": 1e6}
 CHUNK_ROWS = 16
 MIN_CHUNK_ELEMENTS = 32_768
 MAX_SHARD_BYTES = 512 * 2**20
+
+
+def format_version(scales: Iterable[Scale]) -> int:
+    """Return the oldest format that can hold datasets on some scales, which older releases can read as well."""
+    return FORMAT_VERSION if SCALES_SINCE_2.intersection(scales) else 1
 
 
 def dataset_name(number: int) -> str:

@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from scnym.base.errors import SettingsError, meant
+from scnym.base.requirements import (
+    require,
+    require_fraction,
+    require_number,
+    require_positive,
+    require_seed,
+    require_whole,
+)
 
 DEFAULT_EPOCHS = 30
 DEFAULT_MIN_STEPS = 300
@@ -14,6 +22,7 @@ Optimizer = Literal["mixed", "adamw", "adadelta"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Profile = Literal["fast", "small", "archive"]
 Orientation = Literal["auto", "cells_by_genes", "genes_by_cells"]
+CountsAs = Literal["auto", "estimated", "ln", "log2", "log10", "sqrt", "arcsinh"]
 Probabilities = Literal["zarr", "csv", "none"]
 UnknownTissue = Literal["error", "zero"]
 GIGABYTE = 10**9
@@ -37,23 +46,6 @@ def parse_bytes(text: str, option: str | None = None) -> int:
     return int(float(match["number"]) * _UNIT_BYTES[match["unit"].lower()])
 
 
-def _require(ok: bool, option: str, value: object, wanted: str) -> None:
-    if not ok:
-        raise SettingsError(f"{value!r} is not possible", where=f"--{option}", way_out=f"give {wanted}")
-
-
-def _fraction(option: str, value: float) -> None:
-    _require(0 <= value < 1, option, value, "a number from 0 up to, but not including, 1")
-
-
-def _seed(value: int) -> None:
-    _require(0 <= value < 2**32, "seed", value, "a whole number from 0 to 4294967295")
-
-
-def _positive(option: str, value: float) -> None:
-    _require(0 < value < float("inf"), option, value, "a number above 0")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ConvertSettings:
     """How raw files become a store."""
@@ -64,10 +56,13 @@ class ConvertSettings:
     """Where the counts of an h5ad are: None for X, ``raw``, or the name of a layer."""
     library_size_column: str | None = None
     """Column of obs with each cell's total count, when the file holds only part of the genes."""
+    counts_as: CountsAs = "auto"
+    """What values that are not whole are taken for: auto, which finds out, and refuses what are no counts; estimated,
+    for estimates of counts without question; or a transform of normalised counts that is undone."""
     input_genes: str | None = None
     """Text file with one gene name a line, for a matrix that carries no names."""
     csv_orientation: Orientation = "auto"
-    """Whether a text table has a line per cell or a line per gene; auto: found out from the names."""
+    """Whether a text table has a line per cell or a line per gene; auto: found out from its header and names."""
     training_metadata: str | None = None
     """Table with a row per cell, whose columns are joined to the cells' annotations by their ids."""
     cluster_by: str | None = None
@@ -78,14 +73,16 @@ class ConvertSettings:
     """Whether a finished store at the target may be replaced."""
 
     def __post_init__(self) -> None:
-        _require(self.max_memory_bytes >= 10**8, "max_memory", self.max_memory_bytes, "100MB or more")
-        _require(self.profile in get_args(Profile), "profile", self.profile, "fast, small or archive")
-        _require(
+        require(self.max_memory_bytes >= 10**8, "max_memory", self.max_memory_bytes, "100MB or more")
+        require(self.profile in get_args(Profile), "profile", self.profile, "fast, small or archive")
+        require(
             self.csv_orientation in get_args(Orientation),
             "csv_orientation",
             self.csv_orientation,
             "auto, cells_by_genes or genes_by_cells",
         )
+        known = get_args(CountsAs)
+        require(self.counts_as in known, "counts_as", self.counts_as, f"{', '.join(known[:-1])} or {known[-1]}")
 
     def located(self) -> "ConvertSettings":
         """Give the same with absolute paths, for a process that stands in another folder."""
@@ -113,21 +110,22 @@ class StreamSettings:
     """Decides the order of everything."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
-        _require(self.max_repeat is None or self.max_repeat >= 1, "max_repeat", self.max_repeat, "1 or more")
-        _require(self.block_rows >= 1, "block_rows", self.block_rows, "1 or more")
-        _require(self.window_rows >= 1, "window_rows", self.window_rows, "1 or more")
-        _seed(self.seed)
-        _require(self.memory_bytes >= 10**7, "stream_memory", self.memory_bytes, "10MB or more")
+        require_whole("batch_size", self.batch_size, 2)
+        if self.max_repeat is not None:
+            require_number("max_repeat", self.max_repeat, 1, "1 or more")
+        require_whole("block_rows", self.block_rows, 1)
+        require_whole("window_rows", self.window_rows, 1)
+        require_seed(self.seed)
+        require_number("stream_memory", self.memory_bytes, 10**7, "10MB or more")
         balance_exponent(self.class_balance)
 
 
 def balance_exponent(class_balance: str) -> float | None:
     """Exponent A of the weight (cells in the class) ** A of each class; None for the `seed` scheme."""
     named = {"natural": 1.0, "uniform": 0.0, "seed": None}
-    if class_balance in named:
+    if str(class_balance) in named:
         return named[class_balance]
-    name, _, exponent = class_balance.partition(":")
+    name, _, exponent = str(class_balance).partition(":")
     if name == "power" and re.fullmatch(r"0(\.\d+)?|1(\.0*)?", exponent):
         return float(exponent)
     raise SettingsError(
@@ -160,14 +158,12 @@ class NetworkSettings:
     """Whether the input is multiplied by one number, fitted on the training cells, that sets its total variance."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "0 to 65536")
-        _require(
-            self.n_hidden > 0 or self.shortcut, "n_hidden", self.n_hidden, "1 or more where there is no --shortcut"
-        )
-        _require(0 <= self.n_layers <= 100, "n_layers", self.n_layers, "0 to 100")
-        _require(1 <= self.normalize_to <= 1e7, "normalize_to", self.normalize_to, "a library size, 1 to 1e7")
-        _fraction("init_dropout", self.init_dropout)
-        _fraction("hidden_dropout", self.hidden_dropout)
+        require(0 <= self.n_hidden <= 2**16, "n_hidden", self.n_hidden, "0 to 65536")
+        require(self.n_hidden > 0 or self.shortcut, "n_hidden", self.n_hidden, "1 or more where there is no --shortcut")
+        require(0 <= self.n_layers <= 100, "n_layers", self.n_layers, "0 to 100")
+        require(1 <= self.normalize_to <= 1e7, "normalize_to", self.normalize_to, "a library size, 1 to 1e7")
+        require_fraction("init_dropout", self.init_dropout)
+        require_fraction("hidden_dropout", self.hidden_dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +182,10 @@ class SplitSettings:
     """Decides the folds."""
 
     def __post_init__(self) -> None:
-        _require(self.n_folds == 0 or self.n_folds >= 2, "n_folds", self.n_folds, "0, or 2 or more")
-        _require(0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1")
-        _seed(self.seed)
-        _require(self.min_cells_per_class >= 0, "min_cells_per_class", self.min_cells_per_class, "0 or more")
+        require(self.n_folds == 0 or self.n_folds >= 2, "n_folds", self.n_folds, "0, or 2 or more")
+        require(0 < self.selection_fraction < 1, "selection_fraction", self.selection_fraction, "between 0 and 1")
+        require_seed(self.seed)
+        require(self.min_cells_per_class >= 0, "min_cells_per_class", self.min_cells_per_class, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,21 +223,21 @@ class TrainSettings:
     """Decides initial weights and dropout."""
 
     def __post_init__(self) -> None:
-        _require(self.n_epochs is None or self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
-        _require(self.patience >= 0, "patience", self.patience, "0 or more")
-        _require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta")
-        _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 up to, but not including, 1")
+        require(self.n_epochs is None or self.n_epochs >= 1, "n_epochs", self.n_epochs, "1 or more")
+        require(self.patience >= 0, "patience", self.patience, "0 or more")
+        require(self.optimizer in get_args(Optimizer), "optimizer", self.optimizer, "mixed, adamw or adadelta")
+        require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 up to, but not including, 1")
         if self.learning_rate is not None:
-            _positive("learning_rate", self.learning_rate)
-        _positive("gene_rate", self.gene_rate)
-        _positive("shortcut_rate", self.shortcut_rate)
-        _require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
-        _require(0 <= self.mixup_alpha < float("inf"), "mixup_alpha", self.mixup_alpha, "0 or more")
-        _require(0 <= self.logit_adjustment <= 1, "logit_adjustment", self.logit_adjustment, "0 to 1")
-        _require(self.refit_cells >= 0, "refit_cells", self.refit_cells, "0 or more")
-        _positive("refit_rate", self.refit_rate)
-        _seed(self.seed)
-        _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
+            require_positive("learning_rate", self.learning_rate)
+        require_positive("gene_rate", self.gene_rate)
+        require_positive("shortcut_rate", self.shortcut_rate)
+        require(0 <= self.shortcut_l2 < float("inf"), "shortcut_l2", self.shortcut_l2, "0 or more")
+        require(0 <= self.mixup_alpha < float("inf"), "mixup_alpha", self.mixup_alpha, "0 or more")
+        require(0 <= self.logit_adjustment <= 1, "logit_adjustment", self.logit_adjustment, "0 to 1")
+        require(self.refit_cells >= 0, "refit_cells", self.refit_cells, "0 or more")
+        require_positive("refit_rate", self.refit_rate)
+        require_seed(self.seed)
+        require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
     def epochs_for(self, n_batches: int) -> int:
         """Give the number of epochs over a training part of `n_batches` batches."""
@@ -282,21 +278,19 @@ class PredictSettings:
     """Decides the search for neighbours among many cells."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
-        _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
-        _require(0 <= self.min_confidence <= 1, "min_confidence", self.min_confidence, "0 to 1")
-        _require(self.smooth_k >= 0, "smooth_k", self.smooth_k, "0 or more")
-        _require(
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
+        require(0 <= self.min_confidence <= 1, "min_confidence", self.min_confidence, "0 to 1")
+        require(self.smooth_k >= 0, "smooth_k", self.smooth_k, "0 or more")
+        require(
             not self.smooth_k or self.vote_by is None,
             "vote_by",
             self.vote_by,
             "either --smooth_k or --vote_by, not both",
         )
-        _require(self.unknown_tissue in get_args(UnknownTissue), "unknown_tissue", self.unknown_tissue, "error or zero")
-        _require(
-            self.probabilities in get_args(Probabilities), "probabilities", self.probabilities, "zarr, csv or none"
-        )
-        _seed(self.seed)
+        require(self.unknown_tissue in get_args(UnknownTissue), "unknown_tissue", self.unknown_tissue, "error or zero")
+        require(self.probabilities in get_args(Probabilities), "probabilities", self.probabilities, "zarr, csv or none")
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,12 +333,12 @@ class MarkerSettings:
     """Decides the noise, and which cells are looked at."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.l1_reg < float("inf"), "l1_reg", self.l1_reg, "0 or more")
-        _require(1 <= self.n_restarts <= 10_000, "n_restarts", self.n_restarts, "1 to 10000")
-        _require(1 <= self.n_steps <= 10**6, "n_steps", self.n_steps, "1 to 1000000")
-        _require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
-        _require(self.memory_bytes >= 10**7, "memory_bytes", self.memory_bytes, "10MB or more")
-        _seed(self.seed)
+        require(0 <= self.l1_reg < float("inf"), "l1_reg", self.l1_reg, "0 or more")
+        require(1 <= self.n_restarts <= 10_000, "n_restarts", self.n_restarts, "1 to 10000")
+        require(1 <= self.n_steps <= 10**6, "n_steps", self.n_steps, "1 to 1000000")
+        require(0 <= self.min_gene_coverage <= 1, "min_gene_coverage", self.min_gene_coverage, "0 to 1")
+        require(self.memory_bytes >= 10**7, "memory_bytes", self.memory_bytes, "10MB or more")
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,10 +371,10 @@ class RunSettings:
     training: TrainSettings = field(default_factory=TrainSettings)
 
     def __post_init__(self) -> None:
-        _require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
-        _require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")
-        _require(not self.baseline or self.split.n_folds > 0, "baseline", self.baseline, "--n_folds 2 or more with it")
-        _require(not (self.resume and self.overwrite), "resume", "with --overwrite", "one of --resume and --overwrite")
+        require(self.n_top_genes is None or self.n_top_genes >= 1, "n_top_genes", self.n_top_genes, "1 or more")
+        require(self.device in get_args(Device), "device", self.device, "auto, cpu, cuda or mps")
+        require(not self.baseline or self.split.n_folds > 0, "baseline", self.baseline, "--n_folds 2 or more with it")
+        require(not (self.resume and self.overwrite), "resume", "with --overwrite", "one of --resume and --overwrite")
 
     def of_result(self) -> dict[str, Any]:
         """Give what the result depends on, as plain values: not how the run was started."""

@@ -3,20 +3,23 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
 from scnym.base.formulas import unguarded
+from scnym.disk.cell_ids import IdMatch, match_ids
+from scnym.disk.formats.byte_lines import UTF16_MARKS
+from scnym.disk.formats.separators import LOOKED_AT, MARKS, is_marked_header, separator_among
 
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"
 """Name of the column in which R writes the names of rows without naming it."""
-SEPARATORS = "part the fields by commas (.csv) or tabs (.tsv, .txt)"
-"""What tables are to look like, as a way out."""
 MISSING = frozenset(
     (
         *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
@@ -24,30 +27,14 @@ MISSING = frozenset(
     )
 )
 """What stands for a missing value in tables: all that pandas takes for one. R writes NA where nothing is known."""
+MAX_ABOVE = 1000
+"""Lines that may stand above a header."""
 ALLOWED_BYTES, MAX_RATIO, PIECE_BYTES = 2**28, 200, 2**20
 """Text of so many bytes may have any ratio; tables of annotations pack 3 to 30 bytes into one."""
 
 
-def separator_of(path: Path) -> str:
-    """Give what stands between the fields of a text table, by its name: a tab in .tsv and .txt, else a comma."""
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    return "\t" if suffixes and suffixes[-1] in {".tsv", ".txt"} else ","
-
-
-def require_usual_separator(header: str, path: Path) -> None:
-    """Refuse a table whose fields are parted by what no table of ours is.
-
-    Raises
-    ------
-    FormatError
-        If its first line has neither commas nor tabs, but semicolons, as spreadsheets write them in much of Europe.
-    """
-    if ";" in header and not {",", "\t"} & set(header):
-        raise FormatError(
-            "its fields are parted by semicolons",
-            where=f"{path}, line 1",
-            way_out=f"{SEPARATORS}, and write decimal numbers with a point",
-        )
+FEW = 0.1
+"""Part of the cells with a row below which it is asked whether a table is the right one."""
 
 
 def read_annotations(path: Path, say: Callable[[str], None]) -> pd.DataFrame:
@@ -128,40 +115,64 @@ def _is_gzip(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a table is written."""
+
+    encoding: str
+    separator: str
+    n_above: int
+    """Lines above the header."""
+
+
 def _parsed(path: Path, missing: Collection[str]) -> pd.DataFrame:
     """Read a table; R writes lines with one field more than the header, the row's name in front."""
+    layout = _layout(path)
     read = partial(
         pd.read_csv,
         path,
         compression="gzip" if _is_gzip(path) else None,
-        sep=separator_of(path),
+        sep=layout.separator,
+        skiprows=layout.n_above,
         dtype=str,
-        encoding="utf-8-sig",
+        encoding=layout.encoding,
         keep_default_na=False,
         na_values=sorted(missing),
     )
-    has_row_names = _has_row_names(path)
+    has_row_names = _has_row_names(path, layout)
     table = read().rename_axis(ROW_NAMES).reset_index() if has_row_names else read(index_col=False)
     return table.rename(columns=unguarded).map(unguarded)
 
 
-def _has_row_names(path: Path) -> bool:
+def _layout(path: Path) -> _Layout:
+    """Find out how a table is written, by its first lines."""
+    opener = gzip.open if _is_gzip(path) else open
+    with opener(path, "rb") as file:
+        encoding = "utf-16" if file.read(2) in UTF16_MARKS else "utf-8-sig"
+    with opener(path, "rt", encoding=encoding) as text:
+        above = list(islice(takewhile(lambda line: line.startswith(MARKS) or line.isspace(), text), MAX_ABOVE))
+    with opener(path, "rt", encoding=encoding) as text:
+        below = [line.rstrip("\n") for line in islice(text, len(above), len(above) + LOOKED_AT)]
+    separator = separator_among(below, path, blanks=False)
+    is_header = bool(above and below) and is_marked_header(above[-1].strip(), below[0], separator)
+    return _Layout(encoding, separator, len(above) - is_header)
+
+
+def _has_row_names(path: Path, layout: _Layout) -> bool:
     """Whether every line has one field more than the header.
 
     Raises
     ------
     FormatError
-        If lines differ in their number of fields, names the first; if fields are parted by semicolons.
+        If lines differ in their number of fields, names the first.
     """
     opener = gzip.open if _is_gzip(path) else open
     first_lines: dict[int, int] = {}
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(map(_without_nul, text), delimiter=separator_of(path))
-        header = next(reader, [])
-        require_usual_separator(separator_of(path).join(header), path)
-        width = len(header)
+    with opener(path, "rt", encoding=layout.encoding, newline="") as text:
+        reader = csv.reader(map(_without_nul, islice(text, layout.n_above, None)), delimiter=layout.separator)
+        width = len(next(reader, []))
         for fields in filter(None, reader):
-            first_lines.setdefault(len(fields), reader.line_num)
+            first_lines.setdefault(len(fields), layout.n_above + reader.line_num)
     if set(first_lines) == {width + 1}:
         return True
     wrong = {n_fields: line for n_fields, line in first_lines.items() if n_fields != width}
@@ -182,58 +193,71 @@ def _without_nul(line: str) -> str:
     return line
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Cells with the columns of a table."""
+
+    obs: pd.DataFrame
+    remarks: tuple[str, ...] = ()
+    """How cells and rows were brought together, and which cells have no row; nothing where none has one."""
+    why_not: str = ""
+    """Why no cell has a row; empty if any has one."""
+
+
 def join_annotations(
     obs: pd.DataFrame, table: pd.DataFrame, path: Path, *, sample: str | None = None, has_cell_ids: bool = True
-) -> pd.DataFrame:
+) -> Joined:
     """Add the table's columns to obs; cells are matched by id.
 
-    The id column is the one that holds the most ids of cells, as they are or as ``SAMPLE:ID``. Where the table has a
-    column `sample` that names this sample, only those rows count. Rows about other cells are ignored; columns of the
-    table replace columns of obs that have the same name. Cells without ids of their own are matched by order, if the
-    table has as many rows.
+    The id column is the one that holds the most ids of cells, as they are, as ``SAMPLE:ID``, or spelt otherwise without
+    a doubt (see `scnym.disk.cell_ids`). Where the table has a column `sample` that names this sample, only those rows
+    count. Rows about other cells are ignored, and a cell without a row has missing values; columns of the table replace
+    columns of obs that have the same name. Cells without ids of their own are matched by order, unless the table has
+    every id that they were given.
 
     Raises
     ------
     DataError
-        If no column holds the ids, an id stands twice, or cells are not in the table.
+        If an id stands twice, or cells without ids are not as many as the rows.
     """
     if sample is not None and SAMPLE_COLUMN in table and (table[SAMPLE_COLUMN] == sample).any():
         table = table[table[SAMPLE_COLUMN] == sample]
-    ids, id_column = _best_ids(obs, table, sample)
-    if id_column is None and not has_cell_ids:
-        return _by_order(obs, table, path)
-    if id_column is None:
-        raise DataError(
-            f"no column holds the ids of the cells, such as {examples(obs.index[:3])}",
-            where=path,
-            way_out="add a column with the cell ids of the count matrix",
-        )
-    columns = _rows_of(ids, table, id_column, path).set_axis(obs.index)
-    return pd.concat([obs.drop(columns=[name for name in columns if name in obs]), columns], axis="columns")
+    found = match_ids(obs.index, table, sample)
+    if not has_cell_ids and (found.remark or found.n_found < len(obs)):
+        return Joined(_by_order(obs, table, path))
+    rows = table.iloc[:0].reindex([None] * len(obs)) if found.fault else _rows_of(found, table, path)
+    others = obs.drop(columns=[name for name in rows if name in obs])
+    joined = pd.concat([others, rows.set_axis(obs.index)], axis="columns")
+    return Joined(joined, tuple(_remarks(obs.index, found, path)), found.fault)
 
 
-def _best_ids(obs: pd.DataFrame, table: pd.DataFrame, sample: str | None) -> tuple[pd.Index, str | None]:
-    """Give the form of the cells' ids and the column that have most in common; None for the column if none has any."""
-    forms = [obs.index, *([obs.index.map(lambda cell: f"{sample}:{cell}")] if sample else [])]
-    found = [(int(table[name].isin(form).sum()), form, name) for form in forms for name in table.columns]
-    n_shared, form, name = max(found, key=lambda one: one[0], default=(0, obs.index, None))
-    return (form, str(name)) if n_shared else (obs.index, None)
+def none_found(why: str, path: Path) -> DataError:
+    """Return the error of a table that has no cell at all."""
+    return DataError(
+        why, where=path, way_out="add a column with the cell ids of the count matrix, spelt as they are there"
+    )
 
 
-def _rows_of(cells: pd.Index, table: pd.DataFrame, id_column: str, path: Path) -> pd.DataFrame:
-    table = table[table[id_column].isin(cells)]
-    ids = table[id_column]
+def _rows_of(found: IdMatch, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the row of each cell, without its id."""
+    table = table[table[found.column].isin([one for one in found.ids_C if one is not None])]
+    ids = table[found.column]
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         raise DataError(f"cell {examples(repeated)} stands twice", where=path, way_out="keep one row per cell")
-    missing = cells.difference(pd.Index(ids))
-    if len(missing):
-        raise DataError(
-            f"{len(missing):,} of {len(cells):,} cells are not in the table, such as {examples(missing[:3])}",
-            where=path,
-            way_out="give every cell a row; leave its label empty if it has none",
-        )
-    return table.set_index(id_column).reindex(cells)
+    return table.set_index(found.column).reindex(found.ids_C)
+
+
+def _remarks(cells: pd.Index, found: IdMatch, path: Path) -> Iterator[str]:
+    """Say how the ids of both sides were brought together, and how many cells have no row."""
+    if found.remark:
+        yield f"cells have other ids in {path.name}: {found.remark}"
+    lost = cells[pd.isna(found.ids_C)]
+    if not len(lost) or found.fault:
+        return
+    said = f"{len(lost):,} of {len(cells):,} cells have no row in {path.name}, such as {examples(lost[:3])}"
+    few = found.n_found < FEW * len(cells)
+    yield f"{said}: is it the table of these cells?" if few else f"{said}; they stay without its annotations"
 
 
 def _by_order(obs: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:

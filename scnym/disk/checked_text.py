@@ -31,6 +31,10 @@ class CheckedVLenUTF8(VLenUTF8):
 class VLenUTF8Codec(codecs.VLenUTF8Codec):
     """The codec of format 3; Zarr wants it to have this name."""
 
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        require_plausible(chunk_bytes.as_array_like())
+        return super()._decode_sync(chunk_bytes, chunk_spec)
+
     async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         require_plausible(chunk_bytes.as_array_like())
         return await super()._decode_single(chunk_bytes, chunk_spec)

@@ -1,12 +1,15 @@
-"""Whether chunks are there, and where those of a shard are: it ends in an index, with offset and length of each.
+"""Whether chunks are there, and where those of a shard are: its index has offset and length of each (ZEP 2).
 
-Index and chunks end in a checksum, the CRC-32C of the bytes before (Zarr's sharding codec, ZEP 2; `scnym.disk.encode`).
+The shards of a store end in their index; index and chunks end in a checksum, the CRC-32C of the bytes before
+(`scnym.disk.encode`). Those of other files may have the index in front, or no checksum.
 """
 
 import math
 import os
 import re
 import warnings
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,64 @@ ENTRY_DTYPE = np.dtype("<u8")
 NO_CHUNK = np.iinfo(ENTRY_DTYPE).max
 """Offset and length of a chunk that was not written."""
 CUT_INTO_SHARDS = re.compile(r"^dataset_\d+/X/(data|indices)$")
-INDEX_CODECS = (BytesCodec(endian="little"), Crc32cCodec())
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How an array is cut into shards."""
+
+    n_chunks: int = 0
+    """In a shard; 0 where there are no shards."""
+    has_checksum: bool = True
+    """Whether the index ends in one."""
+    is_in_front: bool = False
+    """Whether the index stands before the chunks."""
+    dtype: np.dtype = ENTRY_DTYPE
+
+    @classmethod
+    def of(cls, array: zarr.Array) -> "Cut":
+        """Read it from an array's description.
+
+        Raises
+        ------
+        ValueError
+            If chunks of a shard have shards in them, or its index is packed.
+        """
+        codecs: Any = getattr(array.metadata, "codecs", ())
+        outer = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
+        if outer is None:
+            return cls()
+        order, *checksums = outer.index_codecs
+        endian: Any = getattr(order, "endian", None)  # text in Zarr 3.4, enums before
+        place: Any = outer.index_location
+        is_plain = isinstance(order, BytesCodec) and all(isinstance(one, Crc32cCodec) for one in checksums)
+        is_nested = len(codecs) > 1 or any(isinstance(codec, ShardingCodec) for codec in outer.codecs)
+        if not is_plain or len(checksums) > 1 or is_nested:
+            raise ValueError(f"{array.path} is cut into shards in a way that is not known")
+        return cls(
+            math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True)),
+            has_checksum=bool(checksums),
+            is_in_front=getattr(place, "value", place) == "start",
+            dtype=ENTRY_DTYPE.newbyteorder(">") if getattr(endian, "value", endian) == "big" else ENTRY_DTYPE,
+        )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is how `scnym.disk.encode` cuts."""
+        return (self.has_checksum, self.is_in_front, self.dtype) == (True, False, ENTRY_DTYPE)
+
+    @property
+    def n_index_bytes(self) -> int:
+        """Size of the index of a shard."""
+        return index_bytes(self.n_chunks) - (0 if self.has_checksum else CHECKSUM_BYTES)
+
+    def read_index(self, file: BufferedReader, n_bytes: int) -> np.ndarray | None:
+        """Read the index of a shard of so many bytes, shape (n_chunks, 2); None if it is damaged."""
+        file.seek(0 if self.is_in_front else n_bytes - self.n_index_bytes)
+        content = file.read(self.n_index_bytes)
+        if self.has_checksum:
+            return read_index(content, self.dtype)
+        return np.frombuffer(content, self.dtype).reshape(-1, 2)
 
 
 def index_bytes(n_chunks: int) -> int:
@@ -30,11 +90,11 @@ def index_bytes(n_chunks: int) -> int:
     return n_chunks * 2 * ENTRY_DTYPE.itemsize + CHECKSUM_BYTES
 
 
-def read_index(content: bytes) -> np.ndarray | None:
+def read_index(content: bytes, dtype: np.dtype = ENTRY_DTYPE) -> np.ndarray | None:
     """Read an index: offset and length of every chunk, in bytes, shape (n_chunks, 2); None if it is damaged."""
     if not is_whole(content):
         return None
-    return np.frombuffer(content[:-CHECKSUM_BYTES], ENTRY_DTYPE).reshape(-1, 2)
+    return np.frombuffer(content[:-CHECKSUM_BYTES], dtype).reshape(-1, 2)
 
 
 def is_whole(content: bytes) -> bool:
@@ -57,20 +117,20 @@ class ShardIndexes:
     Raises
     ------
     ValueError
-        If the index is not such as Zarr writes it by default, or chunks of a shard have shards in them.
+        If chunks of a shard have shards in them, or its index is packed.
     """
 
     def __init__(self, array: zarr.Array) -> None:
         self._array: Any = array
         self._folder = Path(str(getattr(array.store_path.store, "root", ""))) / array.store_path.path
-        self._n_chunks, self.claims = _chunks_per_shard(array), ChunkClaims(array, self._folder)
+        self.cut, self.claims = Cut.of(array), ChunkClaims(array, self._folder)
         self._seen: dict[int, np.ndarray] = {}
         """Which chunks of a shard have been looked at."""
 
     @property
     def has_shards(self) -> bool:
         """Whether the array has any."""
-        return self._n_chunks > 0
+        return self.cut.n_chunks > 0
 
     def require(self, begins_R: np.ndarray, ends_R: np.ndarray) -> None:
         """Refuse chunks, of an array of one dimension, that lie outside of their shard or claim more than they have.
@@ -87,14 +147,14 @@ class ShardIndexes:
         """
         if not self.has_shards:
             return
-        shards, chunks = np.divmod(_chunks_of(begins_R, ends_R, self._array.chunks[0]), self._n_chunks)
+        shards, chunks = np.divmod(_chunks_of(begins_R, ends_R, self._array.chunks[0]), self.cut.n_chunks)
         for shard in np.unique(shards).tolist():
             in_shard, seen = chunks[shards == shard], self._seen.get(shard)
             if seen is None or not seen[in_shard].all():
                 new = in_shard if seen is None else in_shard[~seen[in_shard]]
                 self._look(self._folder / self._array.metadata.encode_chunk_key((shard,)), new)
                 # Kept as flags: the indexes themselves would take 16 bytes for each chunk of the store.
-                seen = np.zeros(self._n_chunks, bool) if seen is None else seen
+                seen = np.zeros(self.cut.n_chunks, bool) if seen is None else seen
                 seen[in_shard if self.claims.has_any else slice(None)] = True
                 self._seen[shard] = seen
 
@@ -110,7 +170,7 @@ class ShardIndexes:
             self._look(file, slice(None))
 
     def _look(self, shard: Path, chunks: np.ndarray | slice) -> None:
-        fault = _fault_of(shard, self._n_chunks, chunks, self.claims) if shard.exists() else None
+        fault = _fault_of(shard, self.cut, chunks, self.claims) if shard.exists() else None
         if fault:
             raise ValueError(f"{self._array.path}/{shard.relative_to(self._folder).as_posix()}: {fault}")
 
@@ -123,26 +183,13 @@ def _chunks_of(begins_R: np.ndarray, ends_R: np.ndarray, chunk: int) -> np.ndarr
     return np.unique(np.repeat(firsts_R, lengths_R) + within)
 
 
-def _chunks_per_shard(array: zarr.Array) -> int:
-    """Give the number of chunks in a shard, 0 for an array without shards."""
-    codecs: Any = getattr(array.metadata, "codecs", ())
-    outer = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
-    if outer is None:
-        return 0
-    is_default = outer.index_codecs == INDEX_CODECS and outer.index_location.value == "end"
-    if len(codecs) > 1 or not is_default or any(isinstance(codec, ShardingCodec) for codec in outer.codecs):
-        raise ValueError(f"{array.path} is cut into shards in a way that is not known")
-    return math.prod(shard // chunk for shard, chunk in zip(array.shards or (), array.chunks, strict=True))
-
-
-def _fault_of(shard: Path, n_chunks: int, chunks: np.ndarray | slice, claims: ChunkClaims) -> str | None:
+def _fault_of(shard: Path, cut: Cut, chunks: np.ndarray | slice, claims: ChunkClaims) -> str | None:
     """Say what is wrong with a shard: all chunks must lie in the file, and some are asked what they claim."""
-    n_bytes, n_index = shard.stat().st_size, index_bytes(n_chunks)
-    if n_bytes < n_index:
+    n_bytes = shard.stat().st_size
+    if n_bytes < cut.n_index_bytes:
         return "the index is cut off"
     with shard.open("rb") as file:
-        file.seek(n_bytes - n_index)
-        index = read_index(file.read(n_index))
+        index = cut.read_index(file, n_bytes)
         if index is None or _lies_outside(index, n_bytes).any():
             return "the index is damaged"
         asked = index[chunks] if claims.has_any else index[:0]
@@ -205,7 +252,8 @@ def require_own_cut(array: zarr.Array, name: str, path: Path) -> None:
     try:
         indexes = ShardIndexes(array)
         if indexes.has_shards:
-            fault = None if CUT_INTO_SHARDS.search(array.path) else f"{name} is cut into shards"
+            how = "" if indexes.cut.is_own else " in a way that is not known"
+            fault = f"{name} is cut into shards{how}" if how or not CUT_INTO_SHARDS.search(array.path) else None
         else:
             is_false = next(indexes.claims.false_ones(), None) is not None
             fault = f"a chunk of {name} claims more than it has" if is_false else None

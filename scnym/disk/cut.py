@@ -92,10 +92,13 @@ class Parts:
     def __iter__(self) -> Iterator[Part]:
         return self.starting_at(0)
 
+    def __getitem__(self, number: int) -> Part:
+        path = self._paths[number]
+        return Part(self._load(path, "values_N"), self._load(path, "indices_N"), self._lengths[number])
+
     def starting_at(self, number: int) -> Iterator[Part]:
         """Give the parts from one on."""
-        for path, lengths in zip(self._paths[number:], self._lengths[number:], strict=True):
-            yield Part(self._load(path, "values_N"), self._load(path, "indices_N"), lengths)
+        yield from (self[one] for one in range(number, len(self)))
 
     def row_lengths(self) -> np.ndarray:
         """Count the stored values of every cell, shape (n_cells,)."""

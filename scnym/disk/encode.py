@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.schema import chunk_elements, index_dtype, shard_elements
 from scnym.base.settings import Profile
@@ -69,22 +70,26 @@ def rust_codecs(*, in_order: bool = False) -> Iterator[None]:
     import zarrs  # noqa: F401 - registers the pipeline
 
     threads = {"threading.max_workers": 1} if in_order else {}
-    with zarr.config.set({"codec_pipeline.path": CODEC_PIPELINE, **threads}), _knowing_pcodec():
+    with zarr.config.set({"codec_pipeline.path": CODEC_PIPELINE, **threads}), _without_remarks():
         yield
 
 
 @contextmanager
 def codecs_for(place: Location) -> Iterator[None]:
     """Arrays opened inside are decoded by what suits the place; why not by Rust always, `scnym.disk.ranges` says."""
-    with rust_codecs() if isinstance(place, Path) else _knowing_pcodec(), zarr.config.set(CHECKED_TEXT):
+    with rust_codecs() if isinstance(place, Path) else _without_remarks(), zarr.config.set(CHECKED_TEXT):
         yield
 
 
 @contextmanager
-def _knowing_pcodec() -> Iterator[None]:
+def _without_remarks() -> Iterator[None]:
     with warnings.catch_warnings():
         # Zarr warns that PCodec is not in its specification; the Rust pipeline and zarr-python both read it.
         warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
+        # AnnData stores texts and structured arrays in forms that have no final specification; those that the Rust
+        # pipeline does not know are read by zarr-python.
+        warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
+        warnings.filterwarnings("ignore", message="Array is unsupported by ZarrsCodecPipeline")
         yield
 
 

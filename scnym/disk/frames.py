@@ -17,13 +17,10 @@ from pandas.api.types import infer_dtype
 from zarr.errors import UnstableSpecificationWarning
 
 from scnym.base.columns import free_name, safe_names
-from scnym.base.errors import DataError, examples, meant
-from scnym.base.numerals import as_numbers
-from scnym.base.schema import LIBRARY_OF_SCALE, N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE, Scale
-from scnym.disk.bucket import Location
+from scnym.base.schema import N_COUNTS, N_GENES, OWN_OBS_COLUMNS, SOURCE
 from scnym.disk.formats.block import NAMES_AT_A_TIME, as_text, strings
+from scnym.disk.zarr_arrays import OWN_PIPELINE
 
-ZARRS_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 DICT_ATTRIBUTES = {"encoding-type": "dict", "encoding-version": "0.1.0"}
 NUMBER_KINDS = "biuf"
 NUMBER_ARRAYS = (pd.arrays.NumpyExtensionArray, pd.arrays.IntegerArray, pd.arrays.BooleanArray)
@@ -61,44 +58,6 @@ def with_own_columns(
     obs[N_COUNTS], obs[N_GENES] = totals_C, n_genes_C
     obs[SOURCE] = pd.Categorical([sample]).repeat(len(obs))
     return obs, renamed
-
-
-def library_sizes(
-    obs: pd.DataFrame, column: str | None, measured_C: np.ndarray, scale: Scale, path: Location
-) -> np.ndarray:
-    """Give every cell's library size, in counts: of a column, of a scale that fixes it, or as measured.
-
-    Raises
-    ------
-    DataError
-        If the column is not there, or holds what cannot be a library size.
-    """
-    if scale in LIBRARY_OF_SCALE:
-        return np.where(measured_C > 0, LIBRARY_OF_SCALE[scale], 0.0)
-    if column is None:
-        return measured_C
-    if column not in obs:
-        raise DataError(
-            f"there is no column {column!r} in obs",
-            where=path,
-            way_out=f"give --library_size one of {examples(obs.columns)}",
-            mend=meant("--library_size", column, obs.columns),
-        )
-    given_C = as_numbers(obs[column]).to_numpy(dtype=np.float64)
-    fault_C = np.where(np.isfinite(given_C), "", "is not a finite number").astype(object)
-    too_small = given_C < measured_C * (1 - 1e-6)
-    fault_C[too_small] = [
-        f"is below the {total:g} counts that the file holds for it" for total in measured_C[too_small]
-    ]
-    faulty = np.flatnonzero(fault_C != "")
-    if len(faulty):
-        cell = int(faulty[0])
-        raise DataError(
-            f"library size {obs[column].iloc[cell]} of cell {obs.index[cell]} {fault_C[cell]}",
-            where=f"{path}, column {column}",
-            way_out="give the column with the total counts before genes were removed",
-        )
-    return given_C
 
 
 def write_frames(group: zarr.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
@@ -150,11 +109,22 @@ def as_anndata_writes() -> Iterator[None]:
     """Write tables and the like as AnnData does, and without its warnings."""
     # Chunks of nothing but zeros are written too, so that one that is not there is known to be lost. The Rust pipeline,
     # under which a source may be open, would leave them out.
-    whole = zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": ZARRS_OWN_PIPELINE})
-    with warnings.catch_warnings(), anndata.settings.override(auto_shard_zarr_v3=False), whole:
+    whole = zarr.config.set({"array.write_empty_chunks": True, "codec_pipeline.path": OWN_PIPELINE})
+    settings = anndata.settings.override(auto_shard_zarr_v3=False, allow_write_nullable_strings=True)
+    with warnings.catch_warnings(), settings, whole:
         # Zarr 3 warns that strings have no final specification yet; AnnData stores them so all the same.
         warnings.filterwarnings("ignore", category=UnstableSpecificationWarning)
         yield
+
+
+def plain_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names and text are Python's strings, as pandas had them before version 3.
+
+    So that all versions write the same bytes, which any AnnData reads. Text of which some is missing stays as it is.
+    """
+    text = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype) and not frame[name].hasnans]
+    frame = frame.astype(dict.fromkeys(text, object))
+    return frame.set_axis(frame.index.astype(object)) if isinstance(frame.index.dtype, pd.StringDtype) else frame
 
 
 def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -176,6 +146,18 @@ def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     frame.index = as_text(frame.index)
     frame.index.name = None
     return frame, renamed
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables one below the other, numbered from 0; a column without any value has no say in what it holds."""
+    names = dict.fromkeys(name for frame in frames for name in frame)
+    filled = [{name for name in frame if frame[name].notna().any()} for frame in frames]
+    anywhere = set[object]().union(*filled)
+    kept = [
+        frame[[name for name in frame if name in own or name not in anywhere]]
+        for frame, own in zip(frames, filled, strict=True)
+    ]
+    return pd.concat(kept, ignore_index=True)[list(names)]
 
 
 def _storable_column(column: pd.Series) -> pd.Series:

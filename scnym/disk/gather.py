@@ -4,9 +4,10 @@ import csv
 import glob
 import gzip
 import hashlib
+import os
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from scnym.base.documents import parse_json
 from scnym.base.errors import DataError, MissingInputError, examples
 from scnym.base.schema import FORMAT_VERSION
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import read_table, separator_of
+from scnym.disk.annotations import read_table
 from scnym.disk.bucket import require_local
+from scnym.disk.contents import Contents, contents_of
+from scnym.disk.formats.companions import is_matrix, lists_beside, sample_in_name
 from scnym.disk.formats.genes import with_named_genes
 from scnym.disk.formats.in_memory import InMemorySource, adata_hash
+from scnym.disk.formats.separators import separator_among
 from scnym.disk.formats.sniff import KNOWN, TEXT_SUFFIXES, AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.strangers import require_no_stranger_folder
 
 PATH_COLUMN, SAMPLE_COLUMN = "path", "sample"
 IN_MEMORY = "AnnData"
@@ -69,7 +74,15 @@ class Gathered:
 
     inputs: tuple[Input, ...]
     left_out: tuple[Path, ...]
-    """Files in folders that are of no known format."""
+    """Files in folders that hold no counts, or are of no known format."""
+    remarks: tuple[str, ...] = ()
+    """What was chosen among files of the same cells."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is to be said to the user about what is not read."""
+        if self.left_out:
+            yield f"left out, no counts or not of a known format: {examples(path.name for path in self.left_out)}"
+        yield from self.remarks
 
 
 def gather(inputs: Sequence[Given]) -> Gathered:
@@ -87,34 +100,36 @@ def gather(inputs: Sequence[Given]) -> Gathered:
     """
     found = [one for one in inputs if isinstance(one, Input)]
     left_out: list[Path] = []
+    remarks: list[str] = []
     in_memory = [one for one in inputs if isinstance(one, AnnData)]
     for number, adata in enumerate(in_memory):
         name = f"{IN_MEMORY}_{number}" if len(in_memory) > 1 else IN_MEMORY
         found.append(Input(Path(name), name, adata=adata))
-    for path in (match for text in inputs if isinstance(text, str | Path) for match in _matches(text)):
-        if _is_manifest(path):
-            found += _listed(path)
-        elif path.is_dir() and not is_readable(path):
-            readable, others = _members(path)
-            if not readable:
-                raise MissingInputError(
-                    "no file in this folder is of a known format",
-                    where=path,
-                    way_out=f"it holds {examples(one.name for one in others) if others else 'nothing'}; give {KNOWN}",
-                )
-            found += [Input(member, "") for member in readable]
-            left_out += others
+    for text in (one for one in inputs if isinstance(one, str | Path)):
+        matches = _matches(text)
+        manifests = [path for path in matches if _is_manifest(path)]
+        lines = [line for path in manifests for line in _listed(path)]
+        for line in lines:
+            within, said = _within(line)
+            found += within
+            remarks += said
+        others = [path for path in matches if path not in manifests]
+        if len(others) > 1 or any(path.is_dir() and not is_readable(path) for path in others):
+            contents = _require_inputs(others)
+            found += [_of_path(path) for path in contents.inputs]
+            left_out += contents.left_out
+            remarks += contents.remarks
         else:
-            found.append(Input(path, ""))
+            found += map(_of_path, others)
     on_disk = [one.path.resolve() for one in found if one.adata is None and not one.dataset]
     twice = [path for path, times in Counter(on_disk).items() if times > 1]
     if twice:
         raise DataError("the input is named twice", where=twice[0], way_out="name every input once")
-    return Gathered(_named([part for one in found for part in _datasets(one)]), tuple(left_out))
+    return Gathered(_named([part for one in found for part in _datasets(one)]), tuple(left_out), tuple(remarks))
 
 
 def path_state(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of change of a file, or of all files below a folder.
+    """Name, size and time of change of a file, and of those that belong to it; or of all files below a folder.
 
     Raises
     ------
@@ -124,6 +139,8 @@ def path_state(path: Path) -> tuple[tuple[str, int, int], ...]:
     if not path.exists():
         raise MissingInputError("there is no such file", where=path, way_out="check the path")
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    if is_matrix(path) and path.is_file():
+        files += lists_beside(path)
     return tuple((str(one.resolve()), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
 
 
@@ -151,7 +168,8 @@ def _is_manifest(path: Path) -> bool:
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-            header = next(csv.reader([text.readline(2**16)], delimiter=separator_of(path)), [])
+            line = text.readline(2**16)
+            header = next(csv.reader([line], delimiter=separator_among([line], path, blanks=False)), [])
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error):
         return False  # whoever reads it says what is wrong
     return PATH_COLUMN in header
@@ -197,22 +215,40 @@ def _datasets(one: Input) -> list[Input]:
     ]
 
 
-def _members(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Give the inputs in a folder and the folders below it, and the files that are none; hidden ones do not count."""
-    readable: list[Path] = []
-    others: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if is_readable(path):
-            readable.append(path)
-        elif path.is_dir():
-            below = _members(path)
-            readable += below[0]
-            others += below[1]
-        else:
-            others.append(path)
-    return readable, others
+def _require_inputs(paths: Sequence[Path]) -> Contents:
+    """Find the inputs in a folder, or among all that a pattern matches.
+
+    Raises
+    ------
+    MissingInputError
+        If there is none.
+    """
+    root = paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
+    contents = contents_of(paths, root)
+    if not contents.inputs:
+        require_no_stranger_folder(root)
+        found = examples(path.name for path in contents.left_out) if contents.left_out else "nothing"
+        raise MissingInputError(
+            "no file in this folder is of a known format", where=root, way_out=f"it holds {found}; give {KNOWN}"
+        )
+    return contents
+
+
+def _within(line: Input) -> tuple[list[Input], tuple[str, ...]]:
+    """Return what a line of a manifest names: itself, or what is in its folder, such as Cell Ranger's ``outs``."""
+    if not line.path.is_dir() or is_readable(line.path):
+        return [line], ()
+    contents = _require_inputs([line.path])
+    if len(contents.inputs) == 1:
+        return [replace(line, path=contents.inputs[0])], contents.remarks
+    samples = [f"{line.sample}/{path.name}" if line.sample else "" for path in contents.inputs]
+    return [
+        replace(line, path=path, sample=sample) for path, sample in zip(contents.inputs, samples, strict=True)
+    ], contents.remarks
+
+
+def _of_path(path: Path) -> Input:
+    return Input(path, sample_in_name(path) if is_matrix(path) and path.is_file() else "")
 
 
 def _require_text(path: Path) -> None:
@@ -235,13 +271,24 @@ def _named(inputs: Sequence[Input]) -> tuple[Input, ...]:
         raise MissingInputError("there is no input", where="INPUT", way_out="name at least one file of a known format")
     for one in inputs:
         _require_text(one.path)
-    names = [one.sample or one.path.name for one in inputs]
-    for depth in range(2, 1 + max(len(one.path.absolute().parts) for one in inputs)):
+    places = _places(inputs)
+    names = [one.sample or place.name for one, place in zip(inputs, places, strict=True)]
+    for depth in range(2, 1 + max(len(place.parts) for place in places)):
         shared = {name for name, times in Counter(names).items() if times > 1}
         if not shared:
             break
         for k, one in enumerate(inputs):
             if names[k] in shared:
-                folders = one.path.absolute().parts[-depth:]
+                folders = places[k].parts[-depth:]
                 names[k] = "/".join([*folders, one.sample] if one.sample else folders)
     return tuple(replace(one, sample=name) for one, name in zip(inputs, names, strict=True))
+
+
+def _places(inputs: Sequence[Input]) -> list[Path]:
+    """Return what names each input: its path; of a matrix whose own name says nothing, the folder it lies in alone."""
+    unnamed = [is_matrix(one.path) and not one.sample for one in inputs]
+    times = Counter(one.path.parent for one, is_unnamed in zip(inputs, unnamed, strict=True) if is_unnamed)
+    return [
+        (one.path.parent if is_unnamed and times[one.path.parent] == 1 else one.path).absolute()
+        for one, is_unnamed in zip(inputs, unnamed, strict=True)
+    ]

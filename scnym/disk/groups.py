@@ -7,21 +7,27 @@ C cells.
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem, write_elem
+from anndata.io import write_elem
 
 from scnym.base.columns import safe_names
-from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes
+from scnym.base.errors import FormatError
+from scnym.disk.aside import FULL
+from scnym.disk.formats.elements import ARRAYS, Branch, encoding_of, is_array, is_enum, names_in, read_value
+from scnym.disk.frames import DICT_ATTRIBUTES, as_anndata_writes, plain_text
 
 SHARE_OF_MEMORY = 8
 """A block of rows may take one part in so many of the memory; an element that is read whole twice that."""
 CHUNK_BYTES = 2**22
 TEXT_BYTES = 64
 """About what a short text takes in memory, in bytes."""
+ALIGNED = ("obsm", "varm")
+"""Groups of which every member has a row per cell, or per gene."""
 ARRAY_ATTRIBUTES: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
 
 
@@ -38,7 +44,7 @@ def carry_groups(
     Parameters
     ----------
     groups
-        Of an AnnData in HDF5 or Zarr, by name.
+        Of an AnnData in HDF5 or Zarr, by name: a `Branch`, or why there is none.
     target
         Group of HDF5 or Zarr in which they are made.
     max_memory_bytes
@@ -51,22 +57,27 @@ def carry_groups(
     Returns
     -------
     list of str
-        What could not be copied, such as ``uns colours/red``: of a kind that is not known, too large to be read whole,
-        or of a name that cannot be stored.
+        What could not be copied, such as ``uns colours/red``: damaged, of a kind that is not known, too large to be
+        read whole, or of a name that cannot be stored.
     """
     left_out: list[str] = []
     rows_of = {"obsm": order_C, "varm": genes_G}
     with as_anndata_writes():
-        for kind, group in groups.items():
+        for kind, branch in groups.items():
             into = target.require_group(kind)
             into.attrs.update(DICT_ATTRIBUTES)
-            left_out += [f"{kind} {name}" for name in _carry_dict(group, into, rows_of.get(kind), max_memory_bytes)]
+            carrier = _Carrier(kind, rows_of.get(kind), order_C, max_memory_bytes)
+            left_out += (
+                [f"{kind} {name}" for name in carrier.carry(branch, into)] if isinstance(branch, Branch) else [kind]
+            )
     return left_out
 
 
 def is_plain(element: Any) -> bool:
     """Whether an element is an array of numbers with a row per cell or gene."""
-    if not hasattr(element, "dtype") or element.dtype.kind not in "biuf":
+    if not is_array(element) or element.dtype.kind not in "biuf" or is_enum(element):
+        return False
+    if encoding_of(element) not in ARRAYS:
         return False
     return element.shape is not None and len(element.shape) >= 2 and 0 not in element.shape
 
@@ -113,50 +124,66 @@ def _row_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
     return max(1, dtype.itemsize * math.prod(shape[1:]))
 
 
-def _carry_dict(group: Any, into: Any, order_C: np.ndarray | None, max_memory_bytes: int) -> Iterator[str]:
-    """Copy the members of a dictionary; give the names of those that cannot be."""
-    for name in group:
-        element = group[name]
-        if safe_names([name]) != [name]:
-            yield name
-        elif _is_dict(element):
-            inner = into.require_group(name)
-            inner.attrs.update(DICT_ATTRIBUTES)
-            yield from (f"{name}/{below}" for below in _carry_dict(element, inner, order_C, max_memory_bytes))
-        elif is_plain(element):
-            n_rows = element.shape[0] if order_C is None else len(order_C)
-            array = make_array(into, name, (n_rows, *element.shape[1:]), element.dtype)
-            copy_rows(element, array, max_memory_bytes=max_memory_bytes, order_C=order_C)
-        elif not _carried_whole(element, into, name, order_C, max_memory_bytes):
-            yield name
+@dataclass(frozen=True)
+class _Carrier:
+    """Copies the members of one group, and of the dictionaries in it."""
 
+    kind: str
+    rows: np.ndarray | None
+    """Rows of an array that are taken, in this order; None for all of them as they are."""
+    order_C: np.ndarray | None
+    max_memory_bytes: int
 
-def _carried_whole(element: Any, into: Any, name: str, order_C: np.ndarray | None, max_memory_bytes: int) -> bool:
-    if _n_bytes(element) > 2 * max_memory_bytes // SHARE_OF_MEMORY:
-        return False
-    try:
-        value: Any = read_elem(element)
-        if order_C is not None:
-            value = value.iloc[order_C] if isinstance(value, pd.DataFrame) else value[order_C]
-        write_elem(into, name, value)
-        read_elem(into[name])
-        if value is None and isinstance(into, zarr.Group):
-            written: Any = into[name]
-            written[...] = written[...]  # AnnData leaves out its chunk, which would be taken for lost
-    except Exception:  # noqa: BLE001 - what anndata raises for kinds that it does not know has no public name
-        if name in into:
-            del into[name]
-        return False
-    return True
+    def carry(self, branch: Branch, into: Any) -> Iterator[str]:
+        """Copy what is in a dictionary; give the names of what cannot be copied, some with the reason."""
+        for name, element in branch.items():
+            if isinstance(element, FormatError):
+                yield f"{name} ({element.what})"
+            elif safe_names([name]) != [name] or (isinstance(element, Branch) and self.kind in ALIGNED):
+                yield name
+            elif isinstance(element, Branch):
+                inner = into.require_group(name)
+                inner.attrs.update(DICT_ATTRIBUTES)
+                yield from (f"{name}/{below}" for below in self.carry(element, inner))
+            elif not self._copied(element, into, name):
+                if name in into:
+                    del into[name]
+                yield name
 
+    def _copied(self, element: Any, into: Any, name: str) -> bool:
+        rows = self.rows
+        try:
+            if is_plain(element):
+                n_rows = element.shape[0] if rows is None else len(rows)
+                array = make_array(into, name, (n_rows, *element.shape[1:]), element.dtype)
+                copy_rows(element, array, max_memory_bytes=self.max_memory_bytes, order_C=rows)
+                return True
+            if _n_bytes(element) > 2 * self.max_memory_bytes // SHARE_OF_MEMORY:
+                return False
+            value: Any = read_value(element)
+            if self._pairs_cells(value):
+                return False
+            if rows is not None:
+                value = value.iloc[rows] if isinstance(value, pd.DataFrame) else value[rows]
+            write_elem(into, name, plain_text(value) if isinstance(value, pd.DataFrame) else value)
+            if value is None and isinstance(into, zarr.Group):
+                written: Any = into[name]
+                written[...] = written[...]  # AnnData leaves out its chunk, which would be taken for lost
+        except Exception as fault:  # what anndata raises for kinds that it does not know has no public name
+            if getattr(fault, "errno", None) in FULL:
+                raise
+            return False
+        return True
 
-def _is_dict(element: Any) -> bool:
-    return not hasattr(element, "dtype") and element.attrs.get("encoding-type", "dict") in {"dict", ""}
+    def _pairs_cells(self, value: Any) -> bool:
+        """Whether a matrix has a row and a column for each cell, which would have to be put into the new order both."""
+        n_cells = -1 if self.order_C is None else len(self.order_C)
+        return self.kind == "uns" and getattr(value, "shape", None) == (n_cells, n_cells)
 
 
 def _n_bytes(element: Any) -> int:
     """Estimate what an element takes in memory."""
-    if not hasattr(element, "dtype"):
-        return sum(_n_bytes(element[name]) for name in element)
+    if not is_array(element):
+        return sum(_n_bytes(element[name]) for name in names_in(element))
     itemsize = element.dtype.itemsize if element.dtype.kind in "biufc" else max(TEXT_BYTES, element.dtype.itemsize)
     return itemsize * math.prod(element.shape or ())  # HDF5 has arrays without a shape, for nothing

@@ -1,21 +1,35 @@
 """What is wrong with the columns of an input, found before any of its counts are read."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import join_annotations, read_annotations
-from scnym.disk.frames import library_sizes
+from scnym.disk.annotations import Joined, join_annotations, none_found, read_annotations
+from scnym.disk.formats.sniff import AnySource
 from scnym.disk.gather import Input, path_state
+from scnym.disk.libraries import column_of_sizes
 
 
-def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> None:
-    """Find what is wrong with columns before any counts are read."""
+def check_sources(inputs: Sequence[Input], settings: ConvertSettings, progress: Progress) -> None:
+    """Check every input by itself (`check_source`), and whether the table of annotations has cells of any."""
+    whys = [check_source(one, settings, progress, is_only=len(inputs) == 1) for one in inputs]
+    require_annotated(whys, settings)
+
+
+def check_source(one: Input, settings: ConvertSettings, progress: Progress, *, is_only: bool) -> str:
+    """Find what is wrong with columns before any counts are read.
+
+    Returns
+    -------
+    str
+        Why no cell is in the table of annotations, which is no mistake if cells of another input are. Empty if any is,
+        if there is no table, or if only reading the counts would tell.
+    """
     source, table, wanted = one.open(settings), table_of(settings.training_metadata), settings.cluster_by
     if source.remark:
         progress.say(f"{one.sample}: {source.remark}")
@@ -30,13 +44,48 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress) -> N
             mend=meant("--cluster_by", wanted, known),
         )
     if obs is None:
-        return
-    obs = obs.assign(**one.columns)
-    if table is not None:
-        path = Path(settings.training_metadata or "")
-        obs = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
-    if settings.library_size_column is not None:
-        library_sizes(obs, settings.library_size_column, np.zeros(len(obs)), "counts", one.path)
+        return ""
+    joined = with_table(obs.assign(**one.columns), one, source, settings, progress, is_only=is_only)
+    obs = joined.obs
+    if settings.library_size_column is not None and not joined.why_not:
+        column_of_sizes(obs, settings.library_size_column, one.path)
+    return joined.why_not
+
+
+def with_table(
+    obs: pd.DataFrame, one: Input, source: AnySource, settings: ConvertSettings, progress: Progress, *, is_only: bool
+) -> Joined:
+    """Return the annotations of an input with those of the table, if there is one; say how cells and rows fit.
+
+    Raises
+    ------
+    DataError
+        If the table has no cell of it, and there is no other input.
+    """
+    table = table_of(settings.training_metadata)
+    if table is None:
+        return Joined(obs)
+    path = Path(settings.training_metadata or "")
+    joined = join_annotations(obs, table, path, sample=one.sample, has_cell_ids=source.has_cell_ids)
+    for line in joined.remarks:
+        progress.say(f"{one.sample}: {line}")
+    if is_only:
+        require_annotated([joined.why_not], settings)
+    elif joined.why_not:
+        progress.say(f"{one.sample}: none of its cells has a row in the table of annotations: {joined.why_not}")
+    return joined
+
+
+def require_annotated(whys: Sequence[str], settings: ConvertSettings) -> None:
+    """Raise if the table of annotations has no cell of any input.
+
+    Raises
+    ------
+    DataError
+        Says why of the first.
+    """
+    if all(whys):
+        raise none_found(whys[0], Path(settings.training_metadata or ""))
 
 
 def table_of(path: str | None) -> pd.DataFrame | None:

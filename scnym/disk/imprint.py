@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from scnym.base.schema import FORMAT_VERSION, STORE_ENCODING
+from scnym.base.schema import STORE_ENCODING, format_version
 from scnym.base.settings import ConvertSettings
 from scnym.disk.encode import rust_codecs
 from scnym.disk.hashes import write_hashes
@@ -45,7 +45,7 @@ def seal(
     root.attrs.put(
         {
             "encoding-type": STORE_ENCODING,
-            "format_version": FORMAT_VERSION,
+            "format_version": format_version(entry["scale"] for entry in entries),
             "converter": f"scnym {version('scnym')}",
             "settings": asdict(replace(settings, overwrite=False)),
             "cell_names": "sample:id" if shared else "id",

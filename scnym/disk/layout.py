@@ -9,7 +9,7 @@ from scnym.base.errors import FormatError, ScnymError
 from scnym.base.schema import N_COUNTS, Scale
 from scnym.disk.bucket import Location
 from scnym.disk.formats.block import READING_FAULTS
-from scnym.disk.formats.claims import require_table
+from scnym.disk.formats.table_claims import require_table
 
 
 class _Description(BaseModel):

@@ -13,12 +13,10 @@ from typing import Any, cast
 import numpy as np
 import zarr
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
-from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.codec_pipeline import BatchedCodecPipeline
-from zarr.core.sync import sync
+from zarr.buffer import default_buffer_prototype
 
 from scnym.disk.chunk_index import index_bytes, read_index
+from scnym.disk.zarr_arrays import own_codecs, spec_of, sync
 
 REQUEST_BYTES = 2**22
 """Most bytes asked for at once, or one chunk."""
@@ -60,15 +58,8 @@ class RangeReader:
         metadata: Any = array.metadata
         self._path = array.store_path
         self._chunk, self._shard = array.chunks[0], cast("tuple[int, ...]", array.shards)[0]
-        self._spec = ArraySpec(
-            shape=(self._chunk,),
-            dtype=metadata.data_type,
-            fill_value=metadata.fill_value,
-            config=array.async_array.config,
-            prototype=default_buffer_prototype(),
-        )
-        codecs = [codec.evolve_from_array_spec(self._spec) for codec in metadata.codecs[0].codecs]
-        self._codecs = BatchedCodecPipeline.from_codecs(codecs)
+        self._spec = spec_of(array, self._chunk)
+        self._codecs = own_codecs(metadata.codecs[0].codecs, self._spec)
         self._indices: dict[int, np.ndarray] = {}
 
     async def read(self, runs: Sequence[Run], out: np.ndarray, requests: asyncio.Semaphore) -> None:

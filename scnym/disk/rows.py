@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import zarr
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.buffer.cpu import NDBuffer
-from zarr.core.sync import sync
+from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore, StorePath
 
 from scnym.base.errors import FormatError
 from scnym.disk.chunk_index import ShardIndexes
 from scnym.disk.ranges import RangeReader, read_runs
+from scnym.disk.zarr_arrays import spec_of, sync
 
 REQUEST_ELEMENTS = 2**21
 """Most stored values read in one piece; a request for values with gaps between them decodes up to twice as many."""
@@ -197,8 +196,7 @@ class _RunDecoder:
     def __init__(self, array: zarr.Array) -> None:
         self._array = array.async_array
         self._shard = (array.shards or array.chunks)[0]
-        metadata, config = self._array.metadata, self._array.config
-        self._spec = metadata.get_chunk_spec((0,), config, default_buffer_prototype())
+        self._spec = spec_of(array, self._shard)
         self._shard_paths: dict[int, StorePath] = {}
 
     async def decode(self, runs: Sequence[tuple[int, int, int]], out: np.ndarray) -> None:

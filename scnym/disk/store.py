@@ -4,53 +4,33 @@ C cells, G genes, N stored values.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import read_elem
 from pandas.api.types import union_categoricals
-from pydantic import BaseModel, Field
+from zarr.errors import ZarrUserWarning
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, command, examples
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, STORE_ENCODING, STORE_SUFFIX, CellNames, Scale
+from scnym.base.schema import FORMAT_VERSION, LOGARITHMS, N_COUNTS, STORE_ENCODING, STORE_SUFFIX
 from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
 from scnym.disk.chunk_index import require_chunks
 from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indptr, strings
+from scnym.disk.frames import stacked
 from scnym.disk.hashes import read_hashes, require_contained
 from scnym.disk.layout import require_dataset
+from scnym.disk.manifest import Manifest
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 VALUE_KINDS = {"data": "iuf", "indices": "iu"}
 """Kinds of NumPy's types that counts and their genes are stored as; floats of 2 bytes are none."""
-
-
-class SourceEntry(BaseModel):
-    """What a store says of one of its sources."""
-
-    dataset: str = Field(pattern=r"^dataset_\d+$")
-    sample: str
-    file: str
-    sha256: str
-    n_cells: int
-    n_genes: int
-    has_cell_ids: bool
-    """Whether the cells' ids are those of the source; otherwise they were made up."""
-    scale: Scale
-    cluster_by: str | None = None
-
-
-class Manifest(BaseModel):
-    """What a store says of itself."""
-
-    format_version: int
-    cell_names: CellNames
-    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
 
 
 class Dataset:
@@ -147,7 +127,7 @@ class Dataset:
     @property
     def is_log(self) -> bool:
         """Whether the stored values are logarithms of normalised counts."""
-        return self._group.attrs["scale"] != "counts"
+        return self._group.attrs["scale"] in LOGARITHMS
 
     @property
     def bytes_per_element(self) -> int:
@@ -181,7 +161,8 @@ class Dataset:
             rows = self._rows.read(rows_C, empty)
         except FormatError as fault:
             raise FormatError(fault.what, where=f"{self.path}/{self.name}", way_out=fault.way_out) from fault
-        if rows.indices_N.max(initial=0) >= len(self.genes):  # compiled code would look them up unchecked
+        genes_N = rows.indices_N.view(f"u{rows.indices_N.itemsize}")  # -1 is a large one
+        if genes_N.max(initial=0) >= len(self.genes):  # compiled code would look them up unchecked
             raise FormatError(
                 f"counts of rows {rows_C[0]} to {rows_C[-1]} name genes that do not exist",
                 where=f"{self.path}/{self.name}",
@@ -296,10 +277,12 @@ class Store:
         if isinstance(self.path, Path):
             require_contained(self.path)
         try:
-            with codecs_for(self.path):
+            with codecs_for(self.path), warnings.catch_warnings():
+                # Zarr 3.4 reads a chunk length of zero as another, which no store has.
+                warnings.filterwarnings("error", message="Array .*: The stored .* is invalid", category=ZarrUserWarning)
                 root = zarr.open_group(zarr_store(self.path), mode="r")
             attributes = dict(root.attrs)
-        except READING_FAULTS as fault:
+        except (*READING_FAULTS, ZarrUserWarning) as fault:
             if isinstance(fault, ScnymError):  # of object storage
                 raise
             raise FormatError("not a Zarr store", where=path, way_out=made_by_converting(path)) from fault
@@ -336,7 +319,7 @@ class Store:
     @property
     def annotations(self) -> pd.DataFrame:
         """What `obs` holds but for the names of the cells, which take most of the memory; numbered from 0."""
-        return pd.concat([dataset.annotations for dataset in self.datasets], ignore_index=True)
+        return stacked([dataset.annotations for dataset in self.datasets])
 
     @property
     def cell_ids(self) -> np.ndarray:
@@ -382,10 +365,9 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 def made_by_converting(path: str | os.PathLike[str]) -> str:
     """Say how something that is there becomes a store."""
-    place = PurePath(path)
-    if place.suffix == STORE_SUFFIX:
-        return "make one with scnym convert"
-    return f"make one: {command('convert', path, place.with_suffix(STORE_SUFFIX))}"
+    target = PurePath(path).with_suffix(STORE_SUFFIX)
+    named = f"make one: {command('convert', path, target)}"
+    return "make one with scnym convert" if target == PurePath(path) else named
 
 
 def _require_listed(path: ObjectPath) -> None:

@@ -4,18 +4,18 @@ S genes of a source, G genes of a model.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import compress, pairwise, product
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import DataError, examples
-from scnym.disk.features import ENSEMBL_ID, are_numbered
+from scnym.base.errors import DataError, SettingsError, examples
+from scnym.disk.features import are_numbered
 from scnym.disk.spellings import (
     PART,
     PLACE,
@@ -92,10 +92,19 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
     Raises
     ------
     DataError
-        If several sources have nothing but numbers for genes, and not the same ones.
+        If genes that are given are no list of names, or a name stands twice; if there is no source; or if several
+        sources have nothing but numbers for genes, and not the same ones.
+    SettingsError
+        If it is one word, but none of the two.
     """
     if not isinstance(genes, str):
-        return tuple(genes)
+        return distinct_names(genes, "genes")
+    if genes not in get_args(GeneSet):
+        raise SettingsError(
+            f"{genes!r} is not possible", where="genes", way_out="give inner, outer, or a list of the genes' names"
+        )
+    if not len(datasets):
+        raise DataError("there is no source", where="datasets", way_out="give store.datasets")
     for dataset in datasets[1:]:
         if not numbers_agree(datasets[0].genes, dataset.genes):
             raise DataError(
@@ -106,6 +115,42 @@ def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tu
     if genes == "inner":
         return _shared(datasets, names, aliases)
     return _merged([[names[k] for k in found.table_S] for found in _maps(datasets, names, aliases)])
+
+
+def distinct_names(genes: Iterable[str], argument: str) -> tuple[str, ...]:
+    """Return the names of a gene list.
+
+    Parameters
+    ----------
+    genes
+        Names, in order: a list, an array, a pandas Index or Series.
+    argument
+        What the list is called, for errors.
+
+    Raises
+    ------
+    DataError
+        If it is no such list, or a name stands twice: which of the two were meant?
+    """
+    no_list = str | bytes | Set | Mapping | pd.DataFrame
+    if isinstance(genes, no_list) or not isinstance(genes, Iterable):
+        raise DataError(
+            f"{genes!r} is not a list of genes" if isinstance(genes, str) else f"{type(genes).__name__} is not a list",
+            where=argument,
+            way_out='give the names in a list; scnym.gene_list(store.datasets, "outer") has those of a store',
+        )
+    names = tuple(genes)
+    others = [name for name in names if not isinstance(name, str)]
+    if others:
+        raise DataError(f"{others[0]!r} is not the name of a gene", where=argument, way_out="give names as text")
+    if len(set(names)) < len(names):
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        raise DataError(
+            f"duplicate gene names {examples(repeated)}",
+            where=argument,
+            way_out="give every gene once, as list(dict.fromkeys(genes)) has them",
+        )
+    return tuple(map(str, names))
 
 
 def _all_genes(datasets: Sequence[Dataset], aliases: Aliases) -> tuple[str, ...]:
@@ -214,7 +259,17 @@ def map_genes(
         What else the source says of its genes, a row for each.
     aliases
         What other sources say of genes; see `aliases_of`.
+
+    Raises
+    ------
+    DataError
+        If a name that is wanted stands twice, or `var` has other rows than there are genes.
     """
+    model_genes = distinct_names(model_genes, "model_genes")
+    if var is not None and len(var) != len(source_genes):
+        raise DataError(
+            f"{len(var):,} rows for {len(source_genes):,} genes", where="var", way_out="give a row for each gene"
+        )
     table_S = np.full(len(source_genes), ABSENT, np.int32)
     present_G = np.zeros(len(model_genes), bool)
     matched_by: dict[str, int] = {}
@@ -338,53 +393,3 @@ def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
     if not set(n_matched) - {EXACT}:
         return None
     return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())
-
-
-def mismatch_advice(
-    source_genes: Sequence[str], model_genes: Sequence[str], *, source: str = "the data", model: str = "the model"
-) -> str:
-    """Say why two gene lists share so little, and what to do.
-
-    Parameters
-    ----------
-    source_genes, model_genes
-        Genes that are offered, and genes that are wanted.
-    source, model
-        What has these genes, in words.
-    """
-    for what, genes in ((source, source_genes), (model, model_genes)):
-        if are_numbered(genes):
-            return f"the genes of {what} are only numbered, as {', '.join(genes[:3])}; {NAME_GENES}"
-    theirs, ours = (_id_type(genes) for genes in (source_genes, model_genes))
-    if theirs != ours and not any(parts_of(pd.Series(genes[:1])) for genes in (source_genes, model_genes)):
-        return f"{source} names genes by {theirs}, {model} by {ours}; rename them, or give them a column of {ours}s"
-    n_least = min(len({*source_genes}), len({*model_genes}))
-    for rung, n_gained in map_genes(source_genes, model_genes).matched_by.items():
-        if rung != EXACT and n_gained > n_least / 2:  # what a few share by chance is no reason
-            return _difference(rung, source)
-    n_shared = len({*source_genes} & {*model_genes})
-    if n_shared >= max(1, LEAST_SHARED * n_least):
-        lacking = examples(sorted({*model_genes} - {*source_genes}))
-        is_panel = n_shared > len(source_genes) / 2 and len(source_genes) < len(model_genes) / 2
-        panel = f"is a panel of {len(source_genes):,} genes: it " if is_panel else ""
-        return f"{source} {panel}lacks {lacking}; give all genes that were measured"
-    return f"{source} has {examples(source_genes[:3])}, {model} {examples(model_genes[:3])}; check the species"
-
-
-def _id_type(genes: Sequence[str]) -> str:
-    sample = genes[:: max(1, len(genes) // 1000)]
-    if all(gene.isdecimal() for gene in sample):
-        return "number"
-    n_ensembl = sum(ENSEMBL_ID.fullmatch(gene) is not None for gene in sample)
-    return "Ensembl id" if n_ensembl > len(sample) / 2 else "symbol"
-
-
-def _difference(rung: str, source: str) -> str:
-    """Say in what the names differ that a rung of the ladder matches."""
-    if rung == CASE:
-        return "names differ in upper and lower case, as between human and mouse; check the species"
-    if rung == VERSION:
-        return f"names differ in their version suffix (.1, .2); remove it from the genes of {source}"
-    if rung == PART:
-        return "names differ in that some hold two names of a gene; keep one of them"
-    return f"names differ in what stands before or behind them ({rung}); remove it"

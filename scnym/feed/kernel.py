@@ -74,7 +74,7 @@ def fill_dense(
         factor = factors[row]
         _fill_memo(memo, factor)
         for k in range(np.uintp(indptr[row]), np.uintp(indptr[row + 1])):
-            gene = table_S[indices_N[k]]
+            gene = table_S[np.uintp(indices_N[k])]
             if gene != ABSENT:
                 out_B[np.uintp(gene)] = _normalised(values_N[k], factor, memo, is_log)
 
@@ -92,7 +92,7 @@ def count_kept(
     for r in range(len(rows_R)):
         kept = 0
         for k in range(np.uintp(indptr[rows_R[r]]), np.uintp(indptr[rows_R[r] + 1])):
-            kept += table_S[indices_N[k]] != ABSENT
+            kept += table_S[np.uintp(indices_N[k])] != ABSENT
         lengths_B[at_R[r]] = kept
 
 
@@ -118,7 +118,7 @@ def fill_csr(
         _fill_memo(memo, factor)
         at = np.uintp(out_indptr[at_R[r]])
         for k in range(np.uintp(indptr[row]), np.uintp(indptr[row + 1])):
-            gene = table_S[indices_N[k]]
+            gene = table_S[np.uintp(indices_N[k])]
             if gene != ABSENT:
                 out_indices[at] = gene
                 out_values[at] = _normalised(values_N[k], factor, memo, is_log)

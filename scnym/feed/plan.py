@@ -57,6 +57,10 @@ class BatchPlan(ABC):
     def identity(self) -> dict[str, Any]:
         """Give all that decides the order, as plain values: two plans that agree in it are the same."""
 
+    @abstractmethod
+    def suits(self, n_cells: int) -> bool:
+        """Return whether it is a plan for a store of so many cells."""
+
     @property
     def n_batches(self) -> int:
         """Batches in an epoch; fewer where the last cell would be alone, which batch normalisation cannot train on."""
@@ -119,6 +123,10 @@ class InOrderPlan(BatchPlan):
     def identity(self) -> dict[str, Any]:
         """Give all that decides the order."""
         return {"plan": "in order", "batch_size": self.batch_size, "rows": digest(self._rows.astype(np.int64))}
+
+    def suits(self, n_cells: int) -> bool:
+        """Return whether a store of so many cells has all rows."""
+        return not len(self._rows) or (self._rows[0] >= 0 and self._rows[-1] < n_cells)
 
 
 class BalancedPlan(BatchPlan):
@@ -194,6 +202,10 @@ class BalancedPlan(BatchPlan):
     def identity(self) -> dict[str, Any]:
         """Give all that decides the order."""
         return {"plan": "balanced", "cells": digest(self._codes), **self._settings}
+
+    def suits(self, n_cells: int) -> bool:
+        """Return whether there is a code for each of so many cells."""
+        return len(self._codes) == n_cells
 
     def rearranged(self, order_C: np.ndarray) -> "BalancedPlan":
         """Give the same plan for a store whose rows stand in another order."""

@@ -13,12 +13,16 @@ from scnym.feed.kernel import copy_csr, count_kept, fill_csr, fill_dense, sort_r
 from scnym.feed.pool import BufferPool
 from scnym.feed.reader import Stretch
 
+DENSE_ARRAYS_KEPT = 2
+"""The batch in use, and the one being made."""
 CSR_ARRAYS_KEPT = 6
 """Genes and values of the batch in use, of the one being made, and of a piece of one."""
 
 
 class BatchStack(ABC):
     """Takes the rows of a batch, part by part, and gives them as one tensor.
+
+    A batch is its holder's for as long as it is held; the memory of one that is gone serves for the next.
 
     Parameters
     ----------
@@ -43,43 +47,30 @@ class BatchStack(ABC):
 
 
 class DenseStack(BatchStack):
-    """Makes dense batches.
+    """Makes dense batches."""
 
-    Parameters
-    ----------
-    n_genes
-        Genes of the model.
-    reuse_buffer
-        Make all batches in the same memory.
-    """
-
-    def __init__(self, n_genes: int, *, reuse_buffer: bool) -> None:
+    def __init__(self, n_genes: int) -> None:
         super().__init__(n_genes)
-        self._reuse_buffer = reuse_buffer
-        self._buffer_BG = np.empty((0, n_genes), np.float32)
-        self._size = 0
+        self._pool = BufferPool(DENSE_ARRAYS_KEPT)
 
     def begin(self, size: int) -> None:
         """Begin a batch of `size` cells."""
-        if not self._reuse_buffer or len(self._buffer_BG) < size:
-            self._buffer_BG = np.empty((size, self._n_genes), np.float32)
-        self._size = size
+        self._batch_BG = self._pool.empty((size, self._n_genes), np.float32)
 
     def add(self, part: Stretch, first: int) -> None:
         """Put rows into the batch from row `first` on."""
         for at, rows, decoded in part.by_source():
-            fill_dense(self._buffer_BG, first + at, rows, *decoded.matrix, *decoded.scaling)
+            fill_dense(self._batch_BG, first + at, rows, *decoded.matrix, *decoded.scaling)
 
     def tensor(self) -> torch.Tensor:
-        """Give the batch."""
-        return torch.from_numpy(self._buffer_BG[: self._size])
+        """Return the batch."""
+        batch_BG = torch.from_numpy(self._batch_BG)
+        del self._batch_BG  # from here on it is the caller's
+        return batch_BG
 
 
 class CsrStack(BatchStack):
-    """Makes CSR batches with genes ascending in every row.
-
-    A batch is its holder's for as long as it is held; the memory of one that is gone serves for the next.
-    """
+    """Makes CSR batches with genes ascending in every row."""
 
     def __init__(self, n_genes: int) -> None:
         super().__init__(n_genes)
@@ -123,7 +114,7 @@ class CsrStack(BatchStack):
         return csr_tensor(indptr, indices, values, shape)
 
     def _empty(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._pool.empty(n, np.int32), self._pool.empty(n, np.float32)
+        return self._pool.empty((n,), np.int32), self._pool.empty((n,), np.float32)
 
 
 def _indptr(lengths: np.ndarray) -> np.ndarray:

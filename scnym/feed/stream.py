@@ -5,61 +5,30 @@ B cells of a batch, C cells of the store, G genes, S sources.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from numbers import Integral, Real
+from typing import Any, get_args
 
 import numpy as np
-import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
-from scnym.base.errors import SettingsError
+from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import StreamSettings
-from scnym.disk.rows import REQUEST_ELEMENTS
 from scnym.disk.store import Store
-from scnym.feed.genes import map_datasets
+from scnym.feed.batches import Batch, BatchMaker, Layout
+from scnym.feed.codes import MAX_CLASSES, NO_CODE, Codes, Rows, codes_of, rows_of
+from scnym.feed.gene_mismatch import require_shared
+from scnym.feed.genes import distinct_names, map_datasets
+from scnym.feed.passes import Passes, this_worker
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
-from scnym.feed.reader import ARENAS, Stretch, WindowReader
-from scnym.feed.stack import BatchStack, CsrStack, DenseStack
+from scnym.feed.reader import ARENAS, WindowReader
+from scnym.feed.sizes import window_size
 from scnym.feed.state import STATE_VERSION, StreamState, checked
 
-Layout = Literal["dense", "csr"]
 CPM = 1e6
-MAX_CSR_DENSITY = 0.2
-"""Share of non-zero values above which dense products are faster than sparse ones."""
-MAX_WORKERS = 256
-INDEX_BYTES = 64
-"""Memory that a row of a window takes beside its values: its number, source, place, factor and the like."""
-SHARE_FOR_ROWS = 0.95
-"""Share of the memory cap that is dealt out; the rest is for what is small."""
 BATCHES_PER_WINDOW, LEAST_WINDOW = 4, 1024
 """Batches that are read together where nothing is shuffled, and rows, if these are more. Larger windows take memory and
 were no faster with 256 cells a batch."""
-WINDOW_MARGIN = 1.3
-"""Windows are planned so much smaller, in rows of mean length, than the memory for one: one that is larger all the
-same is read in two goes, which costs time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Cells ready for the network."""
-
-    x: torch.Tensor
-    """ln(CPM+1) of the model's genes (or per another library size), float32, shape (B, G), dense or CSR.
-
-    Zero where a gene has no count, and also where the cell's source never measured it: `StreamDataset.measured_SG`
-    tells the two apart.
-    """
-    labels: torch.Tensor
-    """Class codes, -1 where there is none, int64, shape (B,)."""
-    conditions: torch.Tensor
-    """Codes of the cells' contexts (tissues), -1 where there is none, int64, shape (B,)."""
-    rows: np.ndarray
-    """Row numbers in the store, shape (B,)."""
-    sources: np.ndarray
-    """Source of each cell, a row of `StreamDataset.measured_SG`; int64, shape (B,)."""
-    whole_size: int
-    """Cells of the whole batch, of which these may be the share of one process."""
 
 
 class StreamDataset(IterableDataset[Batch]):
@@ -68,6 +37,7 @@ class StreamDataset(IterableDataset[Batch]):
     Works alone, and in a ``DataLoader(stream, batch_size=None)``. A background thread reads ahead already; workers
     of a DataLoader give the same batches in the same order, and must be spawned. Each worker keeps only the rows of its
     own batches, but decodes all chunks that hold any: workers speed up what is done with batches, not reading.
+    A batch is its holder's for as long as it is held; no other is made in its memory before.
 
     Parameters
     ----------
@@ -78,17 +48,23 @@ class StreamDataset(IterableDataset[Batch]):
     genes
         The model's genes, in order.
     labels_C
-        Class code of every row of the store; None for none.
+        Class code of every row of the store, -1 where there is none, or a pandas category; None for none.
     conditions_C
-        Code of the context (tissue) of every row of the store; None for none.
+        The same for the code of the context (tissue).
     normalize_to
         Library size every cell is brought to before ln(x + 1).
     layout
         Whether `Batch.x` is dense or CSR.
-    reuse_buffer
-        Give every dense batch in the same memory. Faster, but a batch is only good until the next one is asked for.
     stretch_bytes
         Most memory, in bytes, that rows decoded together may take; twice that is in use.
+
+    Raises
+    ------
+    DataError
+        If the store has none of the genes; if a gene stands twice; if codes, or the plan, are not of as many cells as
+        the store has, or are no codes.
+    SettingsError
+        If library size or layout are not possible.
     """
 
     def __init__(
@@ -96,25 +72,32 @@ class StreamDataset(IterableDataset[Batch]):
         store: Store,
         plan: BatchPlan,
         genes: Sequence[str],
-        labels_C: np.ndarray | None = None,
+        labels_C: Codes | None = None,
         *,
-        conditions_C: np.ndarray | None = None,
+        conditions_C: Codes | None = None,
         normalize_to: float = CPM,
         layout: Layout = "dense",
-        reuse_buffer: bool = False,
         stretch_bytes: int = StreamSettings.memory_bytes // ARENAS,
     ) -> None:
+        _require_possible(normalize_to, layout)
+        genes = distinct_names(genes, "genes")
+        self._labels_C, self._conditions_C = (
+            _codes_or_none(store, codes_C, name)
+            for name, codes_C in (("labels_C", labels_C), ("conditions_C", conditions_C))
+        )
+        if not plan.suits(store.n_cells):
+            raise DataError(
+                f"the plan is not of a store of {store.n_cells:,} cells", where="plan", way_out="make it for this store"
+            )
         self.plan = plan
         self.n_genes = len(genes)
         self.gene_maps = map_datasets(store.datasets, genes)
+        require_shared(store.datasets, genes, self.gene_maps)
         self.measured_SG = np.stack([gene_map.present_G for gene_map in self.gene_maps])
         """Which of the model's genes each source measured; bool. A gene that is absent is not zero, but unknown."""
         self._reader = WindowReader(store.datasets, self.gene_maps, normalize_to=normalize_to, max_bytes=stretch_bytes)
-        unknown_C = np.broadcast_to(np.int8(-1), store.n_cells)  # takes no memory
-        self._labels_C = unknown_C if labels_C is None else labels_C
-        self._conditions_C = unknown_C if conditions_C is None else conditions_C
-        self._layout = layout
-        self._reuse_buffer = reuse_buffer
+        labels_C, conditions_C = self._labels_C, self._conditions_C
+        self._maker = BatchMaker(plan, self._reader, labels_C, conditions_C, n_genes=len(genes), layout=layout)
         self._identity = {
             "store": store.content_hash,
             "library_sizes": digest(*(dataset.n_counts_C for dataset in store.datasets)),
@@ -123,68 +106,107 @@ class StreamDataset(IterableDataset[Batch]):
             "normalize_to": normalize_to,
             "layout": layout,
         }
-        # Shared memory, because workers that do not persist would forget which epochs they have already given.
-        self._epochs_begun = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
-        self._resume_at = torch.tensor([-1, 0]).share_memory_()
-        """Epoch that begins with a later batch than its first, and which."""
-        self._given = (0, 0)
+        self._passes = Passes()
+        self._next = (0, 0)
+        """Epoch and batch after the last batch that was given here."""
+        self._go_on_at: tuple[int, int] | None = None
+        """Epoch and batch with which a worker was told to go on."""
 
     @cached_property
     def read_amplification(self) -> float:
         """Stored values that are decoded, in whole chunks, for every value wanted: those of the first window."""
         return next((self._reader.amplification(window.rows_W) for window in self.plan.windows(0)), 1.0)
 
-    def amplification_if_clustered(self, groups_C: np.ndarray) -> float:
+    def amplification_if_clustered(self, groups_C: Codes) -> float:
         """Give what `read_amplification` would be in a store whose cells were grouped.
 
         Parameters
         ----------
         groups_C
-            Group of every cell of the store, as a number.
+            Group of every cell of the store, as a code; -1 for none.
+
+        Raises
+        ------
+        DataError
+            If it is not a code for each cell.
         """
         if not isinstance(self.plan, BalancedPlan):
             return self.read_amplification
+        groups_C = codes_of(groups_C, len(self._labels_C), "groups_C")
         order_C = np.lexsort((groups_C, self._reader.sources_of(np.arange(len(groups_C)))))
         window = next(self.plan.rearranged(order_C).windows(0))
         return self._reader.amplification(window.rows_W, order_C)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the next one to be streamed, from its first batch."""
-        self._epochs_begun.fill_(epoch)
-        self._resume_at[0] = -1
-        self._given = (epoch, 0)
+        """Make `epoch` the next one to be streamed, from its first batch.
+
+        Raises
+        ------
+        SettingsError
+            If it is not 0 or more.
+        """
+        _require_batch(epoch, 0, self.plan.n_batches)
+        self._passes.reset(epoch)
+        self._next = (epoch, 0)
 
     def state_dict(self) -> StreamState:
-        """Say where the stream is, after the last batch that it gave in this process; see `state_after`.
+        """Return where the stream is, after the last batch that it gave in this process.
 
-        Workers of a DataLoader give batches in processes of their own, ahead of the one that takes them: there, count
-        the batches taken, and ask `state_after`.
+        In a worker of a DataLoader it is the state of this worker, which the same worker of as many takes: torchdata's
+        StatefulDataLoader collects them. For a plain DataLoader with workers, see `state_after`.
+
+        Raises
+        ------
+        SettingsError
+            If workers give the batches, ahead of the process that takes them, which is this one.
         """
-        return self.state_after(*self._given)
+        worker = this_worker()
+        if worker is not None:
+            return {**self._state(*self._next), "worker": [*worker]}
+        if self._passes.is_elsewhere:
+            raise SettingsError(
+                "the workers of a DataLoader give the batches; how many of them were taken is not known here",
+                where="stream.state_dict()",
+                way_out="count the batches taken in an epoch, and ask stream.state_after(epoch, n_batches)",
+            )
+        return self.state_after(*self._next)
 
     def state_after(self, epoch: int, n_batches: int) -> StreamState:
-        """Give the state of a stream that has given the first `n_batches` of an epoch, and those of all before it."""
-        if n_batches >= self.plan.n_batches:
-            epoch, n_batches = epoch + 1, 0
-        return StreamState(version=STATE_VERSION, epoch=epoch, batch=n_batches, identity=self.identity)
+        """Return the state of a stream that has given the first `n_batches` of an epoch, and those of all before it.
+
+        Raises
+        ------
+        SettingsError
+            If an epoch has fewer batches.
+        """
+        _require_batch(epoch, n_batches, self.plan.n_batches)
+        return self._state(epoch, n_batches) if n_batches < self.plan.n_batches else self._state(epoch + 1, 0)
+
+    def _state(self, epoch: int, batch: int) -> StreamState:
+        return StreamState(version=STATE_VERSION, epoch=epoch, batch=batch, identity=dict(self.identity))
 
     def load_state_dict(self, state: StreamState) -> None:
         """Go on where a stream was: the next pass gives the rest of that epoch, bit by bit as it would have been.
 
         Windows whose batches have all been given are not read. In a DataLoader with any number of workers, load the
-        state before the loader is iterated, and give it to the stream in the main process.
+        state before the loader is iterated, and give it to the stream in the main process. A worker's own state, as
+        torchdata's StatefulDataLoader keeps it, is loaded in that worker.
 
         Raises
         ------
         DataError
             If the state is of another store, or of other genes, cells or labels.
         SettingsError
-            If it is of a stream with other settings.
+            If it is of a stream with other settings, or of a worker that this process is not.
         """
-        epoch, batch = checked(state, self.identity, n_batches=self.plan.n_batches)
-        self.set_epoch(epoch)
-        self._resume_at.copy_(torch.tensor([epoch, batch]))
-        self._given = (epoch, batch)
+        worker = this_worker()
+        epoch, batch = checked(state, self.identity, n_batches=self.plan.n_batches, worker=worker)
+        if worker is None:
+            self._passes.reset(epoch, batch)
+            self._next = (epoch, batch)
+        else:
+            own = batch if state.get("worker") else batch + worker[0]
+            self._next = self._go_on_at = (epoch, min(own, self.plan.n_batches))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -197,12 +219,24 @@ class StreamDataset(IterableDataset[Batch]):
         return self.plan.n_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        number, n_workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        epoch = int(self._epochs_begun[number])
-        self._epochs_begun[number] += 1
-        first_batch = int(self._resume_at[1]) if epoch == int(self._resume_at[0]) else 0
-        return self.epoch(epoch, first_batch=first_batch, worker=number, n_workers=n_workers)
+        worker = this_worker()
+        return self._next_epoch() if worker is None else self._epoch_of_worker(*worker)
+
+    def _next_epoch(self) -> Iterator[Batch]:
+        """Give the next epoch; it begins with its first batch, so that none is lost by asking for batches in vain."""
+        epoch, first_batch = self._passes.begin()
+        yield from self.epoch(epoch, first_batch=first_batch)
+
+    def _epoch_of_worker(self, worker: int, n_workers: int) -> Iterator[Batch]:
+        """Begin the next epoch at once, as all workers do, or go on with the one that was loaded."""
+        if self._go_on_at is None:
+            epoch, batch = self._passes.begin()
+            self._next = (epoch, min(batch + worker, self.plan.n_batches))
+        else:
+            self._passes.begin(self._go_on_at[0])
+            self._next, self._go_on_at = self._go_on_at, None
+        epoch, batch = self._next
+        return self._given(epoch, range(batch, self.plan.n_batches, n_workers))
 
     def epoch(
         self, epoch: int, *, first_batch: int = 0, worker: int = 0, n_workers: int = 1, share: tuple[int, int] = (0, 1)
@@ -224,83 +258,84 @@ class StreamDataset(IterableDataset[Batch]):
         Raises
         ------
         SettingsError
-            If a batch has fewer cells than there are processes.
+            If there is no such epoch, batch or worker, or a batch has fewer cells than there are processes.
         """
-        bounds = self.plan.batch_bounds()
-        first_N, stop_N = self.plan.shares(*share)
-        numbers = iter(range(first_batch + worker, self.plan.n_batches, n_workers))
-        stack, parts = self._stack(), []
-        number = filled = size = 0
-        for stretch in self._reader.stretches(self._wanted(epoch, first_batch + worker, n_workers, share)):
-            dealt = 0
-            while dealt < len(stretch):
-                if not parts:
-                    number = next(numbers)
-                    filled, size = 0, int(stop_N[number] - first_N[number])
-                    stack.begin(size)
-                part = stretch.part(dealt, dealt + size - filled)
-                stack.add(part, filled)
-                parts.append(part)
-                dealt, filled = dealt + len(part), filled + len(part)
-                if filled == size:
-                    self._given = (epoch, number + 1)
-                    yield self._batch(parts, stack.tensor(), int(bounds[number + 1] - bounds[number]))
-                    parts = []
+        _require_batch(epoch, first_batch, self.plan.n_batches)
+        if not 0 <= worker < n_workers:
+            raise SettingsError(
+                f"there is no worker {worker} of {n_workers}", where="worker", way_out="number them from 0"
+            )
+        return self._given(epoch, range(first_batch + worker, self.plan.n_batches, n_workers), share)
 
-    def _stack(self) -> BatchStack:
-        if self._layout == "csr":
-            return CsrStack(self.n_genes)
-        return DenseStack(self.n_genes, reuse_buffer=self._reuse_buffer)
+    def _given(self, epoch: int, numbers: range, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+        """Give the batches of an epoch that have these numbers, or a share of each, and note how far it has come."""
+        step = 1 if this_worker() is None else numbers.step
+        for number, batch in self._maker.batches(epoch, numbers, share):
+            self._next = (epoch, min(number + step, self.plan.n_batches))
+            yield batch
+            del batch  # or its memory would be held while the next is made
 
-    def _wanted(self, epoch: int, first_batch: int, step: int, share: tuple[int, int]) -> Iterator[np.ndarray]:
-        """Give the rows of a share of every `step`-th batch, in the order in which they are dealt, by windows."""
-        bounds, (first_N, stop_N) = self.plan.batch_bounds(), self.plan.shares(*share)
-        first_draw = int(bounds[min(first_batch, len(bounds) - 1)])
-        for window in self.plan.windows(epoch, first_draw=first_draw):
-            draws_W = np.arange(window.first, window.first + len(window.rows_W))
-            number_W = np.searchsorted(bounds, draws_W, side="right") - 1
-            in_share_W = (draws_W >= first_N[number_W]) & (draws_W < stop_N[number_W])
-            rows_W = window.rows_W[(number_W >= first_batch) & ((number_W - first_batch) % step == 0) & in_share_W]
-            if len(rows_W):
-                yield rows_W
 
-    def _batch(self, parts: Sequence[Stretch], x_BG: torch.Tensor, whole_size: int) -> Batch:
-        rows, sources = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_W", "sources_W"))
-        labels_B, conditions_B = (
-            torch.from_numpy(codes_C[rows].astype(np.int64)) for codes_C in (self._labels_C, self._conditions_C)
+def _codes_or_none(store: Store, codes_C: Codes | None, name: str) -> np.ndarray:
+    if codes_C is None:
+        return np.broadcast_to(np.int8(NO_CODE), store.n_cells)  # takes no memory
+    return codes_of(codes_C, store.n_cells, name)
+
+
+def _require_possible(normalize_to: float, layout: str) -> None:
+    if not isinstance(normalize_to, Real) or not 0 < float(normalize_to) < float("inf"):
+        raise SettingsError(
+            f"{normalize_to!r} is not possible", where="normalize_to", way_out="give a library size, such as 1e4"
         )
-        return Batch(x_BG, labels_B, conditions_B, rows, sources, whole_size)
+    if layout not in get_args(Layout):
+        raise SettingsError(f"{layout!r} is not possible", where="layout", way_out="give dense or csr")
 
 
-def layout_for(store: Store) -> Layout:
-    """Give the layout in which a training step on these counts is faster."""
-    n_values = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
-    n_places = sum(dataset.n_cells * len(dataset.genes) for dataset in store.datasets)
-    return "csr" if n_values < MAX_CSR_DENSITY * n_places else "dense"
+def _require_batch(epoch: int, batch: int, n_batches: int) -> None:
+    if not isinstance(epoch, Integral) or epoch < 0:
+        raise SettingsError(f"there is no epoch {epoch!r}", where="epoch", way_out="epochs are numbered from 0")
+    if not isinstance(batch, Integral) or not 0 <= batch <= n_batches:
+        raise SettingsError(
+            f"an epoch of {n_batches:,} batches cannot be at {batch!r}", where="batch", way_out="count them per epoch"
+        )
 
 
 def training_stream(
     store: Store,
-    codes_C: np.ndarray,
+    codes_C: Codes,
     genes: Sequence[str],
     settings: StreamSettings,
     *,
-    conditions_C: np.ndarray | None = None,
+    conditions_C: Codes | None = None,
     normalize_to: float = CPM,
     layout: Layout = "dense",
 ) -> StreamDataset:
     """Stream shuffled, class-balanced batches of the rows whose code is not -1, for a training loop.
 
-    Dense batches all stand in the same memory.
+    Parameters
+    ----------
+    store
+        Where the cells are.
+    codes_C
+        Class code of every row of the store, in its order: an array, a list, a Series, or a pandas category.
+    genes
+        Names, in order; see `gene_list`.
+    settings
+        Sizes, balance, memory, seed.
+    conditions_C, normalize_to, layout
+        As for `StreamDataset`.
 
     Raises
     ------
     SettingsError
-        If the memory cap is too small for a batch.
+        If the memory cap is too small for a batch; if library size or layout are not possible.
     DataError
-        If fewer than two rows may be drawn.
+        If fewer than two rows may be drawn; if codes are not of as many cells as the store has, or are no codes; if a
+        gene stands twice, or the store has none.
     """
-    stretch_bytes, window_rows = _window_size(store, len(genes), settings, layout)
+    codes_C = codes_of(codes_C, store.n_cells, "codes_C", n_classes=MAX_CLASSES)
+    genes = distinct_names(genes, "genes")
+    stretch_bytes, window_rows = window_size(store, len(genes), settings, layout)
     plan = BalancedPlan(
         codes_C,
         class_balance=settings.class_balance,
@@ -310,54 +345,50 @@ def training_stream(
         seed=settings.seed,
         max_repeat=settings.max_repeat,
     )
-    shared: Any = {"normalize_to": normalize_to, "layout": layout, "reuse_buffer": True, "stretch_bytes": stretch_bytes}
+    shared: Any = {"normalize_to": normalize_to, "layout": layout, "stretch_bytes": stretch_bytes}
     return StreamDataset(store, plan, genes, codes_C, conditions_C=conditions_C, **shared)
 
 
 def in_order_stream(
     store: Store,
-    rows_C: np.ndarray,
+    rows_C: Rows,
     genes: Sequence[str],
     settings: StreamSettings,
-    labels_C: np.ndarray | None = None,
+    labels_C: Codes | None = None,
     *,
-    conditions_C: np.ndarray | None = None,
+    conditions_C: Codes | None = None,
     normalize_to: float = CPM,
     layout: Layout = "dense",
 ) -> StreamDataset:
-    """Stream the given rows once, in the order of the store; dense batches all stand in the same memory.
+    """Stream the given rows once, in the order of the store.
 
     Of `settings`, `window_rows` is the most that is read together: as nothing is shuffled, four batches are enough.
+
+    Parameters
+    ----------
+    store
+        Where the cells are.
+    rows_C
+        Row numbers, ascending, each once; or whether each row of the store is wanted.
+    genes
+        Names, in order; see `gene_list`.
+    settings
+        Sizes and memory.
+    labels_C, conditions_C, normalize_to, layout
+        As for `StreamDataset`.
 
     Raises
     ------
     SettingsError
-        If the memory cap is too small for a batch.
+        If the memory cap is too small for a batch; if library size or layout are not possible.
+    DataError
+        If rows are not in the store, not ascending, or stand twice; if codes are not of as many cells as the store has,
+        or are no codes; if a gene stands twice, or the store has none.
     """
-    stretch_bytes, window_rows = _window_size(store, len(genes), settings, layout)
+    rows = rows_of(rows_C, store.n_cells, "rows_C")
+    genes = distinct_names(genes, "genes")
+    stretch_bytes, window_rows = window_size(store, len(genes), settings, layout)
     window_rows = min(window_rows, max(LEAST_WINDOW, BATCHES_PER_WINDOW * settings.batch_size))
-    plan = InOrderPlan(rows_C, batch_size=settings.batch_size, window_rows=window_rows)
-    shared: Any = {"normalize_to": normalize_to, "layout": layout, "reuse_buffer": True, "stretch_bytes": stretch_bytes}
+    plan = InOrderPlan(rows, batch_size=settings.batch_size, window_rows=window_rows)
+    shared: Any = {"normalize_to": normalize_to, "layout": layout, "stretch_bytes": stretch_bytes}
     return StreamDataset(store, plan, genes, labels_C, conditions_C=conditions_C, **shared)
-
-
-def _window_size(store: Store, n_genes: int, settings: StreamSettings, layout: Layout) -> tuple[int, int]:
-    """Give the bytes that rows decoded together may take, and the rows of a window, so that all stays below the cap."""
-    n_values = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
-    element_bytes = max(dataset.bytes_per_element for dataset in store.datasets)
-    longest_row = max(int(np.diff(dataset.indptr_C1).max(initial=1)) for dataset in store.datasets)
-    # Dense batches stand in one memory; of CSR batches three: the one in use, the next, and the pieces it is made of.
-    row_bytes = n_genes * 4 if layout == "dense" else min(longest_row, n_genes) * 8 * 3
-    aside_bytes = min(n_values, 2 * REQUEST_ELEMENTS) * element_bytes
-    stretch_bytes = (
-        int(SHARE_FOR_ROWS * settings.memory_bytes) - settings.batch_size * row_bytes - aside_bytes
-    ) // ARENAS
-    mean_bytes = n_values / max(1, store.n_cells) * element_bytes + INDEX_BYTES
-    rows = int(stretch_bytes / (WINDOW_MARGIN * mean_bytes))
-    if rows < settings.batch_size:
-        raise SettingsError(
-            f"batches of {settings.batch_size:,} cells x {n_genes:,} genes do not fit into "
-            f"{settings.memory_bytes / 1e6:,.0f} MB",
-            way_out="take smaller batches (--batch_size); in training, --stream_memory allows more",
-        )
-    return stretch_bytes, min(max(settings.window_rows, settings.batch_size), rows)

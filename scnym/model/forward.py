@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from scnym.feed.stream import Batch, StreamDataset
+from scnym.feed.batches import Batch
+from scnym.feed.stream import StreamDataset
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import moved
 

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
 from scnym.base.settings import TrainSettings
-from scnym.feed.stream import Batch
+from scnym.feed.batches import Batch
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.device import mixed_precision, moved
 from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy

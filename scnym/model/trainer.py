@@ -17,7 +17,8 @@ from sklearn.metrics import f1_score
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
-from scnym.feed.stream import Batch, StreamDataset
+from scnym.feed.batches import Batch
+from scnym.feed.stream import StreamDataset
 from scnym.model.collectives import ALONE, Processes
 from scnym.model.forward import all_logits
 from scnym.model.network import CellTypeNetwork, Reading

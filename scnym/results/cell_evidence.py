@@ -11,7 +11,8 @@ import torch
 
 from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
-from scnym.feed.stream import Batch, in_order_stream
+from scnym.feed.batches import Batch
+from scnym.feed.stream import in_order_stream
 from scnym.model.split_network import SplitNetwork
 
 CELLS = 256

@@ -58,7 +58,7 @@ def label_cells(stream: StreamDataset, snapshot: Snapshot, device: torch.device)
     for batch in stream:
         logits_BK, hidden_BH = network.logits_and_embedding(moved(batch.x, device), batch.conditions.to(device))
         probabilities_BK = probabilities_of(logits_BK.cpu(), snapshot.card.temperature)
-        yield Labels(batch.rows.copy(), probabilities_BK, hidden_BH.cpu().numpy())
+        yield Labels(batch.rows, probabilities_BK, hidden_BH.cpu().numpy())
 
 
 def prediction_stream(

@@ -3,7 +3,7 @@
 C cells, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class Metrics:
     """Expected calibration error of the confidence."""
     n_cells: int
     per_class: pd.DataFrame
-    """precision, recall, f1, support; one row per class."""
+    """precision, recall, f1, support; one row per class. Of one that is not judged all are NaN but the support, 0."""
     confusion_KK: np.ndarray
     """Cells by true class (rows) and predicted class (columns)."""
     calibration_error_uncalibrated: float
@@ -52,12 +52,17 @@ class Metrics:
         """Give everything as plain lists and numbers."""
         return {
             **self.summary(),
-            "per_class": self.per_class.to_dict(orient="index"),
+            "per_class": {
+                name: {kind: None if pd.isna(figure) else figure for kind, figure in row.items()}
+                for name, row in self.per_class.to_dict(orient="index").items()
+            },
             "confusion": self.confusion_KK.tolist(),
         }
 
 
-def measure(truth_C: np.ndarray, judged: Judged, classes: Sequence[str]) -> Metrics:
+def measure(
+    truth_C: np.ndarray, judged: Judged, classes: Sequence[str], *, not_judged: Collection[int] = ()
+) -> Metrics:
     """Measure what a model says of cells against the truth.
 
     Parameters
@@ -68,10 +73,13 @@ def measure(truth_C: np.ndarray, judged: Judged, classes: Sequence[str]) -> Metr
         What it says of them.
     classes
         Names of the K classes.
+    not_judged
+        Codes of classes of which no cell is held out anywhere: where there is none here either, nothing is known of how
+        well they are named.
 
     Notes
     -----
-    Macro averages run over the classes that occur in the truth or among the predictions.
+    Macro averages run over the classes that are judged, and occur in the truth or among the predictions.
     """
     predicted_C = judged.best_C
     codes = range(len(classes))
@@ -82,9 +90,10 @@ def measure(truth_C: np.ndarray, judged: Judged, classes: Sequence[str]) -> Metr
         dict(zip(("precision", "recall", "f1", "support"), figures, strict=True)), index=pd.Index(classes)
     )
     per_class["support"] = per_class["support"].astype(int)
-    occurs = np.union1d(truth_C, predicted_C)
-    correct_C = predicted_C == truth_C
-    seen = np.unique(truth_C)
+    seen, correct_C = np.unique(truth_C), predicted_C == truth_C
+    unknown = np.setdiff1d(np.array(sorted(not_judged), dtype=int), seen)
+    per_class.iloc[unknown, :3] = np.nan
+    occurs = np.setdiff1d(np.union1d(truth_C, predicted_C), unknown)
     return Metrics(
         accuracy=float(metrics.accuracy_score(truth_C, predicted_C)),
         balanced_accuracy=float(per_class["recall"].to_numpy()[seen].mean()),
@@ -107,13 +116,14 @@ def spread_over(folds: Sequence[Metrics]) -> dict[str, Any]:
         return {}
     headlines = pd.DataFrame([fold.summary() for fold in folds])
     per_class = {
-        name: _mean_and_sd(pd.DataFrame([fold.per_class.loc[name] for fold in folds]).query("support > 0"))
+        name: mean_and_sd(pd.DataFrame([fold.per_class.loc[name] for fold in folds]).query("support > 0"))
         for name in folds[0].per_class.index
     }
-    return {**_mean_and_sd(headlines.drop(columns="n_cells")), "per_class": per_class}
+    return {**mean_and_sd(headlines.drop(columns="n_cells")), "per_class": per_class}
 
 
-def _mean_and_sd(figures: pd.DataFrame) -> dict[str, Any]:
+def mean_and_sd(figures: pd.DataFrame) -> dict[str, Any]:
+    """Return mean and standard deviation of every column but the support; None where there is none."""
     means, deviations = figures.mean(), figures.std(ddof=1)
     return {
         str(name): {"mean": _or_none(means[name]), "sd": _or_none(deviations[name])}

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
+from pandas.api.types import is_string_dtype
 
 from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
@@ -22,7 +23,9 @@ from scnym.base.schema import SOURCE
 from scnym.disk.aside import nothing_at, room_for
 from scnym.disk.bucket import require_local
 from scnym.disk.formats.restored import RestoredDataset
+from scnym.disk.frames import plain_text, stacked
 from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
+from scnym.disk.readback import take_out_unreadable
 from scnym.disk.store import Store
 from scnym.disk.verify import verify
 
@@ -89,6 +92,7 @@ def export(
             warnings.filterwarnings("ignore", category=pd.errors.PerformanceWarning)
             write_elem(file, "obs", _named_for_h5ad(_joined_obs(store, sources)))
         write_elem(file, "var", _named_for_h5ad(var))
+        left_out += take_out_unreadable(file)
     if left_out:
         progress.say(f"left out: {', '.join(left_out)}")
     return target
@@ -141,8 +145,10 @@ def _write_groups(file: h5py.File, store: Store, sources: Sequence[RestoredDatas
         if len(groups) == 1:
             return carry_groups(groups[0], file, max_memory_bytes=MEMORY_BYTES)
         write_elem(file, "uns", {"scnym": {"scales": {one.sample: one.scale for one in store.sources}}})
-        joined = _join_obsm(file["obsm"], [group["obsm"] for group in groups])
-        names = sorted({f"{kind} {name}" for group in groups for kind, members in group.items() for name in members})
+        joined = _join_obsm(file["obsm"], [dict(group["obsm"].items()) for group in groups])
+        names = sorted(
+            {f"{kind} {name}" for group in groups for kind, branch in group.items() for name in branch.names}
+        )
         return [name for name in names if name not in {f"obsm {one}" for one in joined}]
 
 
@@ -167,7 +173,7 @@ def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
         return frames[0]
     name = f"scnym_{SOURCE}" if any(SOURCE in frame for frame in frames) else SOURCE
     frames = [frame.assign(**{name: source.sample}) for frame, source in zip(frames, store.sources, strict=True)]
-    joined = pd.concat(frames).set_axis(pd.Index(store.cell_ids.astype(object)))
+    joined = stacked(frames).set_axis(pd.Index(store.cell_ids.astype(object)))
     return _as_text(joined)
 
 
@@ -186,12 +192,11 @@ def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
 
 def _named_for_h5ad(frame: pd.DataFrame) -> pd.DataFrame:
     """Give columns their own names wherever an h5ad can hold these; it takes long ones."""
-    return frame.set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
+    return plain_text(frame).set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
     """Make text of columns that several sources filled with different things."""
-    texts = {
-        str(name): frame[name].map(str, na_action="ignore").astype("category") for name in frame.select_dtypes(object)
-    }
+    names = [name for name in frame if is_string_dtype(frame[name].dtype)]  # objects too
+    texts = {str(name): frame[name].map(str, na_action="ignore").astype("category") for name in names}
     return frame.assign(**texts)

@@ -4,8 +4,8 @@ C cells of the store.
 """
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from scnym.base.errors import DataError, SettingsError, examples
+from scnym.base.errors import DataError, examples
 from scnym.base.settings import SplitSettings
 from scnym.runs.folder import FINAL_FOLDER
 
@@ -39,8 +39,11 @@ class Fold:
     """``fold00`` and on, or ``all_data`` for the final model."""
     parts_C: np.ndarray
     """`Part` of every cell of the store; uint8."""
-    selection_by: Literal["cell", "group"] = "cell"
-    """Whether selection cells share no group with training cells, or are drawn one by one."""
+    selection_by: Literal["cell", "group", "training"] = "cell"
+    """Whether selection cells share no group with training cells, are drawn one by one, or are the training cells
+    themselves: where every class has one cell left to learn from, no other is there."""
+    not_judged: frozenset[int] = frozenset()
+    """Codes of the classes of which no fold of the split has a cell to judge by, the same for all its folds."""
 
     @property
     def train(self) -> np.ndarray:
@@ -49,8 +52,8 @@ class Fold:
 
     @property
     def selection(self) -> np.ndarray:
-        """Rows that choose the best epoch and the temperature, ascending."""
-        return self._rows(Part.SELECTION)
+        """Rows that choose the best epoch and the temperature, ascending; those of training where no other is left."""
+        return self._rows(Part.TRAIN if self.selection_by == "training" else Part.SELECTION)
 
     @property
     def held_out(self) -> np.ndarray:
@@ -84,6 +87,9 @@ def make_folds(
 ) -> list[Fold]:
     """Split the labelled cells, every class in proportion as far as can be.
 
+    A class with fewer cells than there are folds is held out in as many folds as it has cells, each of which keeps a
+    cell to learn from; one of a single cell is learnt from in all of them, and never judged.
+
     Parameters
     ----------
     codes_C
@@ -93,25 +99,37 @@ def make_folds(
     settings
         Number of folds, sizes, seed.
     groups_C
-        Group of every row (donor, data set), shape (C,): no group is both held out and learnt from.
+        Group of every row (donor, data set), shape (C,): no group is both held out and learnt from. Where a group holds
+        all cells of a class with fewer cells than there are folds, these have no part in the fold that holds it out.
 
     Returns
     -------
     list of Fold
-        The folds, then ``all_data``. Every labelled cell is held out exactly once over the folds.
+        The folds, then ``all_data``. Every labelled cell that can be is held out exactly once over the folds. A fold
+        that would hold out nothing, or learn one class only, is left out.
 
     Raises
     ------
     DataError
-        If a class has fewer cells than there are folds, or fewer than two; if there are fewer groups than folds, or
-        they cannot be dealt to folds so that every class is left to learn from.
+        If there is one class only, if no class has two cells, if there are fewer groups than folds, or if the groups
+        leave nothing to judge.
     """
     rows = np.flatnonzero(codes_C != UNUSED)
-    _require_enough(np.bincount(codes_C[rows], minlength=len(classes)), classes, settings)
-    cells = _Cells(codes_C, groups_C, classes, settings)
-    parts = cells.held_out_parts(rows)
+    _require_enough(np.bincount(codes_C[rows], minlength=len(classes)), classes)
+    cells = _Cells(codes_C, groups_C, settings)
+    parts = list(cells.held_out_parts(rows)) if settings.n_folds else []
+    if settings.n_folds and not parts:
+        raise DataError(
+            "no fold has both a cell to hold out and two classes to learn from",
+            where="--cv_group",
+            way_out="give a column whose groups have classes in common, or --n_folds 0 for the final model alone",
+            mend={"--n_folds": 0},
+        )
     folds = [cells.fold(f"fold{k:02d}", rest, held_out, k) for k, (rest, held_out) in enumerate(parts)]
-    return [*folds, cells.fold(FINAL_FOLDER, rows, rows[:0], settings.n_folds)]
+    folds.append(cells.fold(FINAL_FOLDER, rows, rows[:0], settings.n_folds))
+    judged = np.concatenate([fold.judged_rows for fold in folds[:-1] or folds])
+    not_judged = frozenset(range(len(classes))) - frozenset(codes_C[judged].tolist())
+    return [replace(fold, not_judged=not_judged) for fold in folds]
 
 
 def classes_of_one_group(codes_C: np.ndarray, classes: tuple[str, ...], groups_C: np.ndarray) -> list[str]:
@@ -122,63 +140,88 @@ def classes_of_one_group(codes_C: np.ndarray, classes: tuple[str, ...], groups_C
     return [name for name, n_groups in zip(classes, n_groups_K, strict=True) if n_groups == 1]
 
 
-def _require_enough(sizes: np.ndarray, classes: tuple[str, ...], settings: SplitSettings) -> None:
-    least = max(2, settings.n_folds)
-    small = [f"{name} ({size})" for name, size in zip(classes, sizes, strict=True) if size < least]
+def remarks_on_folds(
+    folds: Sequence[Fold], codes_C: np.ndarray, classes: tuple[str, ...], settings: SplitSettings
+) -> Iterator[str]:
+    """Say what becomes of classes with few cells, where the folds are not those that one would expect."""
+    *parts, final = folds
+    if len(parts) < settings.n_folds:
+        yield (
+            f"{len(parts)} folds in place of {settings.n_folds}: others would hold out nothing, or learn one class only"
+        )
+    n_held_out_K = np.zeros(len(classes), int)
+    for fold in parts:
+        n_held_out_K[np.unique(codes_C[fold.held_out])] += 1
+    is_rare_K = np.bincount(codes_C[codes_C != UNUSED], minlength=len(classes)) < settings.n_folds
+    some = [
+        f"{name} ({n_folds} of {len(parts)})"
+        for name, n_folds, is_rare in zip(classes, n_held_out_K, is_rare_K, strict=True)
+        if is_rare and 0 < n_folds < len(parts)
+    ]
+    why = "no cell can be held out, and others learnt from" if parts else "no cell can be spared for selection"
+    never = {f"not judged, as {why}": [classes[code] for code in sorted(final.not_judged)]}
+    told = {**never, "held out in some folds only, having few cells": some}
+    said = [f"{words}: {examples(names)}" for words, names in told.items() if names]
+    if said:
+        yield f"classes that are {'; '.join(said)}"
+    by_training = [fold.name for fold in folds if fold.selection_by == "training"]
+    if by_training:
+        yield f"every class has one cell left to learn from, which also chooses the epoch: {examples(by_training)}"
+
+
+def _require_enough(sizes: np.ndarray, classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
         raise DataError(
             f"one class only ({examples(classes)})",
             where="--lower_group",
             way_out="give a column with two or more",
         )
-    if small:
+    if sizes.max() < 2:
         raise DataError(
-            f"classes with fewer than {least} cells: {examples(small)}",
+            f"each of the {len(classes):,} classes has one cell only, so none is left to choose or judge a model by",
             where="--lower_group",
-            way_out=f"leave them out with --min_cells_per_class {least}, or take fewer folds with --n_folds",
-            mend={"--min_cells_per_class": least} if (sizes >= least).sum() > 1 else None,
+            way_out="give a column whose classes have several cells",
         )
 
 
 class _Cells:
     """The cells that are split, by whole groups if they have any."""
 
-    def __init__(
-        self, codes_C: np.ndarray, groups_C: np.ndarray | None, classes: tuple[str, ...], settings: SplitSettings
-    ) -> None:
-        self._codes_C, self._groups_C, self._classes, self._settings = codes_C, groups_C, classes, settings
-        self._lonely = set() if groups_C is None else set(classes_of_one_group(codes_C, classes, groups_C))
+    def __init__(self, codes_C: np.ndarray, groups_C: np.ndarray | None, settings: SplitSettings) -> None:
+        self._codes_C, self._groups_C, self._settings = codes_C, groups_C, settings
 
     def held_out_parts(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the rest and the held-out rows of every fold."""
-        n_folds, seed = self._settings.n_folds, self._settings.seed
-        if not n_folds:
-            return
-        if self._groups_C is None:
-            splitter, groups = StratifiedKFold(n_folds, shuffle=True, random_state=seed), None
-        else:
-            splitter, groups = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed), self._groups_C[rows]
-            _require_enough_groups(len(np.unique(groups)), n_folds)
-        for rest, held_out in splitter.split(rows, self._codes_C[rows], groups):
-            self._require_sound(rows[rest], rows[held_out])
-            yield rows[rest], rows[held_out]
+        """Give the rest and the held-out rows of every fold that has two classes to learn from and a cell to judge."""
+        sizes_K = np.bincount(self._codes_C[rows])
+        is_rare_K = sizes_K < self._settings.n_folds
+        alone = rows[sizes_K[self._codes_C[rows]] == 1] if self._groups_C is None else rows[:0]
+        for rest, held_out in self._dealt(np.setdiff1d(rows, alone, assume_unique=True)):
+            is_known_K = np.bincount(self._codes_C[rest], minlength=len(sizes_K)) > 0
+            lost = held_out[(is_rare_K & ~is_known_K)[self._codes_C[held_out]]]
+            judged = np.setdiff1d(held_out, lost, assume_unique=True)
+            learnt = np.union1d(rest, alone)
+            if len(judged) and len(np.unique(self._codes_C[learnt])) > 1:
+                yield learnt, judged
 
-    def _require_sound(self, rest: np.ndarray, held_out: np.ndarray) -> None:
-        """Refuse a fold that tests nothing, or has classes to name that it could have learnt and did not."""
-        known = set(np.unique(self._codes_C[rest]).tolist())
-        missing = [name for code, name in enumerate(self._classes) if code not in known and name not in self._lonely]
-        faults = {
-            f"no cell of {examples(missing)} to learn from": bool(missing),
-            "one class only to learn from": len(known) < 2,
-            "nothing to hold out": not len(held_out),
-        }
-        for fault in (words for words, holds in faults.items() if holds):
-            raise DataError(
-                f"the groups leave {fault} in one fold",
-                where="--cv_group",
-                way_out="take other folds with --n_folds or --seed, or leave small classes out with "
-                "--min_cells_per_class",
-            )
+    def _dealt(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Deal all rows to folds, or all groups of them; give the other rows and its own for every fold."""
+        n_folds, codes, n_rows = self._settings.n_folds, self._codes_C[rows], len(rows)
+        groups = None
+        if self._groups_C is not None:
+            groups = np.unique(self._groups_C[rows], return_inverse=True)[1]
+            _require_enough_groups(int(groups.max()) + 1, n_folds)
+        if np.bincount(codes).max() < n_folds:
+            # scikit-learn deals no classes all of which have fewer cells than there are folds; so another one is put
+            # behind them, which has a cell in each.
+            codes = np.append(codes, np.full(n_folds, int(codes.max()) + 1))
+            groups = None if groups is None else np.append(groups, groups.max() + 1 + np.arange(n_folds))
+        splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
+            n_folds, shuffle=True, random_state=self._settings.seed
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The least populated class")  # it need not be in every fold
+            for rest, held_out in splitter.split(codes, codes, groups):
+                yield rows[rest[rest < n_rows]], rows[held_out[held_out < n_rows]]
 
     def fold(self, name: str, rest: np.ndarray, held_out: np.ndarray, number: int) -> Fold:
         """Set cells for selection aside from the rest, by whole groups where there are enough of them."""
@@ -188,7 +231,8 @@ class _Cells:
         if self._groups_C is not None:
             chosen = _share_of_groups(codes, self._groups_C[rest], fraction, random)
         if chosen is None:
-            chosen, selection_by = _stratified_share(codes, fraction, random), "cell"
+            chosen = _stratified_share(codes, fraction, random)
+            selection_by = "cell" if chosen.any() else "training"
         parts_C = np.full(len(self._codes_C), Part.UNUSED, np.uint8)
         parts_C[rest] = np.where(chosen, Part.SELECTION, Part.TRAIN)
         parts_C[held_out] = Part.HELD_OUT
@@ -213,7 +257,7 @@ def _share_of_groups(
     None if there are too few groups, or if no choice leaves every class.
     """
     n_groups, largest_class = len(np.unique(groups)), int(np.bincount(codes).max())
-    if n_groups < MIN_GROUPS_FOR_SELECTION:
+    if n_groups < MIN_GROUPS_FOR_SELECTION or largest_class < 2:
         return None
     n_parts = int(np.clip(round(1 / fraction), 2, min(n_groups, largest_class)))
     splitter = StratifiedGroupKFold(n_parts, shuffle=True, random_state=int(random.integers(2**31)))
@@ -230,7 +274,7 @@ def _share_of_groups(
 
 
 def _stratified_share(codes: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:
-    """Mark about `fraction` of every class, always leaving one cell of it unmarked; one cell in all at least."""
+    """Mark about `fraction` of every class, but never the last cell of one; one cell in all, where that can be."""
     chosen = np.zeros(len(codes), bool)
     for code in np.unique(codes):
         members = random.permutation(np.flatnonzero(codes == code))
@@ -238,7 +282,6 @@ def _stratified_share(codes: np.ndarray, fraction: float, random: np.random.Gene
         chosen[members[:share]] = True
     if not chosen.any():
         largest = np.flatnonzero(codes == np.bincount(codes).argmax())
-        if len(largest) < 2:
-            raise SettingsError("too few cells to set any aside for selection", way_out="give more labelled cells")
-        chosen[random.choice(largest)] = True
+        if len(largest) > 1:
+            chosen[random.choice(largest)] = True
     return chosen

@@ -2,22 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scnym.base.errors import DataError, MissingInputError, OutputExistsError, SettingsError
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location, ObjectPath, location
 from scnym.disk.checks import ValueChecks
-from scnym.disk.cut import canonical
+from scnym.disk.cut import Part, canonical
 from scnym.disk.features import GeneNaming, gene_naming
-from scnym.disk.formats.block import ScatteredSource
-from scnym.disk.formats.sniff import AnySource, is_readable, is_store, open_source
+from scnym.disk.formats.block import ScatteredSource, Slab
+from scnym.disk.formats.sniff import AnySource, is_readable, is_store
 from scnym.disk.gather import Input, gather
+from scnym.disk.libraries import library_sizes
+from scnym.disk.other_counts import other_counts
+from scnym.disk.scales import reading_of
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
 from scnym.runs.folder import FINAL_FOLDER, MODEL_FILE, final_model
@@ -25,6 +30,8 @@ from scnym.runs.handouts.model_card import write_model_card
 
 SAMPLE_ELEMENTS = 2**20
 """Values looked at to say what they are."""
+MAX_SCATTERED = 2**23
+"""Values that are brought in the order of cells for that, where they do not stand in it; they take 160 MB."""
 MAX_CLASSES = 500
 """A column with more different values names something else than classes."""
 CONVERTED_PER_SECOND = 30e6
@@ -54,6 +61,8 @@ class SourceInspection:
     is_usable: bool
     values_per_cell: float | None
     """Stored values of a cell, on average over those looked at."""
+    remark: str | None = None
+    """How the file was understood, where the user should know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +75,8 @@ class Inspection:
     sources: tuple[SourceInspection, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     """Of a model: its card."""
+    remarks: tuple[str, ...] = ()
+    """How raw inputs were understood, and which files of a folder are left out."""
 
     @property
     def n_cells(self) -> int | None:
@@ -134,9 +145,20 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
         store = Store(place)
         sources = tuple(_of_dataset(store, number) for number in range(len(store.datasets)))
         return Inspection(kind="store", path=place, size_bytes=_size(place), sources=sources)
-    inputs = gather([path]).inputs
-    sources = tuple(_of_input(one, settings) for one in inputs)
-    return Inspection(kind="input", path=place, size_bytes=sum(_size(one.path) for one in inputs), sources=sources)
+    gathered = gather([path])
+    remarks = list(gathered.lines())
+    found: list[SourceInspection] = []
+    for one in gathered.inputs:
+        source = one.open(settings)
+        remarks += [f"{one.sample}: {source.remark}"] if source.remark else []
+        found.append(_of_input(one, source, settings))
+    return Inspection(
+        kind="input",
+        path=place,
+        size_bytes=sum(_size(one.path) for one in gathered.inputs),
+        sources=tuple(found),
+        remarks=tuple(remarks),
+    )
 
 
 def _with_model(place: Location) -> Location:
@@ -188,10 +210,9 @@ def _of_dataset(store: Store, number: int) -> SourceInspection:
     )
 
 
-def _of_input(one: Input, settings: ConvertSettings) -> SourceInspection:
-    source = open_source(one.path, settings, one.dataset)
+def _of_input(one: Input, source: AnySource, settings: ConvertSettings) -> SourceInspection:
     obs = source.obs
-    values, is_usable, values_per_cell = _values(source)
+    values, is_usable, values_per_cell = _values(source, one, settings)
     return SourceInspection(
         sample=one.sample,
         path=one.path,
@@ -202,37 +223,81 @@ def _of_input(one: Input, settings: ConvertSettings) -> SourceInspection:
         values=values,
         is_usable=is_usable,
         values_per_cell=values_per_cell,
+        remark=source.remark,
     )
 
 
-def _values(source: AnySource) -> tuple[str, bool, float | None]:
-    """Say what the values of the first cells are, whether they can be used, and how many a cell has."""
-    if isinstance(source, ScatteredSource):
-        return _scattered_values(source)
-    block = next(iter(source.blocks(SAMPLE_ELEMENTS)), None)
-    if block is None:
-        return "no cells", False, None
-    checks = ValueChecks(source.path, source.var.index)
+def _values(source: AnySource, one: Input, settings: ConvertSettings) -> tuple[str, bool, float | None]:
+    """Return what the values of the first cells are, whether they can be used, and how many a cell has."""
     try:
-        checks.check(block.counts_CG, block.cells)
-        counts_CG = canonical(block.counts_CG)
-        scale = checks.range_of(counts_CG, block.cells).scale(source.path)
+        if isinstance(source, ScatteredSource):
+            slabs = _first_slabs(source)
+            if sum(len(slab.values_N) for slab in slabs) > MAX_SCATTERED:
+                return _words_of_some(slabs, source), True, None
+            counts_CG = _arranged(slabs, (len(source.obs), len(source.var)))
+        else:
+            block = next(iter(source.blocks(SAMPLE_ELEMENTS)), None)
+            counts_CG = sparse.csr_matrix((0, len(source.var))) if block is None else block.counts_CG
+        if not counts_CG.shape[0]:
+            return "no cells", False, None
+        return _words_of_cells(counts_CG, source, one, settings), True, counts_CG.nnz / counts_CG.shape[0]
     except DataError as fault:
         return fault.what, False, None
-    return scale, True, counts_CG.nnz / counts_CG.shape[0]
 
 
-def _scattered_values(source: ScatteredSource) -> tuple[str, bool, float | None]:
-    """Say as much as values without their whole cells tell."""
-    slab = next(iter(source.slabs(SAMPLE_ELEMENTS)), None)
-    if slab is None or not len(slab.values_N):
-        return "no values", False, None
-    values = slab.values_N
-    if not (np.isfinite(values).all() and values.min() >= 0):
-        return "negative or not finite values, as scaled ones are", False, None
-    if not np.array_equal(values, np.rint(values)):
-        return "logarithms, or counts that are not whole; converting will tell", True, None
-    return "counts", True, None
+def _words_of_cells(counts_CG: sparse.csr_matrix, source: AnySource, one: Input, settings: ConvertSettings) -> str:
+    """Return what the values of whole cells are, as a conversion decides it.
+
+    Raises
+    ------
+    DataError
+        If they cannot be used.
+    """
+    others = partial(other_counts, one, settings.layer)
+    checks = ValueChecks(source.path, source.var.index, others)
+    obs = pd.DataFrame(index=pd.RangeIndex(counts_CG.shape[0])) if source.obs is None else source.obs
+    obs = obs.iloc[: counts_CG.shape[0]]
+    checks.check(counts_CG, obs.index)
+    counts_CG = canonical(counts_CG)
+    values = checks.range_of(counts_CG, obs.index)
+    parts = [Part(counts_CG.data, counts_CG.indices, np.diff(counts_CG.indptr))]
+    reading = reading_of(parts, values, settings.counts_as, n_genes=len(source.var), place=source.path, others=others)
+    totals_C = np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel()
+    library_sizes(obs, settings.library_size_column, reading, parts, totals_C, source.path)
+    return reading.words
+
+
+def _first_slabs(source: ScatteredSource) -> list[Slab]:
+    """Return all values of a source that does not hold its cells one by one, or more than are arranged to look at."""
+    slabs, n_values = list[Slab](), 0
+    for slab in source.slabs(SAMPLE_ELEMENTS):
+        slabs.append(slab)
+        n_values += len(slab.values_N)
+        if n_values > MAX_SCATTERED:
+            break
+    return slabs
+
+
+def _arranged(slabs: list[Slab], shape: tuple[int, int]) -> sparse.csr_matrix:
+    if not slabs:
+        return sparse.csr_matrix(shape)
+    arrays = ([getattr(slab, name) for slab in slabs] for name in ("values_N", "cells_N", "genes_N"))
+    values_N, cells_N, genes_N = (np.concatenate(parts) for parts in arrays)
+    return sparse.csr_matrix((values_N, (cells_N, genes_N)), shape)
+
+
+def _words_of_some(slabs: list[Slab], source: ScatteredSource) -> str:
+    """Return as much as values tell without their whole cells.
+
+    Raises
+    ------
+    DataError
+        If they cannot be used.
+    """
+    values_N = np.concatenate([slab.values_N for slab in slabs])
+    if not (np.isfinite(values_N).all() and values_N.min() >= 0):
+        raise DataError("negative or not finite values, as scaled ones are", where=source.path)
+    return "counts" if np.array_equal(values_N, np.rint(values_N)) else "not whole numbers; converting will tell"
 
 
 def _classes(obs: pd.DataFrame) -> Iterator[tuple[str, dict[str, int]]]:

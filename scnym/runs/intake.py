@@ -18,10 +18,11 @@ from scnym.base.errors import DataError, FormatError, MissingInputError, Setting
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import join_annotations, read_annotations
+from scnym.disk.annotations import join_annotations, none_found, read_annotations
 from scnym.disk.aside import clear_finished
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
+from scnym.disk.frames import stacked
 from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key, gather
 from scnym.disk.ingest import convert
 from scnym.disk.store import Store
@@ -190,7 +191,13 @@ def _is_whole(given: Given) -> bool:
 
 
 def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.DataFrame:
-    """Give the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id."""
+    """Give the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id.
+
+    Raises
+    ------
+    DataError
+        If the table has no cell of any source.
+    """
     if metadata is None:
         return store.annotations
     table = read_annotations(metadata, progress.say)
@@ -198,7 +205,13 @@ def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.Dat
         join_annotations(dataset.obs, table, metadata, sample=source.sample, has_cell_ids=source.has_cell_ids)
         for dataset, source in zip(store.datasets, store.sources, strict=True)
     ]
-    return pd.concat(joined, ignore_index=True)
+    if all(one.why_not for one in joined):
+        raise none_found(joined[0].why_not, metadata)
+    for one, source in zip(joined, store.sources, strict=True):
+        none = [f"none of its cells has a row in {metadata.name}: {one.why_not}"] if one.why_not else []
+        for line in [*one.remarks, *none]:
+            progress.say(f"{source.sample}: {line}")
+    return stacked([one.obs for one in joined])
 
 
 def labels_of(obs: pd.DataFrame, column: str, where: Location, *, min_cells: int = 0) -> CellLabels:

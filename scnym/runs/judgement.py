@@ -16,12 +16,14 @@ from scnym.base.settings import ConvertSettings, EvaluateSettings
 from scnym.disk.annotations import ROW_NAMES, read_table
 from scnym.disk.aside import aside
 from scnym.disk.bucket import Location, require_folder, require_local
+from scnym.disk.cell_ids import IdMatch, match_ids
 from scnym.disk.formats.delimited import SUFFIXES as TEXT_SUFFIXES
 from scnym.disk.formats.sniff import is_store, open_source
 from scnym.disk.store import Store
 from scnym.results.scores import Scores, renamed, score
 from scnym.runs.folder import METRICS_FILE, is_run, write_json, write_table
 from scnym.runs.intake import label_text, name_of
+from scnym.runs.odd_names import remarks_on_names
 
 FOLDER = "evaluation"
 LABEL_COLUMNS = ("cell_type", "cell_ontology_class", "celltype", "label", "labels", "annotation")
@@ -116,14 +118,19 @@ class _Compared:
     """Columns truth, given and, if there is one, confidence."""
     columns: dict[str, str | None]
     counts: dict[str, int]
+    respelt: str
+    """How ids of the predictions differ from the truth's; empty if they do not."""
 
     @classmethod
     def read(cls, given: str | Path | AnnData, truth: str | Path | AnnData, settings: EvaluateSettings) -> "_Compared":
         mapping, predictions = _read_mapping(settings.mapping), name_of(given)
         true_C, label_column = _truth_of(truth, settings)
         table = _table_of(given, words={*true_C.dropna(), *true_C.index})
-        cells = _cells_of(table, predictions, settings.cell_column, true_C.index)
-        table = _one_row_per_cell(table, cells, predictions)
+        named = settings.cell_column
+        cells = None if named is None else _named(table, named, (), predictions, "--cell_column")
+        ids = match_ids(true_C.index, table if cells is None else table[[cells]])
+        cells = cells or ids.column or str(table.columns[0])
+        table = _one_row_per_cell(_with_ids_of(true_C.index, ids, table), cells, predictions)
         true_C = renamed(true_C, mapping)
         true_C = true_C.where(true_C != settings.unknown, None)
         given_column = _predicted_column(table, predictions, settings, set(true_C.dropna()))
@@ -137,7 +144,7 @@ class _Compared:
         if not len(labelled):
             raise DataError(
                 f"none of the {len(table):,} cells, such as {examples(table.index[:3])}, has a label in the truth, "
-                f"which names cells such as {examples(true_C.index[:3])}",
+                f"which names cells such as {examples(true_C.index[:3])}{': ' if ids.why else ''}{ids.why}",
                 where=predictions,
                 way_out="give the truth of the same cells; or name the column of the ids with --cell_column",
             )
@@ -147,7 +154,7 @@ class _Compared:
             "n_without_prediction": int((~true_C.index.isin(shared) & true_C.notna()).sum()),
         }
         names = {"cell": cells, "truth": label_column, "predicted": given_column, "confidence": confidence}
-        return cls(labelled, names, counts)
+        return cls(labelled, names, counts, ids.remark)
 
     def remarks(self) -> list[str]:
         """Say what was compared, and what was left out."""
@@ -159,8 +166,10 @@ class _Compared:
         }
         return [
             f"columns compared: {named}",
+            *([f"cells have other ids in the predictions: {self.respelt}"] if self.respelt else []),
             *(f"{self.counts[key]:,} {said}" for key, said in words.items() if self.counts[key]),
             *self._stranger_labels(),
+            *remarks_on_names({*self.table["truth"], *self.table["given"]}, "labels"),
         ]
 
     def _stranger_labels(self) -> list[str]:
@@ -209,11 +218,12 @@ def _annotations_of(path: Location) -> pd.DataFrame:
     return obs
 
 
-def _cells_of(table: pd.DataFrame, path: Location, named: str | None, known: pd.Index) -> str:
-    """Find the column with the most ids of known cells."""
-    if named is not None:
-        return _named(table, named, (), path, "--cell_column")
-    return max(map(str, table.columns), key=lambda name: int(table[name].isin(known).sum()))
+def _with_ids_of(known: pd.Index, ids: IdMatch, table: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with the truth's ids where theirs are spelt otherwise."""
+    if not ids.remark:
+        return table
+    known_as = {own: cell for cell, own in zip(known, ids.ids_C, strict=True) if own is not None}
+    return table.assign(**{ids.column: table[ids.column].map(lambda own: known_as.get(own, own))})
 
 
 def _id_column(table: pd.DataFrame, label_column: str) -> str:

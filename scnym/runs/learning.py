@@ -18,8 +18,9 @@ import torch
 
 from scnym.base.errors import examples
 from scnym.base.progress import Progress
+from scnym.feed.batches import Batch, Layout
 from scnym.feed.plan import digest, draws_per_class
-from scnym.feed.stream import Batch, Layout, StreamDataset, in_order_stream, training_stream
+from scnym.feed.stream import StreamDataset, in_order_stream, training_stream
 from scnym.model.bare_weights import save_weights
 from scnym.model.device import layout_on
 from scnym.model.forward import of_each_batch
@@ -190,7 +191,8 @@ def _judged(job: Job, fold: Fold, network: CellTypeNetwork, trained: TrainingRes
 
 
 def _measured(job: Job, fold: Fold, n_genes: int, trained: TrainingResult, judged: Judged) -> FoldResult:
-    metrics = measure(job.labels.codes_C[fold.judged_rows], judged, job.labels.classes)
+    truth_C = job.labels.codes_C[fold.judged_rows]
+    metrics = measure(truth_C, judged, job.labels.classes, not_judged=fold.not_judged)
     return FoldResult(fold, n_genes, trained, metrics, judged)
 
 

@@ -13,21 +13,22 @@ from scnym.base.cost import COST_FILE, Stopwatch
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT, Progress
-from scnym.base.settings import ConvertSettings, MarkerSettings, StreamSettings
+from scnym.base.settings import ConvertSettings, MarkerSettings
 from scnym.disk.aside import aside, require_replaceable
 from scnym.disk.bucket import require_folder
 from scnym.disk.gather import Given
+from scnym.feed.genes import map_datasets
 from scnym.model.snapshot import Snapshot
 from scnym.model.split_network import SplitNetwork
 from scnym.results.cell_evidence import LabelledCells, gather_evidence
 from scnym.results.class_optima import ClassOptima, optimise_inputs
 from scnym.results.coverage import gene_coverage
 from scnym.results.deletion import Deletion, delete_genes
-from scnym.results.labels import prediction_stream
 from scnym.results.markers import Markers, rank_genes
 from scnym.runs.folder import REPORT_FILE, SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
 from scnym.runs.handouts.markers import write_markers_page
 from scnym.runs.intake import annotated, labels_of, name_of, open_input
+from scnym.runs.odd_names import remarks_on_names
 
 FOLDER = "tissue_ind_class_optimums"
 N_IN_SUMMARY = 20
@@ -189,7 +190,7 @@ def _labelled_cells(
     store = open_input(*source, progress)
     column = settings.label_column or card.label_column
     labels = labels_of(annotated(store, metadata, progress), column, metadata or path)
-    gene_maps = prediction_stream(store, snapshot, StreamSettings()).gene_maps
+    gene_maps = map_datasets(store.datasets, card.genes)
     gene_coverage(store, gene_maps, snapshot, settings.min_gene_coverage)
     position = {name: code for code, name in enumerate(card.classes)}
     codes_C = np.array([*(position.get(name, -1) for name in labels.classes), -1])[labels.codes_C]
@@ -199,6 +200,8 @@ def _labelled_cells(
             where=metadata or path,
             way_out=f"name another --lower_group; the model knows {examples(card.classes)}",
         )
+    for line in remarks_on_names([*labels.classes, *card.classes], f"classes of column {column!r} and of the model"):
+        progress.say(line)
     unused = int((codes_C < 0).sum())
     if unused:
         progress.say(f"{unused:,} of {store.n_cells:,} cells have no label that the model knows; they are left out")

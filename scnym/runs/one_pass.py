@@ -14,7 +14,7 @@ from scnym.base.errors import DataError, SettingsError
 from scnym.base.progress import Progress
 from scnym.base.settings import PredictSettings, StreamSettings
 from scnym.disk.store import Store
-from scnym.feed.genes import matches_in_words
+from scnym.feed.genes import map_datasets, matches_in_words
 from scnym.feed.stream import StreamDataset
 from scnym.model.snapshot import Card, Snapshot
 from scnym.results.answers import Answers
@@ -95,12 +95,14 @@ class Pass:
         routing = route(self.models, self.store, self.settings)
         cards, coverage, remarks, warnings = {}, {}, dict[str, None](), dict[str, None]()
         for part, snapshot in loaded(self.models, routing):
-            gene_maps, sources = self._stream(part, snapshot).gene_maps, self._sources_of(part)
+            gene_maps = map_datasets(self.store.datasets, snapshot.card.genes)
+            sources = self._sources_of(part)
             cards[part.tissue] = snapshot.card
             _require_embedding(snapshot, self.settings)
             coverage[part.tissue] = gene_coverage(
                 self.store, gene_maps, snapshot, self.settings.min_gene_coverage, sources
             )
+            self._stream(part, snapshot)  # refuses batches that do not fit into memory
             remarks[matches_in_words(gene_maps) or ""] = None
             for number in sources:
                 genes, file = self.store.datasets[number].genes, self.store.sources[number].file

@@ -68,7 +68,7 @@ def write_matrix_zarr(path: Path, matrix: RowMatrix, cell_ids: np.ndarray, names
             "X",
             shape=matrix.shape,
             dtype="f4",
-            chunks=(chunk_cells, n_names),
+            chunks=(chunk_cells, max(1, n_names)),
             attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
         )
         for start, values_BN in matrix.blocks(chunk_cells * 4 * n_names):

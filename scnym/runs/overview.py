@@ -60,13 +60,13 @@ def write_map(job: Job, folds: Sequence[FoldResult], folder: Path) -> None:
 
 
 def _when_held_out(job: Job, folds: Sequence[FoldResult], rows_S: np.ndarray) -> dict[str, Any]:
-    """Give predicted class and confidence of some cells in the fold that held them out."""
+    """Return predicted class and confidence of some cells in the fold that held them out; missing where none did."""
     rows_C = np.concatenate([result.judged_rows for result in folds])
     judged = Judged.joined([result.judged for result in folds])
-    order_C = np.argsort(rows_C)
-    places_S = order_C[np.searchsorted(rows_C, rows_S, sorter=order_C)]
+    places_S = pd.Index(rows_C).get_indexer(pd.Index(rows_S))
+    was_S = places_S >= 0
     names = pd.CategoricalDtype(pd.Index(job.labels.classes))
     return {
-        "predicted": pd.Categorical.from_codes(judged.best_C[places_S], dtype=names),
-        "confidence": judged.confidence_C[places_S],
+        "predicted": pd.Categorical.from_codes(np.where(was_S, judged.best_C[places_S], -1), dtype=names),
+        "confidence": np.where(was_S, judged.confidence_C[places_S], np.nan),
     }

@@ -20,7 +20,7 @@ from scnym.base.progress import Progress
 from scnym.feed.plan import digest
 from scnym.results.judged import Judged
 from scnym.results.labels import label_table
-from scnym.results.metrics import Metrics, measure, spread_over
+from scnym.results.metrics import Metrics, mean_and_sd, measure, spread_over
 from scnym.results.tissues import figures_by_tissue
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import CATEGORIES_FILE, Family
@@ -64,10 +64,7 @@ class Baseline:
             "held_out": self.held_out.to_json(),
             "folds": _by_fold(self.folds),
             "spread": spread_over([result.metrics for result in self.folds]),
-            "network_adds": {
-                str(name): {"mean": float(gains[name].mean()), "sd": float(gains[name].std(ddof=1))}
-                for name in gains.columns.drop("n_cells")
-            },
+            "network_adds": mean_and_sd(gains.drop(columns="n_cells")),
         }
 
 
@@ -97,12 +94,18 @@ class RunSummary:
     by_tissue: pd.DataFrame | None = None
     """Figures of the held-out cells of each tissue; see `scnym.results.tissues`. None where tissues are not known."""
 
+    @property
+    def not_judged(self) -> list[str]:
+        """Classes of which no cell could be held out, or without folds be set aside for selection."""
+        return [self.labels.classes[code] for code in sorted(self.final.fold.not_judged)]
+
     def to_json(self) -> dict[str, Any]:
-        """Give the content of ``metrics.json``."""
+        """Return the content of ``metrics.json``."""
         return {
             "family": self.family,
             "tissue": self.tissue,
             "classes": list(self.labels.classes),
+            "not_judged": self.not_judged,
             "n_cells": int((self.labels.codes_C >= 0).sum()),
             "n_genes": self.n_genes,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
@@ -278,7 +281,7 @@ def _by_tissue(job: Job, folds: Sequence[FoldResult]) -> pd.DataFrame | None:
 def _judge_together(job: Job, folds: Sequence[FoldResult]) -> Metrics:
     """Measure the held-out cells of all folds at once, each with the temperature of its own fold."""
     rows_C, found, _ = _held_out(folds)
-    return measure(job.labels.codes_C[rows_C], found, job.labels.classes)
+    return measure(job.labels.codes_C[rows_C], found, job.labels.classes, not_judged=folds[0].fold.not_judged)
 
 
 def _write_summary(folder: Path, summary: RunSummary) -> None:

@@ -1,6 +1,6 @@
 """Which family of models is best for which tissue: held-out cells that all of them have judged, fold by fold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +14,17 @@ from scnym.base.errors import DataError, FormatError, MissingInputError, OutputE
 from scnym.disk.aside import nothing_at
 from scnym.results.tissues import figures_over_folds
 from scnym.runs.families import COMMANDS, FAMILIES, FOLDERS, TISSUES_FILE, TRAINED, Family
-from scnym.runs.folder import FINAL_FOLDER, HELD_OUT_FILE, flat, is_run, read_own_table, without_nan, write_table
+from scnym.runs.folder import (
+    FINAL_FOLDER,
+    HELD_OUT_FILE,
+    METRICS_FILE,
+    flat,
+    is_run,
+    read_own_table,
+    without_nan,
+    write_table,
+)
+from scnym.runs.handouts.files import optional_json
 
 COMPARISON_FILE = "comparison.csv"
 OVERALL = "overall"
@@ -65,6 +75,8 @@ class _Contestant:
     """Settings and data of its models."""
     skipped: Mapping[str, str]
     """Tissues that have no model, and why."""
+    not_judged: Mapping[str, Sequence[str]]
+    """Classes of which no cell was held out, by tissue where each has a model; older runs do not say."""
 
 
 def compare(run: str | Path) -> Comparison:
@@ -107,7 +119,7 @@ def _read(folder: Path, family: Family) -> _Contestant:
         If they are not there, or damaged.
     """
     if family != "specific":
-        return _Contestant(_held_out(folder), _parameters(folder), {})
+        return _Contestant(_held_out(folder), _parameters(folder), {}, {"": _not_judged(folder)})
     table = read_own_table(folder / TISSUES_FILE)
     if not {"tissue", "folder", "status", "reason"} <= {*table}:
         raise FormatError("not the summary of tissues", where=folder / TISSUES_FILE, way_out="train it again")
@@ -119,7 +131,14 @@ def _read(folder: Path, family: Family) -> _Contestant:
         pd.concat([_held_out(folder / row["folder"]).assign(tissue=row["tissue"]) for row in trained]),
         _parameters(folder / trained[0]["folder"]),
         {row["tissue"]: row["reason"] for row in summary if row["status"] != TRAINED},
+        {row["tissue"]: _not_judged(folder / row["folder"]) for row in trained},
     )
+
+
+def _not_judged(folder: Path) -> Sequence[str]:
+    """Return the classes that a run has learnt, but could not judge; none for an older run."""
+    named = optional_json(folder / METRICS_FILE).get("not_judged", [])
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def _held_out(folder: Path) -> pd.DataFrame:
@@ -193,19 +212,28 @@ def _by_tissue(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Give a row per tissue and family that has judged cells of it."""
     for tissue in sorted({tissue for table in tables.values() for tissue in table["tissue"].dropna()}):
         cells = {family: table[table["tissue"] == tissue] for family, table in tables.items()}
-        yield from _judged({family: table for family, table in cells.items() if len(table)}, "tissue", tissue)
+        own = {family: table for family, table in cells.items() if len(table)}
+        yield from _judged(own, _judged_classes(tables), "tissue", tissue)
 
 
 def _overall(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    yield from _judged({family: table[table["tissue"].notna()] for family, table in tables.items()}, OVERALL, "")
+    known = {family: table[table["tissue"].notna()] for family, table in tables.items()}
+    yield from _judged(known, _judged_classes(tables), OVERALL, "")
 
 
-def _judged(tables: Mapping[str, pd.DataFrame], scope: str, tissue: str) -> Iterator[dict[str, Any]]:
+def _judged_classes(tables: Mapping[str, pd.DataFrame]) -> set[str]:
+    """Return the classes of which a cell was held out; what else a cell may be called was learnt, and never judged."""
+    return {name for table in tables.values() for name in table["cell_type"].unique()}
+
+
+def _judged(
+    tables: Mapping[str, pd.DataFrame], judged: Collection[str], scope: str, tissue: str
+) -> Iterator[dict[str, Any]]:
     """Judge families on the cells that all of them have held out; of equals, the simpler family wins."""
     shared = set.intersection(*(set(table.index) for table in tables.values()))
     if not shared:
         return
-    figures = {family: figures_over_folds(table[table.index.isin(shared)]) for family, table in tables.items()}
+    figures = {family: figures_over_folds(table[table.index.isin(shared)], judged) for family, table in tables.items()}
     best = max(figures, key=lambda family: figures[family]["macro_f1"])
     for family, own in figures.items():
         lead = figures[best]["macro_f1"] - own["macro_f1"]
@@ -217,6 +245,11 @@ def _judged(tables: Mapping[str, pd.DataFrame], scope: str, tissue: str) -> Iter
 def _remarks(found: Mapping[str, _Contestant], tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     for contestant in found.values():
         yield from (f"{tissue}: no model of its own ({why})" for tissue, why in contestant.skipped.items())
+    for family, contestant in found.items():
+        for tissue, names in contestant.not_judged.items():
+            if names:
+                place = f"{family} in {tissue}" if tissue else family
+                yield f"{place}: not judged, as no cell could be held out: {examples(names)}"
     every = set().union(*(table.index[table["tissue"].notna()] for table in tables.values()))
     for family, table in tables.items():
         n_lost = len(every - set(table.index))

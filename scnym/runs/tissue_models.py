@@ -28,7 +28,7 @@ from scnym.runs.single_run import identity_of, run_all
 
 COLUMNS = (
     *("tissue", "folder", "n_cells", "n_classes", "status", "reason"),
-    *("accuracy", "accuracy_sd", "macro_f1", "macro_f1_sd"),
+    *("accuracy", "accuracy_sd", "macro_f1", "macro_f1_sd", "n_not_judged"),
 )
 
 
@@ -53,7 +53,7 @@ class TissueModels:
     folder: Path
     table: pd.DataFrame
     """A row per tissue: tissue, folder, n_cells, n_classes, status (trained or skipped), reason; mean and standard
-    deviation over folds of accuracy and macro-F1 on held-out cells."""
+    deviation over folds of accuracy and macro-F1 on held-out cells; how many classes have none to judge by."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the table as plain values."""
@@ -90,8 +90,8 @@ def plan_tissues(
         raise DataError(
             f"no {context.column} can have a model of its own: {_reasons(plans)}",
             where="--upper_group",
-            way_out="leave small classes out with --min_cells_per_class, take fewer folds with --n_folds, or train one "
-            "model for all with scnym train_tissue_independent",
+            way_out="train one model for all with scnym train_tissue_independent; or take fewer folds with --n_folds, "
+            "or another column",
             mend={"train_tissue_specific": "train_tissue_independent"},
         )
     return plans
@@ -180,7 +180,15 @@ def _row(plan: TissuePlan, folder: Path) -> dict[str, Any]:
     row = {"tissue": plan.tissue, "n_cells": int((codes_C >= 0).sum()), "n_classes": len(classes)}
     if plan.reason:
         return {**row, "status": SKIPPED, "reason": plan.reason}
-    spread = json.loads((folder / METRICS_FILE).read_bytes())["spread"]
+    metrics = json.loads((folder / METRICS_FILE).read_bytes())
+    spread = metrics["spread"]
     figures = {f"{name}{end}": spread[name][part] for name in ("accuracy", "macro_f1") if spread
                for end, part in (("", "mean"), ("_sd", "sd"))}  # fmt: skip
-    return {**row, "folder": plan.folder, "status": TRAINED, "reason": "", **figures}
+    return {
+        **row,
+        "folder": plan.folder,
+        "status": TRAINED,
+        "reason": "",
+        **figures,
+        "n_not_judged": len(metrics["not_judged"]),
+    }

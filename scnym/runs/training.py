@@ -18,13 +18,14 @@ from scnym.disk.aside import RESULT
 from scnym.disk.bucket import Location, require_folder
 from scnym.disk.features import read_genes
 from scnym.disk.store import Store
-from scnym.feed.genes import gene_list, mismatch_advice
+from scnym.feed.gene_mismatch import mismatch_advice
+from scnym.feed.genes import gene_list
 from scnym.feed.stream import StreamDataset
 from scnym.model.collectives import Processes, joined
 from scnym.model.device import choose_device
 from scnym.runs.checkpoints import Checkpoints
 from scnym.runs.families import FOLDERS
-from scnym.runs.folds import Fold, classes_of_one_group, make_folds
+from scnym.runs.folds import Fold, classes_of_one_group, make_folds, remarks_on_folds
 from scnym.runs.intake import (
     UNLABELLED,
     CellLabels,
@@ -40,6 +41,7 @@ from scnym.runs.intake import (
 )
 from scnym.runs.job import Job
 from scnym.runs.learning import balanced_stream
+from scnym.runs.odd_names import remarks_on_names
 from scnym.runs.resumption import STATES, attempt, require_startable
 from scnym.runs.single_run import RunSummary, identity_of, run_all
 from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
@@ -130,7 +132,7 @@ def train_tissue_specific(
 ) -> TissueModels:
     """Train one model for each tissue, with classes and folds of its own; write ``OUT/tissues/``.
 
-    A tissue whose cells are too few for the folds, or all of one class, is skipped, and said. Tissues that an
+    A tissue whose cells are all of one class, or each of another, is skipped, and said. Tissues that an
     interrupted run of the same settings has finished are not trained again.
 
     Parameters
@@ -201,6 +203,10 @@ def _job(store: Store, input_counts: Location, settings: RunSettings, device: to
         if count:
             progress.say(f"{count:,} of {store.n_cells:,} cells {reason} are left out")
     column = settings.split.group_column
+    groups = None if column is None else groups_of(obs, column, input_counts)
+    _say_odd_names("classes", settings.label_column, labels.classes, progress)
+    if groups is not None:
+        _say_odd_names("groups", groups.column, groups.levels, progress)
     return Job(
         store,
         labels,
@@ -209,8 +215,13 @@ def _job(store: Store, input_counts: Location, settings: RunSettings, device: to
         device,
         columns=list(obs.columns),
         context=context_of(obs, settings.tissue_column),
-        groups=None if column is None else groups_of(obs, column, input_counts),
+        groups=groups,
     )
+
+
+def _say_odd_names(what: str, column: str, names: Sequence[str], progress: Progress) -> None:
+    for line in remarks_on_names(names, f"{what} of column {column!r}"):
+        progress.say(line)
 
 
 def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Context:
@@ -220,6 +231,7 @@ def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Co
     n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
     if n_lost:
         progress.say(f"{n_lost:,} of {job.store.n_cells:,} cells without a {context.column} are left out")
+    _say_odd_names("levels", context.column, context.levels, progress)
     return context
 
 
@@ -233,22 +245,34 @@ def _train_into(target: Path, job: Job, folds: Sequence[Fold], progress: Progres
 
 
 def split(job: Job, where: Location, progress: Progress) -> list[Fold]:
-    """Make the folds, and say what whole groups mean for them."""
-    labels, settings = job.labels, job.settings.split
-    if job.groups is None:
-        return make_folds(labels.codes_C, labels.classes, settings)
-    require_grouped(job.groups, labels.codes_C, job.store, where)
-    groups_C = job.groups.codes_C
-    folds = make_folds(labels.codes_C, labels.classes, settings, groups_C)
-    lonely = classes_of_one_group(labels.codes_C, labels.classes, groups_C)
-    if lonely:
-        progress.say(
-            f"classes that live in one {job.groups.column} only, and are unknown where that is held out: "
-            f"{examples(lonely)}"
-        )
-    n_groups = len(np.unique(groups_C[labels.codes_C != UNLABELLED]))
-    progress.say(f"{n_groups:,} groups ({job.groups.column}) are kept whole; {_how_selected(folds)}")
+    """Make the folds, and say what rare classes and whole groups mean for them."""
+    labels, settings, groups = job.labels, job.settings.split, job.groups
+    if groups is not None:
+        require_grouped(groups, labels.codes_C, job.store, where)
+    folds = make_folds(labels.codes_C, labels.classes, settings, None if groups is None else groups.codes_C)
+    lines = [*remarks_on_folds(folds, labels.codes_C, labels.classes, settings)]
+    if groups is not None:
+        lines += _remarks_on_groups(folds, labels, groups)
+    place = "" if job.tissue is None else f"{job.settings.tissue_column} {job.tissue!r}: "
+    for line in lines:
+        progress.say(f"{place}{line}")
     return folds
+
+
+def _remarks_on_groups(folds: Sequence[Fold], labels: CellLabels, groups: Context) -> Iterator[str]:
+    """Say what it means that no group is both held out and learnt from."""
+    codes_C, classes = labels.codes_C, labels.classes
+    unlearnt = [np.setdiff1d(codes_C[fold.held_out], codes_C[fold.learnt]) for fold in folds]
+    unknown = {classes[code] for codes in unlearnt for code in codes}
+    lonely = [name for name in classes_of_one_group(codes_C, classes, groups.codes_C) if name in unknown]
+    others = sorted(unknown - set(lonely))
+    if lonely:
+        words = f"live in one {groups.column} only, and are unknown where that is held out"
+        yield f"classes that {words}: {examples(lonely)}"
+    if others:
+        yield f"classes that are unknown where every {groups.column} that has them is held out: {examples(others)}"
+    n_groups = len(np.unique(groups.codes_C[codes_C != UNLABELLED]))
+    yield f"{n_groups:,} groups ({groups.column}) are kept whole; {_how_selected(folds)}"
 
 
 def _how_selected(folds: Sequence[Fold]) -> str:

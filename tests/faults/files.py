@@ -21,9 +21,69 @@ from faults.forms import (
     TURNED,
     Form,
 )
+from faults.tables import LABELS
 from helpers import write_text
 
 AGAIN = "copy or write it again"
+HEADS = (
+    (
+        "no header",
+        "AAACCTGA-1,3,1,2\nAAACCTGC-1,0,5,1\n",
+        ", line 1",
+        "the first line, 'AAACCTGA-1', '3', '1', holds counts: the table has no header",
+        "put a line above it",
+    ),
+    (
+        "the counts of one cell, without a header",
+        "ENSG00000000003\t5\nENSG00000000005\t0\n__no_feature\t1000\n",
+        ", line 1",
+        "holds counts: the table has no header",
+        "put a line above it that names the columns, such as gene,CELL_1,CELL_2; make one table of files with one cell",
+    ),
+    (
+        "names that do not tell cells from genes",
+        ",x,y\nu,3,1\nv,0,5\n",
+        "",
+        "nothing tells whether its lines are cells or genes: lines are called 'u', 'v', columns 'x', 'y'",
+        "give --csv_orientation cells_by_genes if each line is a cell, or genes_by_cells if it is a gene",
+    ),
+    (
+        "names that contradict the header",
+        "cell,c1,c2\nActb,3,1\nCd3e,0,5\n",
+        "",
+        "its lines are genes, since its first column names genes, such as Actb; but cells, since its header",
+        "give --csv_orientation",
+    ),
+    (
+        "a column of text among the counts",
+        "cell,Actb,cluster,Cd3e\nc1,3,B,2\nc2,0,T,1\n",
+        ", line 1",
+        "column 'cluster' holds text among the counts, such as 'B'",
+        "take it out, or put the columns that hold no counts right behind the ids",
+    ),
+    (
+        "no counts",
+        LABELS,
+        ", line 1",
+        "there are no counts in it: its columns 'cell_type' hold text",
+        "give a table of counts; one of annotations goes to --training_metadata",
+    ),
+    (
+        "a list of the genes of one sample",
+        "target_id,length,eff_length,est_counts,tpm\nENSMUST0001,9,8,3,1.5\nENSMUST0002,9,8,0,0\n",
+        ", line 1",
+        "its columns of numbers, 'est_counts', 'tpm', name no cells: it holds the genes of one sample",
+        "give one table of all cells",
+    ),
+    (
+        "one count a line",
+        "gene,cell,count\nActb,AAACCTGA,5\nActb,AAACCTGC,2\nCd3e,AAACCTGC,1\n",
+        ", line 1",
+        "its columns of numbers, 'count', name no cells: it lists one count a line",
+        "give one table of all cells",
+    ),
+)
+"""Text tables that cannot be understood: what, text, where, what is said, and the way out."""
 HDF5 = (H5AD, H5AD_BY_GENES, DENSE_H5AD, LOOM, FILE_10X)
 
 
@@ -90,15 +150,19 @@ def _missing() -> Iterator[Fault]:
 
 
 def _other_kinds() -> Iterator[Fault]:
-    for name, content in (("counts.xlsx", b"PK\x03\x04"), ("counts.rds", b"\x1f\x8b\x08"), ("counts", b"a,b\n")):
+    for name, content, kind, way_out in (
+        ("counts.xlsx", b"PK\x03\x04", ": it is a spreadsheet", "save it as CSV, a line per cell, or give a .h5ad"),
+        ("counts.rds", b"\x1f\x8b\x08", ": it is an R object", "write it as an h5ad, in R with anndataR::write_h5ad"),
+        ("counts", b"a,b\n", "", "give a .h5ad, .loom, .npy, .csv"),
+    ):
         yield Fault(
             what="an unknown format",
             form=name,
             line=f"convert {name} new.zarr",
             make=partial(_written, name, content),
             where=f"{name}: ",
-            says="the format is not known",
-            way_out="give a .h5ad, .loom, .npy, .csv",
+            says=f"the format is not known{kind}",
+            way_out=way_out,
         )
     for name in ("counts.h5ad", "counts.loom", "filtered.h5"):
         yield Fault(
@@ -110,21 +174,29 @@ def _other_kinds() -> Iterator[Fault]:
             says="the file is damaged: it is not HDF5",
             way_out=AGAIN,
         )
-    for name, what, content in (
-        ("counts.csv", "a file that is no text", b"\x89PNG\r\n\x1a\n\x00\xff\xfe"),
-        ("counts.tsv", "text in UTF-16", "cell\tActb\nc1\t5\n".encode("utf-16")),
-        ("counts.csv", "text in Latin-1", "cell,Actb\nZelle_\xe4,5\n".encode("latin-1")),
+    for what, content in (
+        ("a file that is no text", b"\x89PNG\r\n\x1a\n\x00\xff\xfe"),
+        ("text in Latin-1", "cell,Actb\nZelle_\xe4,5\n".encode("latin-1")),
     ):
         yield Fault(
             what=what,
-            form="TSV" if name.endswith("tsv") else "CSV",
-            line=f"convert {name} new.zarr",
-            make=partial(_written, name, content),
-            where=f"{name}: ",
-            says="the file is damaged, or not text in UTF-8",
-            way_out=AGAIN,
+            form="CSV",
+            line="convert counts.csv new.zarr",
+            make=partial(_written, "counts.csv", content),
+            where="counts.csv: ",
+            says="not text in UTF-8",
+            way_out="save it as UTF-8",
             quotes=True,
         )
+    yield Fault(
+        what="an Excel file under another name",
+        form="CSV",
+        line="convert counts.csv new.zarr",
+        make=partial(_written, "counts.csv", b"PK\x03\x04\x14\x00"),
+        where="counts.csv: ",
+        says="no text, but a ZIP archive, or an Excel file",
+        way_out="unpack it, or save it as CSV in UTF-8",
+    )
     yield Fault(
         what="an array of objects",
         form="npy",
@@ -227,15 +299,6 @@ def _text_tables() -> Iterator[Fault]:
             way_out="give every line",
         )
     yield Fault(
-        what="semicolons between the fields",
-        form=CSV.name,
-        line=CSV.line(),
-        make=partial(_written, "counts.csv", b"cell;Actb;Cd3e\nc1;5;0\nc2;2;3\n"),
-        where="counts.csv, line 1: ",
-        says="its fields are parted by semicolons",
-        way_out="part the fields by commas (.csv) or tabs",
-    )
-    yield Fault(
         what="a header alone",
         form=CSV.name,
         line=CSV.line(),
@@ -253,6 +316,16 @@ def _text_tables() -> Iterator[Fault]:
         says="the first line names nothing but a column of ids",
         way_out="the first line holds",
     )
+    for what, text, where, says, way_out in HEADS:
+        yield Fault(
+            what=what,
+            form=CSV.name,
+            line=CSV.line(),
+            make=partial(_written, "counts.csv", text.encode()),
+            where=f"counts.csv{where}: ",
+            says=says,
+            way_out=way_out,
+        )
     yield Fault(
         what="a layer",
         form=CSV.name,

@@ -76,20 +76,12 @@ def _classes() -> Iterator[Fault]:
         change=partial(_column, "kind", "cell"),
     )
     yield _fault(
-        "a class with fewer cells than folds",
-        "--lower_group rare --n_folds 5",
+        "a class for each cell",
+        "--lower_group own",
         "--lower_group: ",
-        "classes with fewer than 5 cells: 'rare (4)'",
-        "leave them out with --min_cells_per_class 5",
-        change=partial(_column, "rare", ["rare"] * 4 + ["B", "T"] * 34),
-    )
-    yield _fault(
-        "a class of one cell",
-        "--lower_group rare --n_folds 0",
-        "--lower_group: ",
-        "classes with fewer than 2 cells: 'rare (1)'",
-        "leave them out with --min_cells_per_class 2",
-        change=partial(_column, "rare", ["rare"] + ["B"] * 35 + ["T"] * 36),
+        "each of the 72 classes has one cell only, so none is left to choose or judge a model by",
+        "give a column whose classes have several cells",
+        change=partial(_column, "own", [f"type {k}" for k in range(72)]),
     )
     yield _fault(
         "no class with so many cells",
@@ -131,6 +123,18 @@ def _groups() -> Iterator[Fault]:
         "give --n_folds 3",
     )
 
+    yield _fault(
+        "groups that have no class in common",
+        "--cv_group own",
+        "--cv_group: ",
+        "no fold has both a cell to hold out and two classes to learn from",
+        "give a column whose groups have classes in common, or --n_folds 0",
+        change=lambda adata: (
+            _column("own", ["a"] * 36 + ["b"] * 36, adata),
+            _column("cell_type", ["B"] * 36 + ["T"] * 36, adata),
+        ),
+    )
+
 
 def _tissues() -> Iterator[Fault]:
     for command in ("train_tissue_dependent", "train_tissue_specific"):
@@ -165,7 +169,7 @@ def _tissues() -> Iterator[Fault]:
         "--upper_group cell_type",
         "--upper_group: ",
         "no cell_type can have a model of its own",
-        "leave small classes out with --min_cells_per_class",
+        "train one model for all with scnym train_tissue_independent",
         command="train_tissue_specific",
     )
 

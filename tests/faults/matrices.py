@@ -173,7 +173,6 @@ def _cell_ranger() -> Iterator[Fault]:
             "the matrix has 3 features and 5 cells, but",
             "give",
         ),
-        ("a matrix that lies on its side", f"{banner}4 3 1\n1 1 4\n", "", "it lies cells x features", "give the files"),
         ("a matrix of complex values", banner.replace("integer", "complex"), "", "complex values", "write it as"),
         ("no sparse matrix", "cell,Actb\n", "", "the first line is not that of a sparse Matrix", "write it as"),
         ("no size", f"{banner}3 x 1\n1 1 4\n", "", "'3 x 1' is no size", "write it as coordinate integer general"),

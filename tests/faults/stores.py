@@ -28,7 +28,7 @@ READERS = {
     "evaluate": ("evaluate labels.csv cells.zarr", ()),
 }
 """Commands that read a store, and what they need besides."""
-LOST = {"export": "72 of 72 cells are lost", "convert": "it is damaged or no AnnData"}
+LOST = {"export": "72 of 72 cells are lost", "convert": "dataset_0/X/data/c/0: the index is damaged"}
 CUT_OFF = {"export": "copy the store again, or convert the source again", "convert": "copy or write it again"}
 """What is said of a chunk that was cut off, where it is not found when counts are read."""
 AGAIN = "copy it again, or convert the source again"
@@ -106,7 +106,7 @@ def _descriptions() -> Iterator[Fault]:
             where="cells.zarr",
             says=LOST.get(name, "cannot be read"),
             way_out=CUT_OFF.get(name, "see scnym verify; copy the store again, or delete it and"),
-            quotes=name != "export",
+            quotes=name not in LOST,
             leaves=("out",),
         )
 

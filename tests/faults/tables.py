@@ -24,7 +24,14 @@ def _annotations() -> Iterator[Fault]:
     line = CSV.line("--training_metadata labels.csv")
     for what, text, where, says, way_out in (
         ("ids of other cells", "cell,cell_type\nx1,B\nx2,T\n", "", "no column holds the ids of the cells", "add a"),
-        ("a cell that is not in it", LABELS.replace("c3,B\n", ""), "", "1 of 4 cells are not in the table", "give"),
+        (
+            "ids that fit two cells",
+            "cell,cell_type\nC1,B\nC1-,T\nC2,T\n",
+            "",
+            "without regard to signs and case, 'c1' and 'C1', 'C1-' of column 'cell' are the same",
+            "add",
+        ),
+        ("nothing but a header", "cell,cell_type\n", "", "the table has no rows", "add a"),
         ("a cell that stands twice", LABELS + "c1,T\n", "", "cell 'c1' stands twice", "keep one row per cell"),
         (
             "a line with a field too many",
@@ -33,7 +40,6 @@ def _annotations() -> Iterator[Fault]:
             "3 fields where the header has 2",
             "put quot",
         ),
-        ("semicolons between the fields", LABELS.replace(",", ";"), ", line 1", "semicolons", "part the fields by"),
         ("an open quotation", LABELS + '"c5,B\n', "", "fields where the header has 2", "put quotes around"),
         ("empty", "", "", "the table cannot be read", "write it as CSV"),
     ):
@@ -143,9 +149,16 @@ def _columns() -> Iterator[Fault]:
         says="there is no column 'total' in obs",
         way_out="give --library_size one of 'cell_type'",
     )
-    for what, totals, says in (
-        ("a library size below the counts", "9,9,2,11", "library size 2 of cell c3 is below the 5 counts"),
-        ("a library size that is no number", "9,many,9,11", "library size many of cell c2 is not a finite number"),
+    before = "give the column with the total counts before genes were removed"
+    for what, totals, says, way_out in (
+        ("a library size below the counts", "9,9,2,11", "library size 2 of cell c3 is below the 5 counts", before),
+        ("a library size that is not there", "9,,9,11", "1 of 4 cells have no library size: 'c2'", "give every cell"),
+        (
+            "a library size that is no number",
+            "9,many,9,11",
+            "library size many of cell c2 is not a finite number",
+            before,
+        ),
     ):
         table = "cell,total\n" + "".join(f"c{k + 1},{total}\n" for k, total in enumerate(totals.split(",")))
         yield Fault(
@@ -155,7 +168,7 @@ def _columns() -> Iterator[Fault]:
             make=partial(_beside, CSV, table),
             where="counts.csv, column total: ",
             says=says,
-            way_out="give the column with the total counts before genes were removed",
+            way_out=way_out,
         )
 
 

@@ -1,21 +1,26 @@
 """How scnym opens and reads a file of each kind, all of it, as its commands do."""
 
 import contextlib
+import io
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import h5py
 import numpy as np
 import torch
 
 from scnym import verify
 from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
-from scnym.disk.checks import ValueChecks, ValueRange
-from scnym.disk.cut import canonical
-from scnym.disk.formats.block import ScatteredSource
+from scnym.disk.checks import ValueChecks, nowhere_else
+from scnym.disk.cut import Parts, canonical
+from scnym.disk.formats.block import GroupSource, ScatteredSource
 from scnym.disk.formats.sniff import open_source
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import storable
+from scnym.disk.groups import carry_groups
+from scnym.disk.scales import reading_of
 from scnym.disk.store import Store
 from scnym.feed.stream import in_order_stream
 from scnym.model.snapshot import Snapshot
@@ -28,17 +33,23 @@ GENES_OPTION = "training_genes.txt"
 
 def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
     """Open a raw input and read all of it, as a conversion does."""
-    source, values = open_source(path, settings), ValueRange()
+    source = open_source(path, settings)
     with contextlib.ExitStack() as stack:
         if isinstance(source, ScatteredSource):
             scratch = path.parent / "turned"
             stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             source = TurnedSource(source, scratch, SILENT)
         checks = ValueChecks(source.path, source.var.index)
+        parts = Parts(Path(stack.enter_context(TemporaryDirectory(dir=path.parent))))
         for block in source.blocks(MAX_ELEMENTS):
             checks.check(block.counts_CG, block.cells)
-            values = values.joined(checks.range_of(canonical(block.counts_CG), block.cells))
-        values.scale(source.path)
+            counts_CG = canonical(block.counts_CG)
+            parts.add(counts_CG, block.cells, checks.range_of(counts_CG, block.cells))
+        reading_of(parts, parts.value_range(), "auto", n_genes=len(source.var), place=source.path, others=nowhere_else)
+        original = source.source if isinstance(source, TurnedSource) else source
+        if isinstance(original, GroupSource):
+            with original.other_groups() as groups, h5py.File(io.BytesIO(), "w") as scratch_file:
+                carry_groups(groups, scratch_file, max_memory_bytes=SETTINGS.max_memory_bytes)
         for frame in (source.var, source.obs):
             if frame is not None:
                 storable(frame)

@@ -1,60 +1,185 @@
-"""Which way round a text table lies: cells x genes, or genes x cells. The names along its two sides tell.
+"""Which way round a text table lies: cells x genes, or genes x cells.
 
-Only names that can hardly be anything else count: gene identifiers of the databases, families of gene symbols and
-housekeeping genes of human and mouse, and cell barcodes.
+What the file says decides: the first field of its header, its annotations, and the names along its two sides. Where
+these say nothing, the counts may: genes differ far more in their totals than cells do.
+
+R lines, K columns of counts.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-GENE = re.compile(
-    r"""
-    ENS[A-Z]{0,4}G\d{11}(\.\d+)?(_PAR_Y)?([_|].+)?          # Ensembl, any species; version; symbol behind it
-    | FBgn\d{7} | WBGene\d{8}                               # fly, worm
-    | (MT|mt)-[A-Za-z]{2,5}\d{0,2}[A-Za-z]?                 # mitochondrial: MT-CO1, mt-Nd4l
-    | (M?RP[LS]|M?rp[ls]|M?Rp[ls])\d{1,2}[AXYLaxyl]?\d?     # ribosomal: RPL13A, Mrps18
-    | (MIR|LINC|Mir)\d{2,}(-?\d|[A-Z]|HG|-2HG)? | [A-Z0-9]+-AS\d
-    | A[CLPF]\d{6}\.\d+ | RP\d{1,2}-\d+[A-Z]\d+\.\d+        # clones
-    | Gm\d{3,} | [0-9A-F]\d{6}[A-Z]\d{2}Rik                 # mouse models
-    | (ZNF|FAM|TMEM|SLC|KIF|ADAM|PCDH|OR)\d+[A-Z]?\d*P?\d*
-    | (Zfp|Fam|Tmem|Slc|Kif|Adam|Pcdh|Olfr)\d+[a-z]?\d*
-    | HLA-[A-Z]{1,3}\d? | H2-[A-Z][a-z0-9]{1,2} | IG[HKL][VC]\d*.* | TR[ABDG][VC]\d*.*
-    | ABC[A-G]\d{1,2} | Abc[a-g]\d{1,2} | COL\d+A\d+ | Col\d+a\d+ | ATP\d+[A-Z]\d? | Atp\d+[a-z]\d?
-    | ACTB | GAPDH | B2M | MALAT1 | NEAT1 | XIST | EEF1A1 | TMSB4X | TMSB10 | FTL | FTH1 | VIM | PTPRC | UBC | TPT1
-    | A1BG | A2M | AAAS | NOC2L | KLHL17 | PLEKHN1 | ISG15 | SAMD11 | AGRN | TP53 | CD3E | CD8A | MS4A1 | NKG7 | LYZ
-    | Actb | Gapdh | B2m | Malat1 | Neat1 | Xist | Eef1a1 | Tmsb4x | Tmsb10 | Ftl1 | Fth1 | Vim | Ptprc | Ubc | Tpt1
-    | Xkr4 | Sox17 | Lypla1 | Tcea1 | Trp53 | Cd3e | Cd8a | Ms4a1 | Nkg7 | Lyz2 | Aaas | A1bg
-    """,
-    re.VERBOSE,
+import numpy as np
+
+from scnym.base.errors import examples
+from scnym.disk.formats.known_names import (
+    CELL,
+    GENE,
+    NAMES_CELLS,
+    NAMES_GENES,
+    NAMES_IDS,
+    NO_STEMS,
+    OF_CELLS,
+    OF_GENES,
+    plain,
 )
-CELL = re.compile(r"(.*[^A-Za-z])?[ACGT]{8,}([^A-Za-z].*)?")
-"""A barcode, alone or with a sample's name before it or behind it, as in ``AAACCTGAGAAGGCCT-1``."""
+
 LEAST_SHARE = 0.02
-"""Symbols of the families above are about a tenth of all human and mouse genes, and fewer in some stretches."""
+"""Symbols of the known families are about a tenth of all human and mouse genes, and fewer in some stretches."""
 LEAST_NAMES = 3
+MOST = 0.5
 MARGIN = 4
-"""How much more there must be for the one way than for the other."""
+"""How much more there must be for the one way than for the other, where both sides are named alike."""
+LEAST_NUMBERED, MAX_SPREAD = 8, 10
+"""Fewest cells in a row of numbers, and how far these go at most, as a multiple of the cells."""
+LONGEST_SYMBOL = 5
+LEAST_SIDE, LEAST_EXCESS, TOTALS_MARGIN = 20, 0.3, 2.0
+"""What the totals of counts must be like for them to decide: how many, how far apart (standard deviation of their
+logarithms, squared), and how many times that of the other side.
+
+In 14 public sets, from 33 genes to 24,000 and from 30 cells to 7,800, genes differed 1.2 to 13 times as much as cells
+(the standard deviations).
+"""
+Kind = Literal["cells", "genes"]
+OTHER: dict[Kind, Kind] = {"cells": "genes", "genes": "cells"}
 
 
-def genes_by_cells_reason(header: Sequence[str], first_column: Sequence[str]) -> str | None:
-    """Say why a table lies genes x cells; None if it does not, or its names do not tell.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that tells what the lines of a table are."""
+
+    lines: Kind
+    words: str
+    """Why; goes on behind ``since``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the names along one side of a table are."""
+
+    kind: Kind
+    share: float
+    """Share of them that are known."""
+    example: str
+
+
+def evidence_of_names(
+    corner: str, beside: Sequence[str], header: Sequence[str], first_column: Sequence[str]
+) -> list[Evidence]:
+    """Return all that the names of a table say about its lines.
 
     Parameters
     ----------
+    corner
+        First field of the header.
+    beside
+        Columns of annotations.
     header, first_column
-        Names of columns and of lines; a sample is enough.
+        Names of the columns of counts, and of the lines; a sample is enough.
     """
-    against = max(_share(header, GENE), _share(first_column, CELL))
-    for names, pattern, words in (
-        (first_column, GENE, "its first column names genes"),
-        (header, CELL, "its header names cells"),
-    ):
-        known = [name for name in names if pattern.fullmatch(name)]
-        enough = len(known) >= min(LEAST_NAMES, len(names))
-        if known and enough and len(known) / len(names) >= max(LEAST_SHARE, MARGIN * against):
-            return f"read as genes x cells, since {words}, such as {known[0]}"
+    found = []
+    columns, lines = kind_of_names(header), kind_of_names(first_column)
+    if columns and lines and columns.kind == lines.kind:  # of one kind is only the side that is much more so
+        shares = columns.share, lines.share
+        columns = columns if shares[0] >= MARGIN * shares[1] else None
+        lines = lines if shares[1] >= MARGIN * shares[0] else None
+    if lines:
+        found.append(Evidence(lines.kind, f"its first column names {lines.kind}, such as {lines.example}"))
+    if columns:
+        found.append(Evidence(OTHER[columns.kind], f"its header names {columns.kind}, such as {columns.example}"))
+    kind = kind_of_word(corner)
+    if kind:
+        found.append(Evidence(kind, f"its header begins with {corner!r}"))
+    of_genes, of_cells = (list(filter(test, beside)) for test in (is_column_of_genes, is_column_of_cells))
+    if bool(of_genes) != bool(of_cells):
+        found.append(Evidence("genes" if of_genes else "cells", f"it has a column {(of_genes or of_cells)[0]!r}"))
+    return found
+
+
+def evidence_of_totals(counts_RK: np.ndarray) -> Evidence | None:
+    """Return what the totals of lines and columns say about the lines, if anything; values in a table without order.
+
+    How far totals would differ by chance alone, of the same values thrown about, does not count.
+    """
+    if min(counts_RK.shape) < LEAST_SIDE:
+        return None
+    thrown_RK = np.random.default_rng(0).permutation(counts_RK.ravel()).reshape(counts_RK.shape)
+    lines, columns = (_spread(counts_RK, axis) - _spread(thrown_RK, axis) for axis in (1, 0))
+    if max(lines, columns) < LEAST_EXCESS or max(lines, columns) < TOTALS_MARGIN * min(lines, columns):
+        return None
+    words = "the totals of its {} differ far more than those of its {}, as those of genes do"
+    if lines > columns:
+        return Evidence("genes", words.format("lines", "columns"))
+    return Evidence("cells", words.format("columns", "lines"))
+
+
+def kind_of_names(names: Sequence[str]) -> Names | None:
+    """Return what names are; None if they do not tell."""
+    known = [name for name in names if CELL.fullmatch(name)]
+    if known and len(known) >= MOST * len(names):
+        return Names("cells", len(known) / len(names), known[0])
+    if _are_numbered(names):
+        return Names("cells", 1.0, names[0])
+    known = [name for name in names if GENE.fullmatch(name)]
+    if len(known) >= max(min(LEAST_NAMES, len(names)), LEAST_SHARE * len(names), 1):
+        return Names("genes", len(known) / len(names), known[0])
     return None
 
 
-def _share(names: Sequence[str], pattern: re.Pattern[str]) -> float:
-    return sum(pattern.fullmatch(name) is not None for name in names) / max(1, len(names))
+def is_column_of_genes(name: str) -> bool:
+    """Return whether a column of annotations is one of genes."""
+    return plain(name) in OF_GENES or kind_of_word(name) == "genes"
+
+
+def is_column_of_cells(name: str) -> bool:
+    """Return whether a column of annotations is one of cells."""
+    return plain(name) in OF_CELLS or kind_of_word(name) == "cells"
+
+
+def names_ids(corner: str) -> bool:
+    """Return whether the first field of a header is nothing but a word for ids."""
+    return not plain(corner) or plain(corner) in NAMES_IDS or kind_of_word(corner) is not None
+
+
+def undecided(found: Sequence[Evidence], header: Sequence[str], first_column: Sequence[str]) -> str:
+    """Return why there is no telling."""
+    if found:
+        for_genes, for_cells = (next(one.words for one in found if one.lines == kind) for kind in ("genes", "cells"))
+        return f"its lines are genes, since {for_genes}; but cells, since {for_cells}"
+    return (
+        f"nothing tells whether its lines are cells or genes: lines are called {examples(first_column[:3])}, "
+        f"columns {examples(header[:3])}"
+    )
+
+
+def kind_of_word(word: str) -> Kind | None:
+    """Return which of both a word is for; None for both, or neither, and for the name of one."""
+    if CELL.fullmatch(word) or GENE.fullmatch(word):
+        return None
+    genes, cells = (pattern.search(plain(word)) is not None for pattern in (NAMES_GENES, NAMES_CELLS))
+    return None if genes == cells else "genes" if genes else "cells"
+
+
+def _are_numbered(names: Sequence[str]) -> bool:
+    """Return whether names are few words, each with a number that goes up from a low one, as programs call cells."""
+    parts = [re.fullmatch(r"(.*\D)(0|[1-9]\d*|0\d{1,2})", name) for name in names]
+    if len(names) < LEAST_NUMBERED or not all(parts):
+        return False
+    stems = {part[1] for part in parts if part}
+    if len(stems) > max(1, len(names) // MAX_SPREAD) or any(_is_no_stem(stem) for stem in stems):
+        return False
+    return max(int(part[2]) for part in parts if part) <= MAX_SPREAD * len(names)
+
+
+def _is_no_stem(stem: str) -> bool:
+    """Return whether what stands before a number is a gene's: ``CD``, ``hg38_SLC``, or a lone letter."""
+    is_symbol = stem.isupper() and stem.isalnum() and len(stem) < LONGEST_SYMBOL
+    is_letter = sum(map(str.isalnum, stem)) < 2 and stem.isalnum()
+    of_gene = NO_STEMS.fullmatch(stem) or GENE.fullmatch(f"{stem}A") or kind_of_word(stem) == "genes"
+    return is_symbol or is_letter or not any(map(str.isalpha, stem)) or bool(of_gene)
+
+
+def _spread(counts_RK: np.ndarray, axis: int) -> float:
+    return float(np.log1p(counts_RK.sum(axis=axis)).var())

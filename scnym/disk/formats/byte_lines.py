@@ -1,5 +1,7 @@
 """Text files as bytes: plain or gzipped, in bounded chunks of whole lines, with all their numbers parsed at once.
 
+Whatever the file holds (UTF-16, lines that end in CR alone), what comes out is UTF-8 with lines that end in LF.
+
 A wide table has so many columns that a parser with work to do per column and chunk spends its time there. Here the
 numbers of a whole chunk are one long column, whatever the table's width.
 """
@@ -7,11 +9,12 @@ numbers of a whole chunk are one long column, whatever the table's width.
 import codecs
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numba
 import numpy as np
@@ -21,10 +24,20 @@ from scnym.base.errors import FormatError, ScnymError
 from scnym.base.numerals import has_long_exponent
 
 GZIP_MAGIC = b"\x1f\x8b"
-TEXT_FAULTS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
-"""What reading a text file raises when it is no text, or cut off."""
+TEXT_FAULTS = (OSError, EOFError, zlib.error)
+"""What reading a text file raises when it is cut off, or damaged."""
 NUMBER_CHARACTERS = b"0123456789.eE+-"
 ZERO = ord("0")
+NO_TEXT = {
+    b"PK\x03\x04": "a ZIP archive, or an Excel file",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+}
+"""What a file is that begins so, whatever its name says."""
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PEEK_BYTES = 2**16
 MAX_LINE_BYTES = 2**26
 """Three million cells across; a line must fit into memory several times."""
 MAX_DIGITS = 18
@@ -35,6 +48,8 @@ MAX_DIGITS = 18
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a text file, gzipped or not, behind its byte order mark; its first bytes decide, not its name.
 
+    UTF-16 (a spreadsheet's "Unicode text") becomes UTF-8, and line ends of old Macs become those of Unix.
+
     Raises
     ------
     FormatError
@@ -42,18 +57,70 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         with path.open("rb") as raw:
-            is_gzip = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            magic = raw.read(max(map(len, NO_TEXT)))
+            _require_text(magic, path)
             raw.seek(0)
-            file = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
-            if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-                file.seek(0)
-            yield file
+            yield _plain(cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if magic.startswith(GZIP_MAGIC) else raw)
+    except UnicodeDecodeError as fault:
+        raise FormatError(
+            f"not text in UTF-8 ({fault})", where=path, way_out="save it as UTF-8; if it is damaged, copy it again"
+        ) from fault
     except TEXT_FAULTS as damage:
         if isinstance(damage, ScnymError):
             raise
-        raise FormatError(
-            f"the file is damaged, or not text in UTF-8 ({damage})", where=path, way_out="copy or write it again"
-        ) from damage
+        raise FormatError(f"the file is damaged ({damage})", where=path, way_out="copy or write it again") from damage
+
+
+def _require_text(magic: bytes, path: Path) -> None:
+    for start, what in NO_TEXT.items():
+        if magic.startswith(start):
+            raise FormatError(f"no text, but {what}", where=path, way_out="unpack it, or save it as CSV in UTF-8")
+
+
+def _plain(file: BinaryIO) -> BinaryIO:
+    """Return the file behind its byte order mark, translated where it is not UTF-8 with ends of lines in LF."""
+    mark = file.read(len(codecs.BOM_UTF8))
+    if mark.startswith(UTF16_MARKS):
+        file.seek(0)
+        return _translated(file, "utf-16", "utf-8")
+    start = len(mark) if mark == codecs.BOM_UTF8 else 0
+    file.seek(start)
+    has_cr = _ends_lines_in_cr(file)
+    file.seek(start)
+    return _translated(file, "latin-1", "latin-1") if has_cr else file  # Latin-1 leaves every byte as it is
+
+
+def _ends_lines_in_cr(file: BinaryIO) -> bool:
+    """Return whether the first line ends in CR alone, as old Macs and Excel for them wrote it."""
+    while piece := file.read(PEEK_BYTES):
+        ends = re.search(rb"[\r\n]", piece)
+        if ends:
+            behind = piece[ends.end() : ends.end() + 1] or file.read(1)
+            return ends[0] == b"\r" and behind != b"\n"
+    return False
+
+
+def _translated(file: BinaryIO, found: str, wanted: str) -> BinaryIO:
+    text = io.TextIOWrapper(file, encoding=found, newline=None)  # any end of line becomes LF
+    return cast("BinaryIO", io.BufferedReader(_Translation(text, wanted)))
+
+
+class _Translation(io.RawIOBase):
+    """Reads text in another encoding."""
+
+    def __init__(self, text: io.TextIOWrapper, encoding: str) -> None:
+        self._text, self._encoding = text, encoding
+        self.name = text.name
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer of 4 bytes or more; a character takes 4 at most."""
+        piece = self._text.read(len(buffer) // 4).encode(self._encoding)
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def chunks(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
@@ -131,6 +198,5 @@ def _fractions(column: bytes) -> np.ndarray:
         header=None,
         dtype=np.float64,
         na_filter=False,
-        float_precision="high",
     )
     return frame.to_numpy().ravel()

@@ -1,52 +1,42 @@
-"""10x Genomics output: matrix folders (Matrix Market, of Cell Ranger 2 and later) and HDF5 files of both versions.
+"""10x Genomics output: its features, and its HDF5 files of both versions.
 
 Features other than genes are left out. C cells, G genes, F features of the file, N stored values.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, MissingInputError, ScnymError, examples
-from scnym.disk.annotations import require_bounded
+from scnym.base.errors import DataError, FormatError, ScnymError, examples
 from scnym.disk.formats.block import (
     READING_FAULTS,
     CellBlock,
-    Slab,
     names_or_ids,
     numbers,
     require_indptr,
     require_unique,
     row_spans,
-    smallest,
 )
-from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
+from scnym.disk.formats.name_lists import FEATURE_TYPES, GENE_IDS, GENE_SYMBOLS, GENOME
 
-MATRIX, BARCODES = ("matrix.mtx", "matrix.mtx.gz"), ("barcodes.tsv", "barcodes.tsv.gz")
-FEATURES = ("features.tsv", "features.tsv.gz", "genes.tsv", "genes.tsv.gz")
-BANNER = ("%%matrixmarket", "matrix", "coordinate")
-FIELDS = ("integer", "unsigned-integer", "real")
-ENTRY_FORM = b"  \n"
-LEAST_ENTRY_BYTES = 4
-"""Bytes of text read per value that may be held: lines of six at least, about thirteen as a rule."""
 GENE_EXPRESSION = "Gene Expression"
-GROUP_FIELDS = frozenset({"barcodes", "data", "indices", "indptr", "shape"})
-GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES, GENOME = "gene_ids", "gene_symbols", "feature_types", "genome"
-MAX_HEADER_BYTES = 2**16
+GROUP_FIELDS = frozenset({"barcodes", "data", "indices", "indptr"})
+NAMED = frozenset({"genes", "features"})
+"""Either of them names the features, in files of version 2 and of later ones."""
+NEEDED = {
+    "barcodes": "a list with the barcode of each cell",
+    "features": "a group with the id or name of each feature",
+    **dict.fromkeys(("data", "indices", "indptr"), "a list of numbers"),
+}
+"""What must stand in the parts of a file that cannot be done without."""
 COPY_AGAIN = "copy or write it again"
-
-
-def is_10x_folder(path: Path) -> bool:
-    """Whether a path is a folder with a matrix as Cell Ranger writes it."""
-    return any((path / name).is_file() for name in MATRIX)
 
 
 def is_10x_h5(file: h5py.File) -> bool:
@@ -96,101 +86,6 @@ class Features:
         self.are_all_genes = bool(is_gene.all())
 
 
-class CellRangerFolder:
-    """A folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv, each gzipped or not.
-
-    Raises
-    ------
-    MissingInputError
-        If one of the files is not there.
-    FormatError
-        If a file is damaged, or they do not belong together.
-    DataError
-        If there are no genes, or names stand twice.
-    """
-
-    has_cell_ids = True
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._matrix = _companion(path, MATRIX)
-        features, cells = _companion(path, FEATURES), _companion(path, BARCODES)
-        self._features = Features(_features_in(features), features)
-        self.remark = self._features.remark
-        barcodes = [line.partition("\t")[0] for line in _lines_of(cells)]
-        require_unique(barcodes, "cell", cells, "give every cell a barcode of its own")
-        self.obs = pd.DataFrame(index=pd.Index(barcodes, dtype=object))
-        self.var = self._features.var
-        with opened(self._matrix) as file:
-            self._n_entries = self._read_header(file)
-
-    def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
-        """Yield all values, at most `max_elements` at a time; slabs before `first_slab` are not parsed again."""
-        first_entry = 0
-        with opened(self._matrix) as file:
-            self._read_header(file)
-            for number, chunk in enumerate(chunks(file, LEAST_ENTRY_BYTES * max_elements)):
-                text = _without_blank_lines(chunk)
-                n_entries = text.count(b"\n")
-                if number >= first_slab:
-                    yield self._slab(_entries(text, n_entries, partial(self._refuse_entry, first_entry)), first_entry)
-                first_entry += n_entries
-        if first_entry != self._n_entries:
-            raise FormatError(
-                f"it holds {first_entry:,} entries, but its header promises {self._n_entries:,}",
-                where=self._matrix,
-                way_out=COPY_AGAIN,
-            )
-
-    def _slab(self, entries_3N: np.ndarray, first_entry: int) -> Slab:
-        limits = (self._features.n_features, len(self.obs))
-        for places_N, limit, noun in zip(entries_3N, limits, ("feature", "cell"), strict=False):
-            if len(places_N) and not _are_places(places_N, limit):
-                at = next(k for k in range(len(places_N)) if not _are_places(places_N[k : k + 1], limit))
-                self._refuse_entry(first_entry, at, f"there is no {noun} {places_N[at]:g}, but 1 to {limit:,}")
-        genes_N = self._features.gene_of_F[entries_3N[0].astype(np.int32) - 1]
-        cells_N = entries_3N[1].astype(np.int32) - 1
-        values_N = smallest(entries_3N[2])
-        if self._features.are_all_genes:
-            return Slab(cells_N, genes_N, values_N)
-        return Slab(cells_N[genes_N >= 0], genes_N[genes_N >= 0], values_N[genes_N >= 0])
-
-    def _refuse_entry(self, first_entry: int, at: int, what: str) -> None:
-        raise FormatError(what, where=f"{self._matrix}, entry {first_entry + at + 1:,}", way_out=COPY_AGAIN)
-
-    def _read_header(self, file: BinaryIO) -> int:
-        """Check the lines above the entries; give how many entries there are."""
-        banner = file.readline(MAX_HEADER_BYTES).decode().split()
-        if len(banner) != 5 or tuple(word.lower() for word in banner[:3]) != BANNER:
-            self._refuse_header("the first line is not that of a sparse Matrix Market file")
-        field, symmetry = (word.lower() for word in banner[3:])
-        if field not in FIELDS or symmetry != "general":
-            self._refuse_header(f"it holds a {symmetry} matrix of {field} values, which cannot be counts")
-        line = file.readline(MAX_HEADER_BYTES)
-        while line.startswith(b"%") or line.isspace():
-            line = file.readline(MAX_HEADER_BYTES)
-        size = line.split()
-        if len(size) != 3 or not all(number.isdigit() for number in size):
-            self._refuse_header(f"{line.decode().strip()!r} is no size: features, cells, entries")
-        n_features, n_cells, n_entries = map(int, size)
-        self._check_sizes(n_features, n_cells)
-        return n_entries
-
-    def _check_sizes(self, n_features: int, n_cells: int) -> None:
-        named = (self._features.n_features, len(self.obs))
-        if (n_features, n_cells) != named:
-            turned = "; it lies cells x features" if (n_cells, n_features) == named else ""
-            raise FormatError(
-                f"the matrix has {n_features:,} features and {n_cells:,} cells, but {named[0]:,} features and "
-                f"{named[1]:,} barcodes are named beside it{turned}",
-                where=self._matrix,
-                way_out="give the files that were written together",
-            )
-
-    def _refuse_header(self, what: str) -> None:
-        raise FormatError(what, where=self._matrix, way_out="write it as coordinate integer general")
-
-
 class CellRangerFile:
     """A 10x HDF5 file: one group ``matrix``, or in the old version one group per genome.
 
@@ -208,8 +103,11 @@ class CellRangerFile:
         self.path = path
         with self._opened() as file:
             self._groups = _groups_in(file)
-            barcodes = [_strings(file[name]["barcodes"]) for name in self._groups]
-            tables = [_features_of_group(file[name]) for name in self._groups]
+            barcodes = [_strings(file[name], "barcodes", path) for name in self._groups]
+            tables = [_features_of_group(file[name], path) for name in self._groups]
+            is_untyped = any(
+                _is_untyped(file[name], len(table)) for name, table in zip(self._groups, tables, strict=True)
+            )
         if any(other != barcodes[0] for other in barcodes[1:]):
             raise FormatError(
                 f"its genomes {examples(self._groups)} hold different cells",
@@ -218,7 +116,9 @@ class CellRangerFile:
             )
         self._n_features = list(map(len, tables))
         self._features = Features(pd.concat(tables, ignore_index=True), path)
-        self.remark = self._features.remark
+        odd = "features/feature_type does not hold a type for each feature: all of them are taken for genes"
+        self.remark = odd if is_untyped else self._features.remark
+        """How the file was understood, to be said to the user; None if there is no doubt."""
         require_unique(barcodes[0], "cell", path, "give every cell a barcode of its own")
         self.obs = pd.DataFrame(index=pd.Index(barcodes[0], dtype=object))
         self.var = self._features.var
@@ -251,6 +151,9 @@ class CellRangerFile:
         return sparse.csr_matrix((values, features, indptr - low), shape=(len(indptr) - 1, n_features))
 
     def _indptr(self, group: Any) -> np.ndarray:
+        for key in ("data", "indices", "indptr"):
+            if group[key].ndim != 1:
+                _refuse_array(group, key, self.path)
         indptr = np.asarray(group["indptr"][:], dtype=np.int64)
         place = f"{self.path}, {group.name}"
         require_indptr(indptr, self.n_cells, (group["data"].shape[0], group["indices"].shape[0]), place)
@@ -272,48 +175,68 @@ class CellRangerFile:
 def _groups_in(file: Any) -> list[str]:
     """Names of the groups that hold a matrix of features x cells."""
     groups = {name: set(group) for name, group in file.items() if isinstance(group, h5py.Group)}
-    return sorted(
-        name
-        for name, members in groups.items()
-        if members >= GROUP_FIELDS and ("genes" in members or "features" in members)
-    )
+    return sorted(name for name, members in groups.items() if members >= GROUP_FIELDS and members & NAMED)
 
 
-def _features_of_group(group: Any) -> pd.DataFrame:
+def lacking_in(file: Any) -> str | None:
+    """Return the part without which an HDF5 file is no 10x output; None if it is nothing like it."""
+    for name, group in file.items():
+        members = set(group) if isinstance(group, h5py.Group) else set()
+        lacking = GROUP_FIELDS - members if members & NAMED else GROUP_FIELDS - members | {"features"}
+        if len(lacking) == 1 and members & {"barcodes", *NAMED}:
+            return f"{name}/{next(iter(lacking))}"
+    return None
+
+
+def _features_of_group(group: Any, path: Path) -> pd.DataFrame:
+    """Read what is needed of the features; what else is in the file, or odd, keeps no one from reading it."""
     if "features" in group:
-        features = group["features"]
-        table = pd.DataFrame({GENE_IDS: _strings(features["id"]), GENE_SYMBOLS: _strings(features["name"])})
-        known = {FEATURE_TYPES: "feature_type", GENOME: "genome"}
-        table = table.assign(**{column: _strings(features[key]) for column, key in known.items() if key in features})
+        names = group["features"]
+        if not isinstance(names, h5py.Group) or not {"id", "name"} & set(names):
+            _refuse_array(group, "features", path)
+        keys = {GENE_IDS: "id", GENE_SYMBOLS: "name", FEATURE_TYPES: "feature_type", GENOME: "genome"}
+        needed = _strings(names, "id" if "id" in names else "name", path)
     else:
-        names = group["gene_names"] if "gene_names" in group else group["genes"]
-        table = pd.DataFrame({GENE_IDS: _strings(group["genes"]), GENE_SYMBOLS: _strings(names)})
+        names, keys, needed = group, {GENE_SYMBOLS: "gene_names"}, _strings(group, "genes", path)
+    columns = {
+        column: _strings(names, key, path) for column, key in keys.items() if _is_column(names, key, len(needed))
+    }
+    table = pd.DataFrame({GENE_IDS: needed, GENE_SYMBOLS: needed, **columns}, dtype=object)
+    if "features" not in group:
         table[GENOME] = group.name.strip("/")
-    n_features = int(group["shape"][0])
+    n_features = int(group["shape"][0]) if _is_column(group, "shape", 2) else len(table)
     if len(table) != n_features:
-        raise ValueError(f"{len(table):,} features are named, but the matrix has {n_features:,}")
+        raise FormatError(
+            f"{len(table):,} features are named, but the matrix has {n_features:,}", where=path, way_out=COPY_AGAIN
+        )
     return table
 
 
-def _strings(dataset: Any) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in dataset[:]]
+def _is_column(group: Any, key: str, n: int) -> bool:
+    """Whether there is an array of one value for each of `n`."""
+    return key in group and isinstance(group[key], h5py.Dataset) and group[key].shape == (n,)
 
 
-def _features_in(path: Path) -> pd.DataFrame:
-    """Read features.tsv: id, symbol, type; or genes.tsv: id, symbol."""
-    lines = [line.split("\t") for line in _lines_of(path)]
-    width = min(map(len, lines), default=0)
-    columns = (GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES)[:width]
-    if not lines:
-        raise DataError("it names no gene", where=path, way_out="give the file that was written with the matrix")
-    table = pd.DataFrame({name: [fields[k] for fields in lines] for k, name in enumerate(columns)}, dtype=object)
-    return table if GENE_SYMBOLS in table else table.assign(**{GENE_SYMBOLS: table[GENE_IDS]})
+def _is_untyped(group: Any, n_features: int) -> bool:
+    """Whether something stands in the place of the features' types that has not one for each."""
+    features = group.get("features", {})
+    return "feature_type" in features and not _is_column(features, "feature_type", n_features)
 
 
-def _lines_of(path: Path) -> list[str]:
-    require_bounded(path)
-    with opened(path) as file:
-        return [line for line in file.read().decode().splitlines() if line.strip()]
+def _strings(group: Any, key: str, path: Path) -> list[str]:
+    if not isinstance(group[key], h5py.Dataset) or group[key].ndim != 1:
+        _refuse_array(group, key, path)
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in group[key][:]]
+
+
+def _refuse_array(group: Any, key: str, path: Path) -> NoReturn:
+    found = group[key]
+    what = f"an array of shape {found.shape}" if isinstance(found, h5py.Dataset) else f"a group of {sorted(found)}"
+    raise FormatError(
+        f"{group.name.rstrip('/')}/{key} is {what}, not {NEEDED.get(key, 'a list of text')}",
+        where=path,
+        way_out=COPY_AGAIN,
+    )
 
 
 def _ids_across_genomes(genes: pd.DataFrame) -> Sequence[str]:
@@ -322,38 +245,3 @@ def _ids_across_genomes(genes: pd.DataFrame) -> Sequence[str]:
     if GENOME not in genes or len(set(ids)) == len(ids):
         return ids
     return [f"{genome}_{id_}" for genome, id_ in zip(genes[GENOME], ids, strict=True)]
-
-
-def _companion(folder: Path, names: Sequence[str]) -> Path:
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        raise MissingInputError(f"there is no {' or '.join(names)} in it", where=folder, way_out="put it there")
-    return found
-
-
-def _without_blank_lines(chunk: bytes) -> bytes:
-    if b"\n\n" in chunk or chunk.startswith(b"\n"):
-        chunk = b"\n".join(line for line in chunk.split(b"\n") if line)
-    return chunk if chunk.endswith(b"\n") or not chunk else chunk + b"\n"
-
-
-def _entries(text: bytes, n_entries: int, refuse: Callable[[int, str], None]) -> np.ndarray:
-    """Parse lines of feature, cell and value, shape (3, N)."""
-    found = numbers_in(text, ENTRY_FORM, n_entries)
-    if found is not None:
-        return np.ascontiguousarray(found.reshape(-1, 3).T)
-    entries_3N = np.empty((3, n_entries))
-    for at, line in enumerate(text.splitlines()):
-        try:
-            feature, cell, value = map(float, line.split())
-        except ValueError:
-            refuse(at, f"{line.decode(errors='replace')!r} is no entry: feature, cell, value")
-        else:
-            entries_3N[:, at] = feature, cell, value
-    return entries_3N
-
-
-def _are_places(places_N: np.ndarray, limit: int) -> bool:
-    """Whether all are whole numbers from 1 to a limit."""
-    is_whole = places_N.dtype.kind == "i" or np.array_equal(places_N, np.floor(places_N))
-    return is_whole and places_N.min() >= 1 and places_N.max() <= limit

@@ -6,6 +6,7 @@ A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or 
 import math
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,24 +15,21 @@ import numpy as np
 import zarr
 
 from scnym.base.errors import FormatError
-from scnym.disk.bucket import Location
 from scnym.disk.chunk_claims import ALLOWED_BYTES, MAX_RATIO
 from scnym.disk.chunk_index import ShardIndexes
+from scnym.disk.formats.block import READING_FAULTS
+from scnym.disk.formats.elements import names_in
+from scnym.disk.formats.filters import require_filters
+from scnym.disk.formats.unsound import Unsound
 
 HEAP, HEAP_HEADER = b"GCOL\1\0\0\0", 16
 """How a global heap of HDF5 begins, in its only version; bytes of its header, and of that of each object in it."""
 SCANNED_BYTES = 2**26
-ALLOWED_ROWS = 10**6
 TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 """How HDF5 stores a text of variable length: how long it is, and where."""
 TEXTS_AT_A_TIME = 2**16
 TYPE_CLASS, VARIABLE_KINDS = 2, (0, 1)
 """Where the class of an encoded type stands; what may follow that of variable length, for sequences and texts."""
-ROW_PARTS = ("codes", "values", "mask")
-"""Arrays with a value per row, of a column that is a group."""
-COLUMN_GROUPS = ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array")
-FLOAT_BYTES = 8
-"""Of the widest floats that Zarr has."""
 MAX_LEVELS = 64
 """Groups in groups: whoever reads them calls itself for each."""
 ALLOWED_OBJECTS = 10**5
@@ -40,26 +38,49 @@ NOT_COUNTED = -1
 WAY_OUT = "copy or write it again"
 
 
-def require_held(file: h5py.File, path: Path) -> None:
-    """Refuse an HDF5 file whose arrays claim far more bytes than are stored, or are stored in other files.
+def unsound_hdf5(file: h5py.File, path: Path) -> Unsound:
+    """Find arrays that claim far more bytes than are stored, lie in other files, or cannot be opened or unpacked.
 
     Raises
     ------
     FormatError
-        Names the array.
+        If its groups have no end.
     """
-    for name, dataset in _objects(file, path):
-        _require_sound_types(name, dataset, path)
-        if not isinstance(dataset, h5py.Dataset):
+    faults: dict[str, FormatError] = {}
+    for name, element in _objects(file, path):
+        if isinstance(element, FormatError):
+            faults[name] = element
             continue
-        n_stored = dataset.id.get_storage_size()
-        n_claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
-        if n_claimed > max(ALLOWED_BYTES, MAX_RATIO * n_stored):
-            _refuse(name, n_claimed, n_stored, path)
-        _require_small_chunks(name, dataset, path)
-        _require_sound_texts(name, dataset, path)
-        if dataset.external or dataset.is_virtual:
-            raise FormatError(f"{name} is stored in another file", where=path, way_out="write it as one file")
+        if isinstance(element, str):  # the name under which a group has been looked through
+            again = {key: fault for key, fault in faults.items() if key == element or key.startswith(f"{element}/")}
+            faults |= {f"{name}{key.removeprefix(element)}": fault for key, fault in again.items()}
+            continue
+        try:
+            _require_sound_types(name, element, path)
+            if isinstance(element, h5py.Dataset):
+                _require_held(name, element, path)
+        except FormatError as fault:
+            faults[name] = fault
+        except READING_FAULTS as fault:
+            faults[name] = _unreadable(name, fault, path)
+    return Unsound(faults)
+
+
+def _require_held(name: str, dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse an array that claims far more bytes than are stored, or is stored in other files."""
+    if dataset.external or dataset.is_virtual:
+        raise FormatError(f"{name} is stored in another file", where=path, way_out="write it as one file")
+    n_stored = dataset.id.get_storage_size()
+    n_claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
+    if n_claimed > max(ALLOWED_BYTES, MAX_RATIO * n_stored):
+        _refuse(name, n_claimed, n_stored, path)
+    _require_small_chunks(name, dataset, path)
+    _require_sound_texts(name, dataset, path)
+    require_filters(name, dataset, path)
+
+
+def _unreadable(name: str, fault: BaseException, path: Path) -> FormatError:
+    return FormatError(f"{name} cannot be read ({fault})", where=path, way_out=WAY_OUT)
 
 
 def require_sound_heaps(path: Path) -> None:
@@ -90,47 +111,10 @@ def require_sound_heaps(path: Path) -> None:
         start = content.find(HEAP, start + 1)
 
 
-def require_table(frame: Any, name: str, path: Location) -> None:
-    """Refuse a table of AnnData, in HDF5 or Zarr, of odd columns or more rows than it names, before any of it is read.
+def unsound_zarr(file: zarr.Group, keys: Iterable[str], folder: Path) -> Unsound:
+    """Find chunks that claim far more bytes than they have, and what cannot be opened.
 
-    Raises
-    ------
-    FormatError
-        Names the column.
-    """
-    order = frame.attrs.get("column-order", ())
-    columns = {str(column) for column in order}
-    outside = [column for column in (*columns, str(frame.attrs["_index"])) if not _is_inside(column)]
-    if isinstance(order, str | bytes) or outside:
-        raise FormatError(f"the columns of {name} are not named", where=path, way_out=WAY_OUT)
-    index = frame[frame.attrs["_index"]]
-    n_rows = _n_rows(index)
-    is_long = isinstance(index, zarr.Array) and n_rows > ALLOWED_ROWS  # only then is it worth to ask for sizes
-    if is_long and n_rows > MAX_RATIO * index.nbytes_stored():
-        raise FormatError(
-            f"{name} is said to have {n_rows:,} rows, but they are not named", where=path, way_out=WAY_OUT
-        )
-    for key in {*columns, *frame}:
-        if key.startswith("__") or key not in frame:
-            continue  # categories, as they were kept before version 0.8; a column that is missed when it is read
-        column = frame[key]
-        if key in columns and not _is_column(column):
-            raise FormatError(f"{name}/{key} is no column of numbers or text", where=path, way_out="leave it out")
-        parts = [column] if hasattr(column, "shape") else [column[k] for k in ROW_PARTS if k in column]
-        if any(_n_rows(part) != n_rows for part in parts):
-            raise FormatError(f"{name}/{key} has not the {n_rows:,} rows that are named", where=path, way_out=WAY_OUT)
-        if (
-            not hasattr(column, "shape")
-            and "categories" in column
-            and _n_rows(column["categories"]) > max(ALLOWED_ROWS, n_rows)
-        ):
-            raise FormatError(f"{name}/{key} has more categories than rows", where=path, way_out=WAY_OUT)
-
-
-def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) -> None:
-    """Refuse groups nested without end, and chunks that claim far more bytes than they have.
-
-    Zarr takes longer for every level; Blosc and the Rust codecs take memory before they look.
+    Zarr takes longer for every level of groups; Blosc and the Rust codecs take memory before they look.
 
     Parameters
     ----------
@@ -144,22 +128,29 @@ def require_small_chunks(file: zarr.Group, keys: Iterable[str], folder: Path) ->
     Raises
     ------
     FormatError
-        Names the chunk, or the group.
-    ValueError
-        Names the shard.
+        If groups are nested without end.
     """
     _require_shallow(folder / file.path)
-    for array in _arrays(file, keys):
-        indexes = ShardIndexes(array)
-        if indexes.has_shards:
-            indexes.require_all()
-            continue
-        for chunk in indexes.claims.false_ones():
-            raise FormatError(
-                f"chunk {chunk.relative_to(folder)} is damaged, or claims more than it has",
-                where=folder,
-                way_out=WAY_OUT,
-            )
+    faults: dict[str, FormatError] = {}
+    for name, element in _elements(file, keys):
+        try:
+            fault = element if isinstance(element, FormatError) else _fault_of_chunks(element, folder)
+        except ValueError as odd:
+            fault = FormatError(str(odd), where=folder, way_out=WAY_OUT)
+        if fault is not None:
+            faults[name] = fault
+    return Unsound(faults)
+
+
+def _fault_of_chunks(array: zarr.Array, folder: Path) -> FormatError | None:
+    indexes = ShardIndexes(array)
+    if indexes.has_shards:
+        indexes.require_all()
+        return None
+    false = next(indexes.claims.false_ones(), None)
+    return false and FormatError(
+        f"chunk {false.relative_to(folder)} is damaged, or claims more than it has", where=folder, way_out=WAY_OUT
+    )
 
 
 def _require_shallow(folder: Path) -> None:
@@ -173,40 +164,22 @@ def _refuse_nesting(name: str, path: Path) -> NoReturn:
     raise FormatError(f"{name} nests groups more than {MAX_LEVELS} deep", where=path, way_out="write it flatter")
 
 
-def _arrays(file: zarr.Group, keys: Iterable[str]) -> Iterator[zarr.Array[Any]]:
-    for element in (file[key] for key in keys if key in file):
-        if isinstance(element, zarr.Array):
-            yield element
+def _elements(group: Any, names: Iterable[str], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the arrays below a group, by name, and a fault for each member that cannot be opened."""
+    for name in names:
+        key = f"{before}{name}"
+        try:
+            element: Any = group[name]
+            below = None if isinstance(element, zarr.Array) else names_in(element)
+        except KeyError:
+            continue
+        except READING_FAULTS as fault:
+            yield key, _unreadable(key, fault, Path(str(getattr(group.store_path.store, "root", ""))))
+            continue
+        if below is None:
+            yield key, element
         else:
-            yield from (one for _, one in element.members(max_depth=None) if isinstance(one, zarr.Array))
-
-
-def _is_inside(column: str) -> bool:
-    """Whether a name leads into the table: HDF5 takes it for a path, and old files have columns in groups."""
-    return not {"", ".", ".."} & set(column.split("/"))
-
-
-def _is_column(column: Any) -> bool:
-    """Whether an element is what a table has as a column; AnnData reads others as well, such as sparse matrices."""
-    if not hasattr(column, "shape"):
-        parts = [column[name] for name in (*ROW_PARTS, "categories") if name in column]
-        return column.attrs.get("encoding-type") in COLUMN_GROUPS and all(map(_is_column, parts))
-    return _is_list(column)
-
-
-def _is_list(column: Any) -> bool:
-    """Whether an element is a list of numbers or text, and is not said to be far larger than it is."""
-    if len(column.shape or ()) != 1:
-        return False
-    n_bytes = column.shape[0] * column.dtype.itemsize
-    if isinstance(column, zarr.Array) and n_bytes > ALLOWED_BYTES and n_bytes > MAX_RATIO * column.nbytes_stored():
-        return False
-    is_record, is_wide = column.dtype.kind == "V", column.dtype.kind == "f" and column.dtype.itemsize > FLOAT_BYTES
-    return not is_record and not is_wide
-
-
-def _n_rows(array: Any) -> int:
-    return int(array.shape[0]) if array.shape else -1
+            yield from _elements(element, below, f"{key}/")
 
 
 def _require_small_chunks(name: str, dataset: h5py.Dataset, path: Path) -> None:
@@ -268,40 +241,73 @@ def _refuse(name: str, n_claimed: int, n_stored: int, path: Path) -> None:
     )
 
 
-def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
-    """Give every group of a file once, however it is linked, and every array; refuse what would have no end."""
+@dataclass
+class _Walk:
+    """What is known of the groups of a file while they are looked through, by their places in it."""
+
+    path: Path
+    n_below: dict[int, int] = field(default_factory=dict)
+    """Objects that a reader meets below a group, if it follows every link."""
+    names: dict[int, str] = field(default_factory=dict)
+    """Where a group was met first."""
+
+
+def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, Any]]:
+    """Give every group and array of a file by name, and a fault for what cannot be opened.
+
+    What is in a group is given once; where the group is met again, its first name is.
+
+    Raises
+    ------
+    FormatError
+        If groups have no end.
+    """
     yield "", file
-    n_below, n_given = dict[int, int](), 0
-    for one in _below(file, (), n_below, path):
+    walk, n_given = _Walk(path), 0
+    for one in _below(file, (), walk):
         n_given += 1
         yield one
-    n_met = n_below[file.id.__hash__()]
+    n_met = walk.n_below[file.id.__hash__()]
     if n_met > n_given + ALLOWED_OBJECTS:
         raise FormatError(f"{n_given:,} objects are linked so that they seem {n_met:,}", where=path, way_out=WAY_OUT)
 
 
-def _below(
-    group: h5py.Group, keys: tuple[str, ...], n_below: dict[int, int], path: Path
-) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
+def _below(group: h5py.Group, keys: tuple[str, ...], walk: _Walk) -> Iterator[tuple[str, Any]]:
     """Give what is below a group, and note how many objects a reader meets there that follows every link."""
-    own, n_met = group.id.__hash__(), 0
-    n_below[own] = NOT_COUNTED
-    for key in map(str, group):
+    own, n_met, path = group.id.__hash__(), 0, walk.path
+    walk.n_below[own], walk.names[own] = NOT_COUNTED, "/".join(keys)
+    try:
+        members = [str(key) for key in group]
+    except READING_FAULTS as fault:
+        yield "/".join(keys), _unreadable("/".join(keys) or "the file", fault, path)
+        members = []
+    for key in members:
         name = "/".join((*keys, key))
-        if isinstance(group.get(key, getlink=True), h5py.ExternalLink):
-            raise FormatError(f"{name} is a link to another file", where=path, way_out="write it as one file")
-        element = group.get(key)
-        if isinstance(element, h5py.Dataset):
-            yield name, element
-        elif isinstance(element, h5py.Group):
+        element = _member(group, key, name, path)
+        if isinstance(element, h5py.Group):
             inner = element.id.__hash__()
-            if inner not in n_below:
-                if len(keys) == MAX_LEVELS:
-                    _refuse_nesting(keys[0], path)
+            if inner in walk.n_below:
+                yield name, walk.names[inner]
+            elif len(keys) == MAX_LEVELS:
+                _refuse_nesting(keys[0], path)
+            else:
                 yield name, element
-                yield from _below(element, (*keys, key), n_below, path)
-            if n_below[inner] == NOT_COUNTED:
+                yield from _below(element, (*keys, key), walk)
+            if walk.n_below[inner] == NOT_COUNTED:
                 raise FormatError(f"{name} is a link to a group that it lies in", where=path, way_out=WAY_OUT)
-            n_met += n_below[inner]
+            n_met += walk.n_below[inner]
+        elif element is not None:
+            yield name, element
         n_met += 1
-    n_below[own] = n_met
+    walk.n_below[own] = n_met
+
+
+def _member(group: h5py.Group, key: str, name: str, path: Path) -> Any:
+    """Open a member of a group; a fault where it must not be, or cannot; None for a link that leads nowhere."""
+    try:
+        if isinstance(group.get(key, getlink=True), h5py.ExternalLink):
+            return FormatError(f"{name} is a link to another file", where=path, way_out="write it as one file")
+        element = group.get(key)
+    except READING_FAULTS as fault:
+        return _unreadable(name, fault, path)
+    return element if isinstance(element, h5py.Dataset | h5py.Group) else None

@@ -3,7 +3,6 @@
 CSR and dense counts stand cell by cell; CSC stands gene by gene.
 """
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem
 from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
+from scnym.disk.aside import FULL
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.chunk_index import n_files_below, require_possible
 from scnym.disk.encode import codecs_for
@@ -30,29 +29,27 @@ from scnym.disk.formats.block import (
     SeenNames,
     Slab,
     Source,
-    as_text,
     numbers,
-    read_strings,
     require_unique,
-    strings,
 )
 from scnym.disk.formats.caches import cache_for
-from scnym.disk.formats.claims import require_small_chunks, require_table
+from scnym.disk.formats.claims import unsound_hdf5, unsound_zarr
+from scnym.disk.formats.elements import Branch, encoding_of, holds, is_array, names_in, open_member, shape_of
+from scnym.disk.formats.tables import Table, read_names, read_table
+from scnym.disk.formats.unsound import Unsound
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Faults of the disk that is written to while the file is read."""
 RAW = "raw"
 MATRICES = ("obsm", "uns")
 LEFT_OUT = ("layers", "obsp", "varp")
 OLD_RECORDS = ("obsm", "varm")
 """Before version 0.7 these were arrays of records."""
-OLD_INDEX_FIELDS = ("index", "_index")
 MAKE_UNIQUE = "make them unique first, in Python with adata.{}_names_make_unique()"
-TEXT_ENCODING = ("string-array", "0.2.0")
 DEFAULT_ENCODING = "csr_matrix"
 
 
-def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE) -> Source | ScatteredSource:
+def open_anndata(
+    path: Path, layer: str | None = None, *, max_memory_bytes: int = GIGABYTE, unsound: Unsound | None = None
+) -> Source | ScatteredSource:
     """Open an AnnData on disk.
 
     Parameters
@@ -63,6 +60,8 @@ def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int 
         None for X, ``raw`` for raw/X, else the name of a layer.
     max_memory_bytes
         Memory cap, in bytes.
+    unsound
+        What must not be read, where it is known; else it is looked for.
 
     Raises
     ------
@@ -73,7 +72,7 @@ def open_anndata(path: Path, layer: str | None = None, *, max_memory_bytes: int 
     DataError
         If cell or gene names stand twice, or the layer is not there.
     """
-    file = AnnDataFile(path, layer, max_memory_bytes=max_memory_bytes)
+    file = AnnDataFile(path, layer, max_memory_bytes=max_memory_bytes, unsound=unsound)
     return GeneByGene(file) if file.encoding == "csc_matrix" else CellByCell(file)
 
 
@@ -81,26 +80,39 @@ class AnnDataFile:
     """The parts of an AnnData on disk that say what its counts are; see `open_anndata`."""
 
     def __init__(
-        self, path: Location, layer: str | None = None, group: str = "", *, max_memory_bytes: int = GIGABYTE
+        self,
+        path: Location,
+        layer: str | None = None,
+        group: str = "",
+        *,
+        max_memory_bytes: int = GIGABYTE,
+        unsound: Unsound | None = None,
     ) -> None:
         self.path = path
         self._group = group
         self._options: dict[str, Any] = {}
-        self.counts_key = {None: "X", RAW: "raw/X"}.get(layer, f"layers/{layer}")
-        self.varm_key = "raw/varm" if layer == RAW else "varm"
         with self.opened() as file:
-            self._check_claims(file)
+            is_old_raw = layer == RAW and "raw.X" in names_in(file)
+            before = {True: "raw.", False: "raw/" if layer == RAW else ""}[is_old_raw]
+            self.counts_key = f"layers/{layer}" if layer not in {None, RAW} else f"{before}X"
+            self.varm_key = f"{before}varm"
+            self.unsound = unsound or self._look_through(file)
+            """What must not be read, or cannot be."""
             self._check_layer(file)
             obs = self._obs(file)
-            self.n_cells, self.cell_ids = len(obs), self._cell_ids(file, obs)
+            self.n_cells, self.cell_ids = obs.n_rows, read_names(obs.names, "cell", path)
             """Ids of the cells, shape (n_cells,); see `strings`."""
-            self.var = self._frame(file, "raw/var" if layer == RAW else "var")
-            self.encoding = _encoding(file[self.counts_key])
+            var = read_table(file, f"{before}var", "gene", path, self.unsound)
+            self.var = var.frame(read_names(var.names, "gene", path))
+            self.encoding = self._encoding(file[self.counts_key])
             self._check_shape(file[self.counts_key])
             self._check_chunks(file[self.counts_key])
             self.cache = cache_for(self._arrays(file), path, max_memory_bytes)
-            self.left_out = self._left_out(file)
-            """What is not carried along, in words; None if all is."""
+            columns = [f"{name} {column}" for name, table in (("obs", obs), ("var", var)) for column in table.left_out]
+            said = [*self._left_out(file, columns), *obs.remarks, *var.remarks]
+            self.remark = "; ".join(said) or None
+            """What is not carried along, and how columns were understood, in words; None if there is nothing to say."""
+            self._used = obs.used | var.used
         self._options = self.cache.options
         self._require_unique_cells(MAKE_UNIQUE.format("obs"))
 
@@ -108,7 +120,7 @@ class AnnDataFile:
     def obs(self) -> pd.DataFrame:
         """Annotations of the cells; the index holds their ids. Read anew each time, as it may be large."""
         with self.opened() as file:
-            return self._obs(file).set_axis(self.cells(0, self.n_cells))
+            return self._obs(file).frame().set_axis(self.cells(0, self.n_cells))
 
     def cells(self, start: int, stop: int) -> pd.Index:
         """Give the ids of the cells from `start` to `stop`."""
@@ -120,12 +132,12 @@ class AnnDataFile:
         try:
             if self.path.is_dir():
                 with codecs_for(self.path):
-                    yield zarr.open_group(zarr_store(self.path), mode="r", path=self._group)
+                    yield _open_zarr(self.path, self._group)
             else:
                 with h5py.File(self.path, **self._options) as file:
                     yield file
         except READING_FAULTS as fault:
-            if isinstance(fault, ScnymError) or getattr(fault, "errno", None) in DISK_FULL:
+            if isinstance(fault, ScnymError) or getattr(fault, "errno", None) in FULL:  # of the disk that is written to
                 raise
             raise FormatError(
                 f"it is damaged or no AnnData ({fault})", where=self.path, way_out="copy or write it again"
@@ -162,23 +174,45 @@ class AnnDataFile:
         counts = file[self.counts_key]
         return [counts] if self.encoding == "array" else [counts["data"], counts["indices"]]
 
-    def _left_out(self, file: Any) -> str | None:
-        here = [kind for kind in LEFT_OUT if kind in file and not hasattr(file[kind], "dtype")]
-        found = {kind: [name for name in file[kind] if f"{kind}/{name}" != self.counts_key] for kind in here}
-        words = [f"{kind} {', '.join(names)}" for kind, names in found.items() if names]
-        others = [key for key in ("X", RAW) if _is_there(file, key) and not self.counts_key.startswith(key)]
-        old = [kind for kind in OLD_RECORDS if kind in file and hasattr(file[kind], "dtype")]
-        return f"left out: {'; '.join([*words, *others, *old])}" if words or others or old else None
+    def branches(self, file: Any) -> Iterator[tuple[str, Branch | FormatError]]:
+        """Yield obsm, varm and uns, as far as they are there, or why they cannot be read."""
+        for kind, key in (("obsm", "obsm"), ("varm", self.varm_key), ("uns", "uns")):
+            if self.unsound.at(key) is not None or holds(file, key):
+                member = open_member(file, key, key, self.unsound, self._used if kind == "uns" else frozenset())
+                if isinstance(member, Branch | FormatError):
+                    yield kind, member
 
-    def _check_claims(self, file: Any) -> None:
+    def _members(self, file: Any) -> set[str]:
+        """Return what is in the file, but for what must not be opened."""
+        return {name for name in names_in(file) if self.unsound.at(name) is None}
+
+    def _left_out(self, file: Any, columns: list[str]) -> list[str]:
+        members = self._members(file)
+        here = [kind for kind in LEFT_OUT if kind in members and not is_array(file[kind])]
+        found = {kind: [name for name in names_in(file[kind]) if f"{kind}/{name}" != self.counts_key] for kind in here}
+        words = [f"{kind} {', '.join(names)}" for kind, names in found.items() if names]
+        taken = self.counts_key.replace(".", "/").partition("/")[0]
+        others = [key for key in ("X", RAW) if key != taken and _holds(file, members, key)]
+        old = [kind for kind in OLD_RECORDS if kind in members and is_array(file[kind])]
+        unsound = [kind for kind in LEFT_OUT if self.unsound.at(kind) is not None]
+        said = [*words, *others, *old, *unsound, *columns]
+        return [f"left out: {'; '.join(said)}"] if said else []
+
+    def _look_through(self, file: Any) -> Unsound:
+        if isinstance(file, h5py.File) and isinstance(self.path, Path):
+            return unsound_hdf5(file, self.path)
         if isinstance(file, zarr.Group) and isinstance(self.path, Path):
-            require_small_chunks(file, ("obs", "var", "raw/var", self.counts_key, *MATRICES, self.varm_key), self.path)
+            parts = ("obs", "var", "raw/var", "raw.var", "raw.cat", self.counts_key, *MATRICES, self.varm_key)
+            return unsound_zarr(file, dict.fromkeys(parts), self.path)
+        return Unsound()
 
     def _check_layer(self, file: Any) -> None:
-        if _is_there(file, self.counts_key) and file[self.counts_key].attrs.get("encoding-type") != "dict":
+        self.unsound.require(self.counts_key)
+        if is_there(file, self.counts_key):
             return
-        layers = list(file["layers"]) if "layers" in file else []
-        known = [*layers, *([RAW] if "raw" in file else [])]
+        members = self._members(file)
+        layers = names_in(file["layers"]) if "layers" in members and not is_array(file["layers"]) else []
+        known = [*layers, *([RAW] if _holds(file, members, RAW) else [])]
         raise DataError(
             f"there are no counts in {self.counts_key}",
             where=self.path,
@@ -186,28 +220,19 @@ class AnnDataFile:
             mend=meant("--layer", self.counts_key.rpartition("/")[2], known),
         )
 
-    def _frame(self, file: Any, key: str) -> pd.DataFrame:
-        element = file[key]
-        if not isinstance(element, h5py.Dataset):
-            require_table(element, key, self.path)
-        frame = _old_frame(element, file) if isinstance(element, h5py.Dataset) else read_elem(element)
-        if not isinstance(frame, pd.DataFrame):
-            raise FormatError(f"{key} is no table", where=self.path, way_out="write the file again")
-        frame.index = as_text(frame.index)
-        return frame
+    def _obs(self, file: Any) -> Table:
+        """Read the annotations, but for the ids."""
+        return read_table(file, "obs", "cell", self.path, self.unsound)
 
-    def _obs(self, file: Any) -> pd.DataFrame:
-        """Read the annotations; without the ids, if these can be read a few at a time."""
-        table, names = file["obs"], _index_of(file["obs"])
-        if names is None:
-            return self._frame(file, "obs")
-        require_table(table, "obs", self.path)
-        columns = {name: read_elem(table[name]) for name in map(str, table.attrs["column-order"])}
-        return pd.DataFrame(columns, index=pd.RangeIndex(names.shape[0]))
-
-    def _cell_ids(self, file: Any, obs: pd.DataFrame) -> np.ndarray:
-        names = _index_of(file["obs"])
-        return strings(obs.index) if names is None else read_strings(names)
+    def _encoding(self, counts: Any) -> str:
+        """Return how the counts are stored; where they do not say, their row pointers do."""
+        if is_array(counts):
+            return "array"
+        said = encoding_of(counts)
+        if said or "indptr" not in counts:
+            return said or DEFAULT_ENCODING
+        by_gene = counts["indptr"].shape[0] - 1 == len(self.var) != self.n_cells
+        return "csc_matrix" if by_gene else DEFAULT_ENCODING
 
     def _require_unique_cells(self, way_out: str) -> None:
         seen = SeenNames()
@@ -223,9 +248,8 @@ class AnnDataFile:
                 where=self.path,
                 way_out="store it as CSR, in Python with adata.X = scipy.sparse.csr_matrix(adata.X)",
             )
-        shape = counts.attrs["h5sparse_shape"] if "h5sparse_shape" in counts.attrs else counts.attrs.get("shape")
-        found = tuple(map(int, counts.shape if self.encoding == "array" else shape))
         wanted = (self.n_cells, len(self.var))
+        found = tuple(counts.shape) if self.encoding == "array" else shape_of(counts) or wanted
         if found != wanted:
             raise FormatError(
                 f"{self.counts_key} has shape {found}, but obs and var name {wanted}",
@@ -284,7 +308,7 @@ class _OfAnnData:
         self._file = file
         self.path, self.var = file.path, file.var
         self.n_cells, self.has_cell_ids = file.n_cells, True
-        self.remark = file.left_out
+        self.remark = file.remark
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -295,8 +319,7 @@ class _OfAnnData:
     def other_groups(self) -> Iterator[dict[str, Any]]:
         """Open obsm, varm and uns, as far as they are there."""
         with self._file.opened() as file:
-            places = {"obsm": "obsm", "varm": self._file.varm_key, "uns": "uns"}
-            yield {name: file[key] for name, key in places.items() if key in file and not hasattr(file[key], "dtype")}
+            yield dict(self._file.branches(file))
 
 
 class CellByCell(_OfAnnData):
@@ -353,42 +376,24 @@ def _lines_of(indptr: np.ndarray, low: int, high: int) -> np.ndarray:
     return np.repeat(np.arange(first, last, dtype=np.int32), lengths)
 
 
-def _index_of(table: Any) -> Any:
-    """Give the array that names a table's rows, if it is one of text as AnnData writes it now; else None."""
-    if table.attrs.get("encoding-type") != "dataframe" or table.attrs.get("encoding-version") != "0.2.0":
-        return None
-    names: Any = table.get(table.attrs.get("_index", ""))
-    if names is None or names.ndim != 1:
-        return None
-    encoding = names.attrs.get("encoding-type"), names.attrs.get("encoding-version")
-    return names if encoding == TEXT_ENCODING else None
+def _open_zarr(path: Location, group: str) -> zarr.Group:
+    """Open a group, without the description of all that is below it if that names what Zarr does not know here."""
+    try:
+        return zarr.open_group(zarr_store(path), mode="r", path=group)
+    except READING_FAULTS:
+        return zarr.open_group(zarr_store(path), mode="r", path=group, use_consolidated=False)
 
 
-def _is_there(file: Any, key: str) -> bool:
-    return key in file and file[key].attrs.get("encoding-type") != "null"
+def is_there(file: Any, key: str) -> bool:
+    """Whether an AnnData has counts at a place, so it is no dictionary and not said to be nothing."""
+    if key not in file:
+        return False
+    counts = file[key]
+    return encoding_of(counts) not in {"null", "dict"} and (is_array(counts) or bool(names_in(counts)))
 
 
-def _encoding(counts: Any) -> str:
-    if hasattr(counts, "shape"):
-        return "array"
-    old = counts.attrs.get("h5sparse_format")
-    return f"{old}_matrix" if old else str(counts.attrs.get("encoding-type", DEFAULT_ENCODING))
-
-
-def _old_frame(table: h5py.Dataset, file: Any) -> pd.DataFrame:
-    """Read a table as AnnData stored it before version 0.7: one array of records, categories apart in uns."""
-    records = table[()]
-    names: tuple[str, ...] = records.dtype.names
-    index = next((name for name in OLD_INDEX_FIELDS if name in names), names[0])
-    columns = {name: _old_column(records[name], file, f"uns/{name}_categories") for name in names if name != index}
-    return pd.DataFrame(columns, index=pd.Index(_text(records[index])))
-
-
-def _old_column(values: np.ndarray, file: Any, categories_key: str) -> Any:
-    if values.dtype.kind in "iu" and categories_key in file:
-        return pd.Categorical.from_codes(values, _text(file[categories_key][()]))  # type: ignore[arg-type]
-    return _text(values) if values.dtype.kind in "SO" else values
-
-
-def _text(values: np.ndarray) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in np.ravel(values)]
+def _holds(file: Any, members: set[str], key: str) -> bool:
+    """Whether an AnnData has X, or raw in one of its forms."""
+    if key == RAW:
+        return "raw.X" in members or (RAW in members and not is_array(file[RAW]) and "X" in names_in(file[RAW]))
+    return key in members and is_there(file, key)

@@ -74,8 +74,9 @@ class InMemorySource:
 def adata_hash(adata: AnnData) -> str:
     """Name all that a conversion reads of an AnnData: counts, layers, annotations and names."""
     content = hashlib.sha256()
+    layers = [(name, adata.layers[name]) for name in _layers(adata)]
     raw = [] if adata.raw is None else [("raw", adata.raw.X), ("raw/var", adata.raw.var)]
-    for name, element in [("X", adata.X), *adata.layers.items(), ("obs", adata.obs), ("var", adata.var), *raw]:
+    for name, element in [("X", adata.X), *layers, ("obs", adata.obs), ("var", adata.var), *raw]:
         content.update(f"\0{name}\0".encode())
         for array in _arrays_of(element):
             content.update(f"{array.dtype} {array.shape}".encode())
@@ -120,13 +121,18 @@ def _counts(adata: AnnData, path: Path, layer: str | None) -> Any:
     else:
         found = adata.layers.get(layer)
     if found is None:
-        known = [*adata.layers, *([RAW] if adata.raw is not None else [])]
+        known = [*_layers(adata), *([RAW] if adata.raw is not None else [])]
         raise DataError(
             f"there are no counts in {layer or 'X'}",
             where=path,
             way_out=f"give the layer, one of {examples(known)}" if known else "store the counts in X",
         )
     return found
+
+
+def _layers(adata: AnnData) -> list[str]:
+    """Name the layers, without X, which AnnData counts among them from version 0.13 on, as None."""
+    return [name for name in adata.layers if name is not None]
 
 
 def _row_by_row(counts_CG: Any, path: Path) -> Any:

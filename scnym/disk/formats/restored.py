@@ -10,9 +10,10 @@ from anndata.io import read_elem
 from scnym.base.columns import original_names
 from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError
-from scnym.base.schema import FORMAT_VERSION, N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW
+from scnym.base.schema import FORMAT_VERSION, N_COUNTS, OWN_OBS_COLUMNS, RENAMED, RENAMED_VAR, SOURCE_ROW, Scale
 from scnym.disk.bucket import Location, zarr_store
 from scnym.disk.chunk_index import require_chunks
+from scnym.disk.encode import codecs_for
 from scnym.disk.formats.block import require_unique
 from scnym.disk.formats.h5ad import AnnDataFile, CellByCell
 
@@ -36,7 +37,8 @@ class RestoredDataset(CellByCell):
     def __init__(self, path: Location, name: str) -> None:
         has_cell_ids = _has_cell_ids(path, name)
         if isinstance(path, Path):  # of one in object storage, whoever opened it has counted the objects
-            require_chunks(zarr.open_group(zarr_store(path), mode="r"), path, name)
+            with codecs_for(path):
+                require_chunks(zarr.open_group(zarr_store(path), mode="r"), path, name)
         file = AnnDataFile(path, group=name)
         super().__init__(file)
         require_unique(self.var.index, "gene", path, "convert its source again")
@@ -45,6 +47,8 @@ class RestoredDataset(CellByCell):
             attributes = dict(group.attrs)
             self.n_counts_C = np.asarray(read_elem(group["obs"][N_COUNTS]), dtype=np.float64)
             """Library size of every cell, shape (C,)."""
+            self.scale: Scale = attributes.get("scale", "counts")
+            """What its values are."""
         self._new_names = attributes.get(RENAMED, {})
         self.var = _renamed(self.var, attributes.get(RENAMED_VAR, {}))
 

@@ -26,6 +26,7 @@ from scnym.runs.handouts.chart import (
     scale,
     told,
 )
+from scnym.runs.handouts.document import NO_FIGURE
 
 MAX_BARS = 40
 """Bars of a chart; what is more is summed up in words."""
@@ -217,8 +218,10 @@ def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, 
     """
     code_of = {name: code for code, name in enumerate(classes)}
     tooltip = [{"field": "id", "title": "cell"}, *(told(words) for words in fields.values())]
+    words_of = {words: f"datum.{c} < 0 ? '{NO_FIGURE}' : names[datum.{c}]" for c, words in fields.items()}
     if "confidence" in cells:
-        tooltip.append(told("confidence", ".1%"))
+        words_of["sure"] = f"isValid(datum.confidence) ? format(datum.confidence, '.1%') : '{NO_FIGURE}'"
+        tooltip.append(told("sure", title="confidence"))
     codes = {column: [code_of.get(name, -1) for name in cells[column]] for column in fields}
     return Chart(
         name="map",
@@ -230,7 +233,7 @@ def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, 
                 {"name": "names", "value": named(classes)},
                 {"name": "chosen", "value": -1},
             ],
-            "transform": [{"calculate": f"names[datum.{c}]", "as": words} for c, words in fields.items()],
+            "transform": [{"calculate": how, "as": words} for words, how in words_of.items()],
             "mark": {"type": "circle", "size": 18 if len(cells) > 3000 else 36, "aria": False},
             "encoding": _map_encoding(len(classes), tooltip),
         },
@@ -238,10 +241,15 @@ def map_chart(cells: pd.DataFrame, classes: Sequence[str], fields: Mapping[str, 
             "id": [displayed(name) for name in cells["cell_id"]],
             "x": [round(float(value), 2) for value in cells["x"]],
             "y": [round(float(value), 2) for value in cells["y"]],
-            **({"confidence": [round(float(v), 3) for v in cells["confidence"]]} if "confidence" in cells else {}),
+            **({"confidence": [_rounded(v) for v in cells["confidence"]]} if "confidence" in cells else {}),
             **codes,
         },
     )
+
+
+def _rounded(confidence: float) -> float | None:
+    """Return a confidence as it is shown; none of a cell that was never held out."""
+    return None if np.isnan(confidence) else round(float(confidence), 3)
 
 
 def _map_encoding(n_classes: int, tooltip: list[dict[str, Any]]) -> dict[str, Any]:

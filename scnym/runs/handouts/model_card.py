@@ -33,6 +33,7 @@ def model_card(model: Path) -> str:
         figures=MEASURES,
         held_out=held_out,
         per_class=held_out.get("per_class", {}),
+        not_judged=run.get("not_judged", ()) if held_out else (),
         n_folds=len(run.get("folds", ())),
         spread=run.get("spread", {}),
         baseline=(run.get("baseline") or {}).get("held_out"),

@@ -1,0 +1,344 @@
+"""Which scale the values of a whole source are on: counts, estimates of them, or normalised counts that can be undone.
+
+C cells.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from scnym.base.errors import MAX_EXAMPLES, DataError
+from scnym.base.schema import LIBRARY_OF_SCALE, LOGARITHMS, Scale
+from scnym.base.settings import CountsAs
+from scnym.disk.checks import LARGEST_COUNT, Others, ValueRange
+from scnym.disk.cut import Part
+from scnym.disk.transforms import (
+    LINEAR,
+    LN,
+    TRANSFORMS,
+    CellFigures,
+    Transform,
+    common_total,
+    few_totals,
+    figures_of,
+    precision_of,
+    sample_of,
+    totals_of,
+)
+
+SAMPLE_PARTS, SAMPLE_VALUES = 8, 2**19
+"""Parts and values that are looked at to choose among the transforms; what is chosen must then hold for all cells."""
+LIBRARY_TOLERANCE = 1e-3
+"""Relative spread of the library sizes of cells that were normalised to one total (32-bit rounding is far below)."""
+USUAL_TOTALS = (1e4, 1e6)
+TPM_TOTALS = (1e5, 1e6)
+"""Totals of transcripts per million, and of a tenth of them, of which logarithms are often taken."""
+LEAST_SHARE_WITH_UNIT = 0.5
+"""Share of the cells that show a unit if values are normalised counts: nearly all, as most cells have a gene with one
+count; of estimates hardly any do."""
+LEAST_SHARE_WHOLE = 0.2
+"""Share of whole numbers among estimates of counts of which reads were shared out between genes; of other values, even
+if rounded to one digit, at most a tenth are whole."""
+DEPTH_CORRELATION = -0.5
+"""Correlation, over cells, of the mean value and the number of genes, both as logarithms. In counts, cells with more
+genes have larger values: 0.0 to 0.95 in ten data sets, corrected in five ways. Normalised values show the contrary:
+-0.66 to -1.0, also as logarithms and of part of the genes."""
+LARGEST_ONE = 1.05
+"""Of most cells the smallest value is an estimate of one count, or of less."""
+LEAST_CELLS = 8
+"""Cells from which such a correlation means something."""
+SAME_UNIT, MOST_ALIKE = 0.02, 0.99
+"""How much units of cells may differ to be one, and in what share of the cells they must be it, or multiples of it."""
+LINEAR_SLOPE = -0.75
+"""Of the regression behind `DEPTH_CORRELATION`: -0.8 to -1.1 for normalised values, -0.6 for their square roots, mostly
+above for logarithms."""
+LARGEST_LOG = float(np.log2(1e6 + 1)) + 0.1
+"""No logarithm of counts per million is larger, to whatever usual base."""
+MOST_FILLED = 0.99
+"""Share of genes with a value, on average over cells, above which zeros have been filled in."""
+
+
+class Stretches(Protocol):
+    """Cells in consecutive parts, which can be looked at more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Part: ...
+
+    def __iter__(self) -> Iterator[Part]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the values of a source are understood, and stored."""
+
+    scale: Scale
+    """What is stored."""
+    transform: Transform = LINEAR
+    """What had been done to the counts."""
+    total: float | None = None
+    """To what all cells were normalised; None if cells have totals of their own."""
+    unit: float | None = None
+    """What one count has become, where it is the same in all cells."""
+    is_part: bool = False
+    """Whether the cells' totals are needed, since the values alone do not tell them."""
+    remark: str | None = None
+    """What the user should know of it."""
+
+    @property
+    def words(self) -> str:
+        """What the values are."""
+        return self.remark or self.scale
+
+    def stored(self, part: Part) -> Part:
+        """Return a part as it is stored: what is no natural logarithm is undone."""
+        if self.transform is LINEAR or self.scale in LOGARITHMS:
+            return part
+        undone_N = self.transform.undo(part.values_N.astype(np.float64)).astype(np.float32)
+        return Part(undone_N, part.indices_N, part.row_lengths_C)
+
+
+def of_stored(scale: Scale) -> Reading:
+    """Return the reading of values that a store holds already."""
+    return Reading(scale=scale, transform=LN if scale in LOGARITHMS else LINEAR)
+
+
+def reading_of(
+    parts: Stretches, values: ValueRange, counts_as: CountsAs, *, n_genes: int, place: object, others: Others
+) -> Reading:
+    """Find out what the values of a whole source are.
+
+    Parameters
+    ----------
+    parts
+        All cells.
+    values
+        What is known of all values.
+    counts_as
+        What the user says that they are.
+    n_genes
+        Genes of the source.
+    place
+        Where it is, for errors.
+    others
+        Where else counts may be, for errors.
+
+    Raises
+    ------
+    DataError
+        If they are neither counts nor estimates of counts, nor counts that were normalised in a way that can be undone.
+    """
+    if values.integral:
+        return Reading(scale="counts")
+    if counts_as == "estimated":
+        return Reading(scale="counts", remark="estimates of counts, as --counts_as says")
+    look = _Look(parts, values, n_genes, place, others)
+    return look.reading() if counts_as == "auto" else look.told(TRANSFORMS[counts_as])
+
+
+class _Look:
+    """Looks at values that are not whole; the arguments are those of `reading_of`."""
+
+    def __init__(self, parts: Stretches, values: ValueRange, n_genes: int, place: object, others: Others) -> None:
+        self._parts, self._high, self._n_genes = parts, values.high, n_genes
+        self._place, self._others = place, others
+        self._sample = sample_of(_some_with_fractions(parts), SAMPLE_VALUES)
+        self._precision = precision_of(self._sample)
+
+    def reading(self) -> Reading:
+        """Find out what they are."""
+        seen = {one.name: figures_of(self._sample, one, self._precision) for one in self._possible()}
+        shares = {name: figures.share_with_unit() or 0 for name, figures in seen.items()}
+        if shares[LINEAR.name] >= LEAST_SHARE_WITH_UNIT:
+            shares["sqrt"] = 0  # squares of whole multiples are whole multiples too
+        # arcsinh(x) is about ln(2x), so the share alone may not tell them apart
+        likeliest_first = sorted(seen, key=lambda name: (-round(shares[name], 1), seen[name].deviation))
+        for name in likeliest_first:
+            if self._common(seen[name]) is not None or few_totals(seen[name].totals_C, self._tolerance(seen[name])):
+                found = self._normalised(TRANSFORMS[name], seen[name])
+                if found is not None:
+                    return found
+        if shares[likeliest_first[0]] >= LEAST_SHARE_WITH_UNIT:
+            transform = TRANSFORMS[likeliest_first[0]]
+            figures = self._figures(transform)
+            if (figures.share_with_unit() or 0) >= LEAST_SHARE_WITH_UNIT:
+                return _of_units(transform, figures)
+        self._require_estimates(self._figures(LINEAR))
+        return Reading(scale="counts", remark="not whole numbers: taken for estimates of counts")
+
+    def told(self, transform: Transform) -> Reading:
+        """Undo what the user says has been done to counts.
+
+        Raises
+        ------
+        DataError
+            If it cannot have been done.
+        """
+        if transform not in self._possible():
+            raise DataError(
+                f"value {self._high:g} is no {transform.words} of a count",
+                where=str(self._place),
+                way_out="give --counts_as another value, or leave it out",
+                mend={"--counts_as": None},
+            )
+        total = self._common(self._figures(transform))
+        remark = f"{transform.words} of counts, as --counts_as says, undone"
+        return Reading(scale=_scale(transform, total), transform=transform, total=total, remark=remark)
+
+    def _possible(self) -> list[Transform]:
+        with np.errstate(over="ignore"):
+            return [one for one in TRANSFORMS.values() if one.undo(np.array([self._high]))[0] <= LARGEST_COUNT]
+
+    def _figures(self, transform: Transform) -> CellFigures:
+        return figures_of(self._parts, transform, self._precision)
+
+    def _tolerance(self, figures: CellFigures) -> float:
+        return LIBRARY_TOLERANCE + figures.uncertainty
+
+    def _common(self, figures: CellFigures) -> float | None:
+        return common_total(figures.totals_C, self._tolerance(figures), USUAL_TOTALS)
+
+    def _normalised(self, transform: Transform, seen: CellFigures) -> Reading | None:
+        """Return the reading of cells that were normalised to one total, or each sample's to one; None if not all were.
+
+        Raises
+        ------
+        DataError
+            If they are more likely no counts at all.
+        """
+        totals_C = totals_of(self._parts, transform)
+        total = common_total(totals_C, self._tolerance(seen), USUAL_TOTALS)
+        several = few_totals(totals_C, self._tolerance(seen)) if total is None else (total,)
+        if not several:
+            return None
+        to = " or ".join(f"{one:,.7g}" for one in several[:MAX_EXAMPLES])
+        share = seen.share_with_unit()
+        has_unit = share is None or share >= LEAST_SHARE_WITH_UNIT
+        is_as_of_tpm = any(np.isclose(several[0], tpm, rtol=LIBRARY_TOLERANCE) for tpm in TPM_TOTALS)
+        if not has_unit and (transform is LINEAR or (transform is not LN and is_as_of_tpm)):
+            undone = "" if transform is LINEAR else f", {transform.words} undone,"
+            raise self._refusal(
+                f"the values of each cell{undone} add up to {to}, and are no multiples of one count: TPM, or "
+                "normalised estimates",
+                f"--counts_as {'estimated' if transform is LINEAR else transform.name} takes them all the same",
+            )
+        scale = _scale(transform, total)
+        if has_unit and scale in LIBRARY_OF_SCALE:
+            return Reading(scale=scale, transform=transform, total=total)
+        remark = f"{_of(transform)}counts normalised to {to} in each cell{_undone(transform)}"
+        remark += "" if has_unit else "; no multiples of one count: of estimates, or of TPM"
+        return Reading(scale=scale, transform=transform, total=total, remark=remark)
+
+    def _require_estimates(self, figures: CellFigures) -> None:
+        """Refuse values that do not look like estimates of counts.
+
+        Raises
+        ------
+        DataError
+            Says what they look like.
+        """
+        cells_C = ~figures.is_whole_C
+        n_values_C, n_whole_C, units_C = (
+            one_C[cells_C] for one_C in (figures.n_values_C, figures.n_whole_C, figures.units_C)
+        )
+        is_filled = n_values_C.mean() > MOST_FILLED * self._n_genes and self._n_genes >= LEAST_CELLS
+        if is_filled and np.mean(np.isclose(units_C, np.median(units_C))) >= MOST_ALIKE:
+            raise self._refusal(f"zeros have become {np.median(units_C):.4g}, by a transform that cannot be undone")
+        if n_whole_C.sum() >= LEAST_SHARE_WHOLE * n_values_C.sum():
+            return
+        if is_filled:
+            raise self._refusal(
+                "nearly every gene has a value in nearly every cell, as after smoothing, imputation or integration"
+            )
+        correlation, slope = _depth(n_values_C, figures.stored_C[cells_C])
+        if correlation is None:
+            raise self._refusal("the values are not whole, and there are too few cells or genes to tell what they are")
+        smallest = float(np.nanmedian(units_C))
+        if smallest > LARGEST_ONE:
+            raise self._refusal(
+                f"the values are no counts: the smallest of a cell is mostly about {smallest:.3g}, where an "
+                f"estimate of one count is about one; they look like {_looks_like(self._high, slope)}"
+            )
+        if correlation < DEPTH_CORRELATION:
+            raise self._refusal(
+                "the values are no counts: they are smaller in cells with more genes, as normalised ones are; they "
+                f"look like {_looks_like(self._high, slope)}"
+            )
+
+    def _refusal(self, what: str, otherwise: str = "or say what they are with --counts_as") -> DataError:
+        words, mend = self._others()
+        way_out = f"give the raw counts{f', {words}' if words else ''}; {otherwise}"
+        return DataError(what, where=str(self._place), way_out=way_out, mend=mend)
+
+
+def _of_units(transform: Transform, figures: CellFigures) -> Reading:
+    """Return the reading of cells whose values are whole multiples of a unit, but that have totals of their own."""
+    units_C = figures.units_C[figures.n_values_C > 0]
+    unit = float(np.median(units_C))
+    multiples_C = units_C / unit
+    near_C = np.abs(multiples_C - np.rint(multiples_C)) <= SAME_UNIT * multiples_C
+    is_one = abs(unit - 1) <= SAME_UNIT
+    are_alike = np.mean(near_C & (multiples_C > 1 - SAME_UNIT)) >= MOST_ALIKE
+    if are_alike and (is_one or len(units_C) >= LEAST_CELLS):
+        of = "counts" if is_one else f"counts times {unit:.4g}"
+        whole = "; whole but for rounding" if transform is LINEAR and of == "counts" else ""
+        remark = f"{_of(transform)}{of}{whole}{_undone(transform)}"
+        scale: Scale = "counts"
+        if transform is LN:
+            scale = "ln_normalised"
+        return Reading(scale=scale, transform=transform, unit=unit, remark=remark)
+    totals_C = figures.totals_C[figures.totals_C > 0]
+    remark = (
+        f"{_of(transform)}counts normalised in each cell, with totals from {totals_C.min():,.4g} to "
+        f"{totals_C.max():,.4g}{_undone(transform)}"
+    )
+    return Reading(scale=_scale(transform, None), transform=transform, is_part=True, remark=remark)
+
+
+def _scale(transform: Transform, total: float | None) -> Scale:
+    """Return how values are stored: natural logarithms as they are, all others undone."""
+    if transform is not LN:
+        return "normalised"
+    known: dict[float, Scale] = {library: scale for scale, library in LIBRARY_OF_SCALE.items()}
+    return known.get(total or 0, "ln_normalised")
+
+
+def _of(transform: Transform) -> str:
+    return "" if transform is LINEAR else f"{transform.words} of "
+
+
+def _undone(transform: Transform) -> str:
+    return "" if transform is LINEAR else ", undone"
+
+
+def _depth(n_values_C: np.ndarray, sums_C: np.ndarray) -> tuple[float | None, float]:
+    """Return how the mean value goes with the number of genes: correlation and slope of their logarithms."""
+    filled_C = n_values_C > 0
+    genes_C, means_C = np.log(n_values_C[filled_C]), np.log(sums_C[filled_C] / n_values_C[filled_C])
+    if len(genes_C) < LEAST_CELLS or np.ptp(genes_C) == 0:
+        return None, 0.0
+    if np.ptp(means_C) == 0:
+        return 0.0, 0.0
+    return float(np.corrcoef(genes_C, means_C)[0, 1]), float(np.polyfit(genes_C, means_C, 1)[0])
+
+
+def _looks_like(high: float, slope: float) -> str:
+    """Return words for normalised values of which little is known."""
+    normalised = "TPM, FPKM or other normalised values, of which genes may have been taken out"
+    of = "logarithms of " if high <= LARGEST_LOG and slope > LINEAR_SLOPE else ""
+    return of + normalised
+
+
+def _some_with_fractions(parts: Stretches) -> list[Part]:
+    """Return a few parts, from all over the source, of which not all values are whole."""
+    step = max(1, len(parts) // SAMPLE_PARTS)
+    found = []
+    for number in sorted(range(len(parts)), key=lambda one: (one % step, one)):
+        part = parts[number]
+        if part.values_N.dtype.kind == "f":
+            found.append(part)
+        if len(found) == SAMPLE_PARTS:
+            break
+    return found

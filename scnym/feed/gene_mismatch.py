@@ -1,0 +1,70 @@
+"""What to do about genes that a source and a model, or a list, do not share."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from scnym.base.errors import DataError, examples
+from scnym.disk.features import ENSEMBL_ID, are_numbered
+from scnym.disk.spellings import PART, parts_of
+from scnym.disk.store import Dataset
+from scnym.feed.genes import CASE, EXACT, LEAST_SHARED, NAME_GENES, VERSION, GeneMap, map_genes
+
+
+def require_shared(datasets: Sequence[Dataset], genes: Sequence[str], gene_maps: Iterable[GeneMap]) -> None:
+    """Raise a DataError if there are no genes, or none that any source has: their batches would hold zeros alone."""
+    if not genes:
+        raise DataError("there are no genes", where="genes", way_out="give one or more, by name")
+    if not any(gene_map.present_G.any() for gene_map in gene_maps):
+        advice = mismatch_advice(datasets[0].genes, genes, source="the store", model="the list")
+        raise DataError(f"the store has none of the {len(genes):,} genes", where="genes", way_out=advice)
+
+
+def mismatch_advice(
+    source_genes: Sequence[str], model_genes: Sequence[str], *, source: str = "the data", model: str = "the model"
+) -> str:
+    """Say why two gene lists share so little, and what to do.
+
+    Parameters
+    ----------
+    source_genes, model_genes
+        Genes that are offered, and genes that are wanted.
+    source, model
+        What has these genes, in words.
+    """
+    for what, genes in ((source, source_genes), (model, model_genes)):
+        if are_numbered(genes):
+            return f"the genes of {what} are only numbered, as {', '.join(genes[:3])}; {NAME_GENES}"
+    theirs, ours = (_id_type(genes) for genes in (source_genes, model_genes))
+    if theirs != ours and not any(parts_of(pd.Series(genes[:1])) for genes in (source_genes, model_genes)):
+        return f"{source} names genes by {theirs}, {model} by {ours}; rename them, or give them a column of {ours}s"
+    n_least = min(len({*source_genes}), len({*model_genes}))
+    for rung, n_gained in map_genes(source_genes, model_genes).matched_by.items():
+        if rung != EXACT and n_gained > n_least / 2:  # what a few share by chance is no reason
+            return _difference(rung, source)
+    n_shared = len({*source_genes} & {*model_genes})
+    if n_shared >= max(1, LEAST_SHARED * n_least):
+        lacking = examples(sorted({*model_genes} - {*source_genes}))
+        is_panel = n_shared > len(source_genes) / 2 and len(source_genes) < len(model_genes) / 2
+        panel = f"is a panel of {len(source_genes):,} genes: it " if is_panel else ""
+        return f"{source} {panel}lacks {lacking}; give all genes that were measured"
+    return f"{source} has {examples(source_genes[:3])}, {model} {examples(model_genes[:3])}; check the species"
+
+
+def _id_type(genes: Sequence[str]) -> str:
+    sample = genes[:: max(1, len(genes) // 1000)]
+    if all(gene.isdecimal() for gene in sample):
+        return "number"
+    n_ensembl = sum(ENSEMBL_ID.fullmatch(gene) is not None for gene in sample)
+    return "Ensembl id" if n_ensembl > len(sample) / 2 else "symbol"
+
+
+def _difference(rung: str, source: str) -> str:
+    """Say in what the names differ that a rung of the ladder matches."""
+    if rung == CASE:
+        return "names differ in upper and lower case, as between human and mouse; check the species"
+    if rung == VERSION:
+        return f"names differ in their version suffix (.1, .2); remove it from the genes of {source}"
+    if rung == PART:
+        return "names differ in that some hold two names of a gene; keep one of them"
+    return f"names differ in what stands before or behind them ({rung}); remove it"
