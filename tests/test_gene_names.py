@@ -210,8 +210,8 @@ def written(adata: anndata.AnnData, form: str, folder: Path) -> Path:
         write_text(path / "genes.tsv", "".join(f"{name}\t{name}\n" for name in adata.var_names))
         write_text(path / "barcodes.tsv", "".join(f"{name}\n" for name in adata.obs_names))
     elif form.endswith(".zarr"):
-        anndata.settings.zarr_write_format = 3
-        adata.write_zarr(path)
+        with anndata.settings.override(zarr_write_format=2):
+            adata.write_zarr(path)
     else:
         adata.X = sparse.csc_matrix(counts) if "csc" in form else counts if "dense" in form else adata.X
         adata.write_h5ad(path)
