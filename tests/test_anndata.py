@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import zarr
 from anndata.io import write_elem
-from helpers import dense, telling_adata, telling_counts, write_h5ad
+from fuzz.seeds import write_10x_h5
+from helpers import dense, telling_adata, telling_counts, write_h5ad, write_loom
 from scipy import sparse
 from test_groups import Saying
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
@@ -365,6 +366,13 @@ def _external(file: Any) -> None:
         file[key] = h5py.ExternalLink("/etc/hostname", "/")
 
 
+def _external_kinds(file: Any) -> None:
+    for key in ("uns", "raw", "layers", "obs/__categories"):
+        if key in file:
+            del file[key]
+        file[key] = h5py.ExternalLink("/etc/hostname", "/")
+
+
 def _virtual(file: Any) -> None:
     layout = h5py.VirtualLayout((4,), "f8")
     layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
@@ -414,6 +422,7 @@ def _references(file: Any) -> None:
     ("change", "names"),
     [
         (_external, ("uns x", "obsm x")),
+        (_external_kinds, ("uns (", "raw", "layers")),
         (_virtual, ("uns x",)),
         (_dangling, ("uns x", "obsm x")),
         (_huge, ("uns x",)),
@@ -548,19 +557,28 @@ def test_shards_are_read_wherever_their_index_stands(location: str, has_checksum
 
 
 @pytest.mark.skipif(importlib.util.find_spec("hdf5plugin") is not None, reason="hdf5plugin is installed")
-def test_a_filter_that_is_not_installed_is_named_with_the_way_out(tmp_path: Path):
-    def change(file: Any) -> None:
-        values = file["X/data"][()]
-        del file["X/data"]
+@pytest.mark.parametrize(
+    ("name", "write", "key"),
+    [
+        ("a.h5ad", write_h5ad, "X/data"),
+        ("a.loom", write_loom, "matrix"),
+        ("a.h5", write_10x_h5, "matrix/data"),
+    ],
+)
+def test_a_filter_that_is_not_installed_is_named_with_the_way_out(
+    name: str, write: Callable[[Path], Path], key: str, tmp_path: Path
+):
+    with h5py.File(write(tmp_path / name), "r+") as file:
+        values = np.asarray(file[key])
+        del file[key]
         settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         settings.set_chunk(values.shape)
         settings.set_filter(32015, h5py.h5z.FLAG_OPTIONAL)
         space = h5py.h5s.create_simple(values.shape)
-        data = h5py.h5d.create(file["X"].id, b"data", h5py.h5t.IEEE_F32LE, space, dcpl=settings)
-        data.write_direct_chunk((0,), values.tobytes())
-
-    with pytest.raises(FormatError, match="X/data is compressed by the HDF5 filter Zstandard") as refused:
-        convert([changed(tmp_path / "a.h5ad", change)], tmp_path / "out.zarr")
+        data = h5py.h5d.create(file.id, key.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=settings)
+        data.write_direct_chunk((0,) * values.ndim, values.astype("f4").tobytes())
+    with pytest.raises(FormatError, match=f"{key} is compressed by the HDF5 filter Zstandard") as refused:
+        convert([tmp_path / name], tmp_path / "out.zarr")
     assert "pip install hdf5plugin" in refused.value.way_out
 
 

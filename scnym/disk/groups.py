@@ -58,10 +58,11 @@ def carry_groups(
         for kind, branch in groups.items():
             into = target.require_group(kind)
             into.attrs.update(DICT_ATTRIBUTES)
+            if isinstance(branch, FormatError):
+                left_out.append(f"{kind} ({branch.what})")
+                continue
             carrier = _Carrier(kind, order_C, max_memory_bytes)
-            left_out += (
-                [f"{kind} {name}" for name in carrier.carry(branch, into)] if isinstance(branch, Branch) else [kind]
-            )
+            left_out += [f"{kind} {name}" for name in carrier.carry(branch, into)]
     return left_out
 
 

@@ -1,9 +1,11 @@
 """How scnym opens and reads a file of each kind, all of it, as its commands do."""
 
 import contextlib
+import io
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import torch
 
@@ -12,10 +14,11 @@ from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
 from scnym.disk.checks import ValueChecks, ValueRange
 from scnym.disk.cut import canonical
-from scnym.disk.formats.block import ScatteredSource
+from scnym.disk.formats.block import GroupSource, ScatteredSource
 from scnym.disk.formats.sniff import open_source
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import storable
+from scnym.disk.groups import carry_groups
 from scnym.disk.store import Store
 from scnym.feed.stream import in_order_stream
 from scnym.model.snapshot import Snapshot
@@ -39,6 +42,10 @@ def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
             checks.check(block.counts_CG, block.cells)
             values = values.joined(checks.range_of(canonical(block.counts_CG), block.cells))
         values.scale(source.path)
+        original = source.source if isinstance(source, TurnedSource) else source
+        if isinstance(original, GroupSource):
+            with original.other_groups() as groups, h5py.File(io.BytesIO(), "w") as scratch_file:
+                carry_groups(groups, scratch_file, max_memory_bytes=SETTINGS.max_memory_bytes)
         for frame in (source.var, source.obs):
             if frame is not None:
                 storable(frame)

@@ -10,7 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import anndata
 import numpy as np
+import pandas as pd
 import torch
 import typer
 from fuzz.hdf5_damage import wrong_hdf5
@@ -119,6 +121,17 @@ def _genes_by_cells(folder: Path) -> Execute:
 
 def _h5ad(folder: Path) -> Execute:
     return _of_file(write_h5ad(folder / "cells.h5ad", FEW), wrong_hdf5)
+
+
+def _h5ad_groups(folder: Path) -> Execute:
+    """Execute on an h5ad with more than counts, and names with a mask."""
+    rich: Any = FEW.copy()
+    rich.obs_names = pd.Index(pd.array(list(FEW.obs_names), dtype="string"))
+    rich.obs["age"] = pd.array([1, None, 3, 4, 5, 6], dtype="Int64")
+    rich.obsm["near"], rich.obsm["pca"] = sparse.csr_matrix(np.eye(6)), np.ones((6, 2))
+    rich.uns["ranks"] = {"names": np.array([("a", 1.0)], dtype=[("B", "U2"), ("T", "f4")]), "title": "text"}
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        return _of_file(write_h5ad(folder / "rich.h5ad", rich), wrong_hdf5)
 
 
 def _h5ad_other(folder: Path) -> Execute:
@@ -283,6 +296,7 @@ TARGETS = {
         Target("genes_by_cells", _genes_by_cells),
         Target("h5ad", _h5ad, SOME),
         Target("h5ad_other", _h5ad_other, SOME),
+        Target("h5ad_groups", _h5ad_groups, SOME),
         Target("loom", _loom, SOME),
         Target("tenx_h5", _tenx_h5, SOME),
         Target("tenx_folder", _tenx_folder),

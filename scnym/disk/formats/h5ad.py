@@ -197,7 +197,7 @@ class AnnDataFile:
         taken = self.counts_key.replace(".", "/").partition("/")[0]
         others = [key for key in ("X", RAW) if key != taken and _holds(file, members, key)]
         old = [kind for kind in OLD_RECORDS if kind in members and is_array(file[kind])]
-        unsound = [kind for kind in LEFT_OUT if self.unsound.at(kind) is not None]
+        unsound = [key for key in ("X", RAW, *LEFT_OUT) if key != taken and self.unsound.at(key) is not None]
         said = [*words, *others, *old, *unsound, *columns]
         return [f"left out: {'; '.join(said)}"] if said else []
 
