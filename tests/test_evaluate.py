@@ -87,7 +87,7 @@ def test_columns_can_be_named(tmp_path: Path):
 
 def test_the_truth_may_be_an_h5ad_or_a_store(tmp_path: Path):
     adata = clustered_adata(60)
-    table = pd.DataFrame({"cell_id": adata.obs_names, "cell_type": adata.obs["cell_type"].to_numpy()})
+    table = pd.DataFrame({"cell_id": adata.obs_names, "cell_type": list(adata.obs["cell_type"])})
     table.loc[:5, "cell_type"] = "type 9"
     table.sample(frac=1, random_state=0).to_csv(tmp_path / "given.csv", index=False)
     cells = write_h5ad(tmp_path / "cells.h5ad", adata)

@@ -272,7 +272,8 @@ def _differences(one: str, other: str, found: Mapping[str, _Contestant]) -> Iter
     if said:
         yield f"{one} and {other} were not trained alike: {', '.join(said)}"
     if "specific" not in {one, other}:
-        joined = found[one].held_out.join(found[other].held_out, how="inner", rsuffix="_other")
+        theirs_C = found[other].held_out["fold"].rename("fold_other")
+        joined = found[one].held_out[["fold"]].join(theirs_C, how="inner")
         n_moved = int((joined["fold"] != joined["fold_other"]).sum())
         if n_moved:
             yield f"{n_moved:,} of {len(joined):,} cells are in another fold of {one} than of {other}"
