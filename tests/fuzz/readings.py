@@ -11,7 +11,7 @@ import torch
 from scnym import verify
 from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
-from scnym.disk.checks import ValueChecks, nowhere_else
+from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Parts, canonical
 from scnym.disk.formats.block import ScatteredSource
 from scnym.disk.formats.sniff import open_source
@@ -42,7 +42,7 @@ def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
             checks.check(block.counts_CG, block.cells)
             counts_CG = canonical(block.counts_CG)
             parts.add(counts_CG, block.cells, checks.range_of(counts_CG, block.cells))
-        reading_of(parts, parts.value_range(), "auto", n_genes=len(source.var), place=source.path, others=nowhere_else)
+        reading_of(source, parts, parts.value_range(), "auto")
         for frame in (source.var, source.obs):
             if frame is not None:
                 storable(frame)
