@@ -4,6 +4,7 @@ C cells, G genes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from scipy import sparse
 from scnym.base.errors import DataError
 from scnym.base.schema import LOGARITHMS
 from scnym.base.settings import CountsAs
-from scnym.disk.checks import ValueRange, nowhere_else
-from scnym.disk.cut import Part
+from scnym.disk.checks import ValueRange
+from scnym.disk.cut import Part, PartsInMemory
 from scnym.disk.libraries import is_likely, library_sizes
 from scnym.disk.scales import Reading, reading_of
 from scnym.disk.transforms import TRANSFORMS
@@ -62,9 +63,17 @@ SCALED: dict[str, Callable[[Array], Array]] = {
 NORMALISED = ("CP10k", "CPM", "their median")
 
 
-def parts_of(values_CG: Array) -> list[Part]:
+@dataclass(frozen=True)
+class Cells:
+    """A source, as far as its values do not tell."""
+
+    path: Path
+    var: pd.DataFrame
+
+
+def parts_of(values_CG: Array) -> PartsInMemory:
     """Set aside as a conversion does: 32-bit floats, or whole numbers where all of a part are."""
-    parts = []
+    parts = PartsInMemory()
     for some_CG in np.array_split(values_CG, N_PARTS):
         matrix = sparse.csr_matrix(some_CG.astype(np.float32))
         is_whole = np.array_equal(matrix.data, np.rint(matrix.data))
@@ -78,12 +87,13 @@ def read(values_CG: Array, totals_C: Array | None = None, counts_as: CountsAs = 
     parts = parts_of(values_CG)
     single_CG = values_CG.astype(np.float32)
     values = ValueRange(high=float(single_CG.max()), integral=np.array_equal(single_CG, np.rint(single_CG)))
-    reading = reading_of(parts, values, counts_as, n_genes=values_CG.shape[1], place="cells", others=nowhere_else)
+    var = pd.DataFrame(index=pd.RangeIndex(values_CG.shape[1]))
+    reading = reading_of(Cells(Path("cells"), var), parts, values, counts_as)
     obs = pd.DataFrame({"batch": "a"}, index=[f"c{k}" for k in range(len(values_CG))])
     column = None
     if totals_C is not None:
         obs, column = obs.assign(n_counts=totals_C), "n_counts"
-    libraries_C = library_sizes(obs, column, reading, parts, values_CG.sum(axis=1), Path("cells"))
+    libraries_C = library_sizes(obs, column, reading, parts, Path("cells"))
     stored_CG = np.zeros_like(values_CG)
     stored_CG[values_CG > 0] = np.concatenate([reading.stored(part).values_N for part in parts])
     undone_CG = np.expm1(stored_CG) if reading.scale in LOGARITHMS else stored_CG

@@ -127,6 +127,18 @@ class Parts:
             return np.load(file, allow_pickle=False)
 
 
+class PartsInMemory(list[Part]):
+    """Parts of a source that need not be set aside."""
+
+    def totals(self) -> np.ndarray:
+        """Sum of every cell's values, float64, shape (n_cells,)."""
+        sums = [np.concatenate([np.zeros(1), np.cumsum(part.values_N, dtype=np.float64)]) for part in self]
+        ends = [np.cumsum(part.row_lengths_C) for part in self]
+        return np.concatenate(
+            [np.empty(0), *(np.diff(one[end], prepend=0.0) for one, end in zip(sums, ends, strict=True))]
+        )
+
+
 def write_array(file: BinaryIO, array: np.ndarray) -> None:
     """Write an array as `np.save` does, which says nothing of what the disk had no room for."""
     npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))

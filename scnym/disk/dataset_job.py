@@ -30,7 +30,7 @@ from scnym.base.schema import (
 from scnym.base.settings import ConvertSettings
 from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import locked
-from scnym.disk.checks import ValueChecks, ValueRange
+from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical, write_array
 from scnym.disk.encode import write_csr
 from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
@@ -44,7 +44,7 @@ from scnym.disk.headers import with_table
 from scnym.disk.libraries import library_sizes
 from scnym.disk.other_counts import other_counts
 from scnym.disk.readback import take_out_unreadable
-from scnym.disk.scales import Reading, of_stored, reading_of
+from scnym.disk.scales import Reading, reading_of
 
 MAX_BLOCK_ELEMENTS = 2**21
 ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
@@ -126,12 +126,10 @@ class DatasetJob:
         parts = Parts(self._work / "parts")
         self._cut(source, parts)
         values = parts.value_range()
-        reading = self._reading(source, parts, values)
+        reading = reading_of(source, parts, values, self.settings.counts_as, self._others)
         order_C, renamed = self._order(source, parts, reading)
         if reading.remark:
-            column = self.settings.library_size_column
-            totals = f"; total counts are in column {column}" if reading.is_part and column else ""
-            self.progress.say(f"{self.input.sample}: values: {reading.remark}{totals}")
+            self.progress.say(f"{self.input.sample}: values: {reading.remark}")
         row_lengths_C, stretches = parts.row_lengths(), iter(parts)
         if order_C is not None:
             stretches = self._regrouped(parts, order_C, len(source.var))
@@ -208,13 +206,6 @@ class DatasetJob:
             raise DataError("there are no cells or no genes in it", where=source.path, way_out="check the file")
         parts.close()
 
-    def _reading(self, source: Source, parts: Parts, values: ValueRange) -> Reading:
-        """Find out what the values are; of a dataset of a store it is known."""
-        if isinstance(source, RestoredDataset):
-            return of_stored(source.scale)
-        counts_as, n_genes = self.settings.counts_as, len(source.var)
-        return reading_of(parts, values, counts_as, n_genes=n_genes, place=source.path, others=self._others)
-
     def _others(self) -> tuple[str, dict[str, object]]:
         return other_counts(self.input, self.settings.layer)
 
@@ -245,8 +236,7 @@ class DatasetJob:
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:
             totals_C = source.n_counts_C
         else:
-            column = self.settings.library_size_column
-            totals_C = library_sizes(obs, column, reading, parts, parts.totals(), source.path)
+            totals_C = library_sizes(obs, self.settings.library_size_column, reading, parts, source.path)
         own = with_own_columns(obs, totals_C=totals_C, n_genes_C=parts.row_lengths(), sample=self.input.sample)
         return (*own, joined.why_not)
 

@@ -30,7 +30,7 @@ MOST_SMALLEST = 1000
 
 
 def library_sizes(
-    obs: pd.DataFrame, column: str | None, reading: Reading, parts: Stretches, totals_C: np.ndarray, path: Location
+    obs: pd.DataFrame, column: str | None, reading: Reading, parts: Stretches, path: Location
 ) -> np.ndarray:
     """Return every cell's library size, in the units of its values once logarithms are undone.
 
@@ -44,8 +44,6 @@ def library_sizes(
         What the values are.
     parts
         All cells.
-    totals_C
-        Sum of every cell's values as they are.
     path
         Where the source is, for errors.
 
@@ -58,14 +56,14 @@ def library_sizes(
     if column is None:
         if reading.is_part:
             raise _needs_column(obs, reading, parts, path)
-        return _measured(reading, parts, totals_C)
+        return _measured(reading, parts)
     sizes_C = given_C = column_of_sizes(obs, column, path)
     tolerance = COUNTS_TOLERANCE if reading.scale == "counts" else LIBRARY_TOLERANCE
     if reading.unit is not None:
         sizes_C = given_C * reading.unit
     elif reading.scale != "counts":
         sizes_C = _normalised(given_C, column, reading, parts, path)
-    measured_C = _measured(reading, parts, totals_C)
+    measured_C = _measured(reading, parts)
     too_small = np.flatnonzero(sizes_C < measured_C * (1 - tolerance))
     if len(too_small):
         cell = int(too_small[0])
@@ -103,10 +101,10 @@ def column_of_sizes(obs: pd.DataFrame, column: str, path: Location) -> np.ndarra
     return given_C
 
 
-def _measured(reading: Reading, parts: Stretches, totals_C: np.ndarray) -> np.ndarray:
+def _measured(reading: Reading, parts: Stretches) -> np.ndarray:
     if reading.total is not None:
-        return np.where(totals_C > 0, reading.total, 0.0)
-    return totals_C if reading.transform is LINEAR else totals_of(parts, reading.transform)
+        return np.where(parts.totals() > 0, reading.total, 0.0)
+    return parts.totals() if reading.transform is LINEAR else totals_of(parts, reading.transform)
 
 
 def _faulty(obs: pd.DataFrame, column: str, cell: int, fault: str, path: Location) -> DataError:

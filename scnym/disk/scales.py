@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError
 from scnym.base.schema import LIBRARY_OF_SCALE, LOGARITHMS, Scale
 from scnym.base.settings import CountsAs
-from scnym.disk.checks import LARGEST_COUNT, Others, ValueRange
+from scnym.disk.bucket import Location
+from scnym.disk.checks import LARGEST_COUNT, Others, ValueRange, nowhere_else
 from scnym.disk.cut import Part
+from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.transforms import (
     LINEAR,
     LN,
@@ -60,6 +63,20 @@ MOST_FILLED = 0.99
 """Share of genes with a value, on average over cells, above which zeros have been filled in."""
 
 
+class Named(Protocol):
+    """A source, of whatever format."""
+
+    @property
+    def path(self) -> Location:
+        """Where it is."""
+        ...
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """One row per gene."""
+        ...
+
+
 class Stretches(Protocol):
     """Cells in consecutive parts, which can be looked at more than once."""
 
@@ -68,6 +85,10 @@ class Stretches(Protocol):
     def __getitem__(self, number: int, /) -> Part: ...
 
     def __iter__(self) -> Iterator[Part]: ...
+
+    def totals(self) -> np.ndarray:
+        """Sum of every cell's values, float64, shape (n_cells,)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,28 +121,21 @@ class Reading:
         return Part(undone_N, part.indices_N, part.row_lengths_C)
 
 
-def of_stored(scale: Scale) -> Reading:
-    """Return the reading of values that a store holds already."""
-    return Reading(scale=scale, transform=LN if scale in LOGARITHMS else LINEAR)
-
-
 def reading_of(
-    parts: Stretches, values: ValueRange, counts_as: CountsAs, *, n_genes: int, place: object, others: Others
+    source: Named, parts: Stretches, values: ValueRange, counts_as: CountsAs, others: Others = nowhere_else
 ) -> Reading:
-    """Find out what the values of a whole source are.
+    """Find out what the values of a whole source are; of a dataset of a store it is known.
 
     Parameters
     ----------
+    source
+        Where the cells are from, with its genes.
     parts
         All cells.
     values
         What is known of all values.
     counts_as
         What the user says that they are.
-    n_genes
-        Genes of the source.
-    place
-        Where it is, for errors.
     others
         Where else counts may be, for errors.
 
@@ -130,20 +144,22 @@ def reading_of(
     DataError
         If they are neither counts nor estimates of counts, nor counts that were normalised in a way that can be undone.
     """
+    if isinstance(source, RestoredDataset):
+        return Reading(scale=source.scale, transform=LN if source.scale in LOGARITHMS else LINEAR)
     if values.integral:
         return Reading(scale="counts")
     if counts_as == "estimated":
         return Reading(scale="counts", remark="estimates of counts, as --counts_as says")
-    look = _Look(parts, values, n_genes, place, others)
+    look = _Look(source, parts, values, others)
     return look.reading() if counts_as == "auto" else look.told(TRANSFORMS[counts_as])
 
 
 class _Look:
     """Looks at values that are not whole; the arguments are those of `reading_of`."""
 
-    def __init__(self, parts: Stretches, values: ValueRange, n_genes: int, place: object, others: Others) -> None:
-        self._parts, self._high, self._n_genes = parts, values.high, n_genes
-        self._place, self._others = place, others
+    def __init__(self, source: Named, parts: Stretches, values: ValueRange, others: Others) -> None:
+        self._parts, self._high, self._n_genes = parts, values.high, len(source.var)
+        self._place, self._others = source.path, others
         self._sample = sample_of(_some_with_fractions(parts), SAMPLE_VALUES)
         self._precision = precision_of(self._sample)
 
@@ -155,7 +171,7 @@ class _Look:
             shares["sqrt"] = 0  # squares of whole multiples are whole multiples too
         # arcsinh(x) is about ln(2x), so the share alone may not tell them apart
         likeliest_first = sorted(seen, key=lambda name: (-round(shares[name], 1), seen[name].deviation))
-        for name in likeliest_first:
+        for name in sorted(likeliest_first, key=lambda name: self._common(seen[name]) not in USUAL_TOTALS):
             if self._common(seen[name]) is not None or few_totals(seen[name].totals_C, self._tolerance(seen[name])):
                 found = self._normalised(TRANSFORMS[name], seen[name])
                 if found is not None:
@@ -179,7 +195,7 @@ class _Look:
         if transform not in self._possible():
             raise DataError(
                 f"value {self._high:g} is no {transform.words} of a count",
-                where=str(self._place),
+                where=self._place,
                 way_out="give --counts_as another value, or leave it out",
                 mend={"--counts_as": None},
             )
@@ -270,7 +286,7 @@ class _Look:
     def _refusal(self, what: str, otherwise: str = "or say what they are with --counts_as") -> DataError:
         words, mend = self._others()
         way_out = f"give the raw counts{f', {words}' if words else ''}; {otherwise}"
-        return DataError(what, where=str(self._place), way_out=way_out, mend=mend)
+        return DataError(what, where=self._place, way_out=way_out, mend=mend)
 
 
 def _of_units(transform: Transform, figures: CellFigures) -> Reading:

@@ -15,7 +15,7 @@ from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
 from scnym.disk.bucket import Location, ObjectPath, location
 from scnym.disk.checks import ValueChecks
-from scnym.disk.cut import Part, canonical
+from scnym.disk.cut import Part, PartsInMemory, canonical
 from scnym.disk.features import GeneNaming, gene_naming
 from scnym.disk.formats.block import ScatteredSource, Slab
 from scnym.disk.formats.sniff import AnySource, is_readable, is_store
@@ -260,10 +260,9 @@ def _words_of_cells(counts_CG: sparse.csr_matrix, source: AnySource, one: Input,
     checks.check(counts_CG, obs.index)
     counts_CG = canonical(counts_CG)
     values = checks.range_of(counts_CG, obs.index)
-    parts = [Part(counts_CG.data, counts_CG.indices, np.diff(counts_CG.indptr))]
-    reading = reading_of(parts, values, settings.counts_as, n_genes=len(source.var), place=source.path, others=others)
-    totals_C = np.asarray(counts_CG.sum(axis=1, dtype=np.float64)).ravel()
-    library_sizes(obs, settings.library_size_column, reading, parts, totals_C, source.path)
+    parts = PartsInMemory([Part(counts_CG.data, counts_CG.indices, np.diff(counts_CG.indptr))])
+    reading = reading_of(source, parts, values, settings.counts_as, others)
+    library_sizes(obs, settings.library_size_column, reading, parts, source.path)
     return reading.words
 
 

@@ -1,5 +1,6 @@
 """Values that no count can have, in every form of counts."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -14,7 +15,12 @@ WRONG_VALUES = {
     "NaN": (float("nan"), "is not a number"),
     "infinite value": (float("inf"), "is infinite"),
 }
-LOG2_CG = ((2.5, 0, 1), (1.5, 2, 0), (0, 1, 2.25), (3, 1.5, 1.5))
+TPM_CG = ((123456.7, 301234.5, 575308.8), (91234.5, 250123.4, 658642.1), (81234.6, 500123.3, 418642.1), (7e5, 2e5, 1e5))
+LN_OF_SOME_GENES_CG = tuple(
+    tuple(math.log1p(count / total * 1e4) for count in counts_G)
+    for counts_G, total in (((1, 2, 4), 100), ((1, 3, 5), 150), ((2, 1, 3), 130), ((4, 2, 1), 170))
+)
+UNCLEAR_CG = ((0.71, 1.43, 2.26), (0.62, 1.16, 1.71), (0.83, 0.52, 1.37), (1.15, 2.33, 0.44))
 TOO_LARGE = 2**33
 COUNTS_ONLY = "give raw counts: numbers from 0 up"
 
@@ -51,13 +57,32 @@ def _words() -> Iterator[Fault]:
 def _other_scales() -> Iterator[Fault]:
     for form in (CSV, H5AD, LOOM, FOLDER_10X):
         yield Fault(
-            what="log2 values",
+            what="TPM",
             form=form.name,
             line=form.line(),
-            make=partial(form.write_into, counts=Counts(LOG2_CG)),
+            make=partial(form.write_into, counts=Counts(TPM_CG)),
             where=f"{form.file}: ",
-            says="the values are neither counts nor ln(CP10k+1) or ln(CPM+1) of whole cells",
-            way_out="give the raw counts",
+            says="the values of each cell add up to 1,000,000, and are no multiples of one count: TPM, or normalised",
+            way_out="give the raw counts; --counts_as estimated takes them all the same",
+        )
+        yield Fault(
+            what="logarithms of normalised counts, of some genes",
+            form=form.name,
+            line=form.line(),
+            make=partial(form.write_into, counts=Counts(LN_OF_SOME_GENES_CG)),
+            where=f"{form.file}: ",
+            says="the values are ln(x+1) of counts normalised in each cell, with totals from 411.8 to 700, undone: "
+            "genes were taken out afterwards, or each cell had a factor of its own",
+            way_out="name the column with the total counts of the cells with --library_size",
+        )
+        yield Fault(
+            what="values of few cells that may be anything",
+            form=form.name,
+            line=form.line(),
+            make=partial(form.write_into, counts=Counts(UNCLEAR_CG)),
+            where=f"{form.file}: ",
+            says="the values are not whole, and there are too few cells or genes to tell what they are",
+            way_out="give the raw counts; or say what they are with --counts_as",
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from scnym import verify
 from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
-from scnym.disk.checks import ValueChecks, nowhere_else
+from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Parts, canonical
 from scnym.disk.formats.block import GroupSource, ScatteredSource
 from scnym.disk.formats.sniff import open_source
@@ -45,7 +45,7 @@ def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
             checks.check(block.counts_CG, block.cells)
             counts_CG = canonical(block.counts_CG)
             parts.add(counts_CG, block.cells, checks.range_of(counts_CG, block.cells))
-        reading_of(parts, parts.value_range(), "auto", n_genes=len(source.var), place=source.path, others=nowhere_else)
+        reading_of(source, parts, parts.value_range(), "auto")
         original = source.source if isinstance(source, TurnedSource) else source
         if isinstance(original, GroupSource):
             with original.other_groups() as groups, h5py.File(io.BytesIO(), "w") as scratch_file:

@@ -103,7 +103,7 @@ class _Sample:
     corner: str
     names: tuple[str, ...]
     """Names of all fields behind the first."""
-    rows: list[list[str]]
+    rows: Sequence[Sequence[str]]
     n_blank: int
     is_short: bool
     """Whether the header has one field less than the lines."""
