@@ -126,6 +126,21 @@ def names_in(group: Any) -> list[str]:
     return sorted(one.name for one in folders if any((one / name).is_file() for name in described))
 
 
+def is_there(file: Any, key: str) -> bool:
+    """Whether an AnnData has counts at a place, so it is no dictionary and not said to be nothing."""
+    if key not in file:
+        return False
+    counts = file[key]
+    return encoding_of(counts) not in {"null", "dict"} and (is_array(counts) or bool(names_in(counts)))
+
+
+def holds_counts(file: Any, members: set[str], key: str) -> bool:
+    """Whether an AnnData has X, or raw in one of its forms."""
+    if key == "raw":
+        return "raw.X" in members or ("raw" in members and not is_array(file["raw"]) and "X" in names_in(file["raw"]))
+    return key in members and is_there(file, key)
+
+
 def text_attribute(element: Any, name: str) -> str:
     """Read an attribute that is one text, however it is stored; an empty text where there is none."""
     texts = texts_attribute(element, name)

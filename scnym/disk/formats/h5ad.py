@@ -34,7 +34,17 @@ from scnym.disk.formats.block import (
 )
 from scnym.disk.formats.caches import cache_for
 from scnym.disk.formats.claims import unsound_hdf5, unsound_zarr
-from scnym.disk.formats.elements import Branch, encoding_of, holds, is_array, names_in, open_member, shape_of
+from scnym.disk.formats.elements import (
+    Branch,
+    encoding_of,
+    holds,
+    holds_counts,
+    is_array,
+    is_there,
+    names_in,
+    open_member,
+    shape_of,
+)
 from scnym.disk.formats.tables import Table, read_names, read_table
 from scnym.disk.formats.unsound import Unsound
 
@@ -195,7 +205,7 @@ class AnnDataFile:
         found = {kind: [name for name in names_in(file[kind]) if f"{kind}/{name}" != self.counts_key] for kind in here}
         words = [f"{kind} {', '.join(names)}" for kind, names in found.items() if names]
         taken = self.counts_key.replace(".", "/").partition("/")[0]
-        others = [key for key in ("X", RAW) if key != taken and _holds(file, members, key)]
+        others = [key for key in ("X", RAW) if key != taken and holds_counts(file, members, key)]
         old = [kind for kind in OLD_RECORDS if kind in members and is_array(file[kind])]
         unsound = [key for key in ("X", RAW, *LEFT_OUT) if key != taken and self.unsound.at(key) is not None]
         said = [*words, *others, *old, *unsound, *columns]
@@ -215,7 +225,7 @@ class AnnDataFile:
             return
         members = self._members(file)
         layers = names_in(file["layers"]) if "layers" in members and not is_array(file["layers"]) else []
-        known = [*layers, *([RAW] if _holds(file, members, RAW) else [])]
+        known = [*layers, *([RAW] if holds_counts(file, members, RAW) else [])]
         raise DataError(
             f"there are no counts in {self.counts_key}",
             where=self.path,
@@ -383,18 +393,3 @@ def _open_zarr(path: Location, group: str) -> zarr.Group:
         return zarr.open_group(zarr_store(path), mode="r", path=group)
     except READING_FAULTS:
         return zarr.open_group(zarr_store(path), mode="r", path=group, use_consolidated=False)
-
-
-def is_there(file: Any, key: str) -> bool:
-    """Whether an AnnData has counts at a place, so it is no dictionary and not said to be nothing."""
-    if key not in file:
-        return False
-    counts = file[key]
-    return encoding_of(counts) not in {"null", "dict"} and (is_array(counts) or bool(names_in(counts)))
-
-
-def _holds(file: Any, members: set[str], key: str) -> bool:
-    """Whether an AnnData has X, or raw in one of its forms."""
-    if key == RAW:
-        return "raw.X" in members or (RAW in members and not is_array(file[RAW]) and "X" in names_in(file[RAW]))
-    return key in members and is_there(file, key)
