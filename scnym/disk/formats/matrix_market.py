@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from scnym.base.errors import FormatError
+from scnym.base.errors import DataError, FormatError
 from scnym.disk.formats.axes import evidence_of_names
 from scnym.disk.formats.block import Slab, require_unique, smallest
 from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
@@ -173,6 +173,11 @@ class MatrixMarketSource:
         return files.cells_first, None
 
     def _refuse_sizes(self, features: NameList, cells: NameList) -> None:
+        for names, noun in ((features, "gene"), (cells, "cell")):
+            if not len(names):
+                raise DataError(
+                    f"it names no {noun}", where=names.path, way_out="give the file that was written with the matrix"
+                )
         n_rows, n_columns = self._shape.n_rows, self._shape.n_columns
         longer = [
             f"; the first line of {names.path.name}, {names.first_line!r}, is no header that is known"
