@@ -35,12 +35,11 @@ MARGIN = 4
 LEAST_NUMBERED, MAX_SPREAD = 8, 10
 """Fewest cells in a row of numbers, and how far these go at most, as a multiple of the cells."""
 LONGEST_SYMBOL = 5
-LEAST_SIDE, LEAST_EXCESS, TOTALS_MARGIN = 20, 0.3, 2.0
-"""What the totals of counts must be like for them to decide: how many, how far apart (standard deviation of their
-logarithms, squared), and how many times that of the other side.
+LEAST_SIDE, LEAST_EXCESS, EXCESS_MARGIN, MARGIN_OF_TOTALS = 20, 0.3, 2.0, 1.5
+"""What the totals of counts must be like for them to decide: how many, how far apart beyond chance (variance of their
+logarithms), and how many times as far as those of the other side, beyond chance and as they are.
 
-In 14 public sets, from 33 genes to 24,000 and from 30 cells to 7,800, genes differed 1.2 to 13 times as much as cells
-(the standard deviations).
+Of 1,232 cuts of 11 public sets, either way round, of 25 to 1,000 cells and genes, 990 are told right, none wrong.
 """
 Kind = Literal["cells", "genes"]
 OTHER: dict[Kind, Kind] = {"cells": "genes", "genes": "cells"}
@@ -101,16 +100,19 @@ def evidence_of_names(
 def evidence_of_totals(counts_RK: np.ndarray) -> Evidence | None:
     """Return what the totals of lines and columns say about the lines, if anything; values in a table without order.
 
-    How far totals would differ by chance alone, of the same values thrown about, does not count.
+    They must differ more both as they are and beyond what the same values, thrown about, would differ by chance.
     """
     if min(counts_RK.shape) < LEAST_SIDE:
         return None
     thrown_RK = np.random.default_rng(0).permutation(counts_RK.ravel()).reshape(counts_RK.shape)
-    lines, columns = (_spread(counts_RK, axis) - _spread(thrown_RK, axis) for axis in (1, 0))
-    if max(lines, columns) < LEAST_EXCESS or max(lines, columns) < TOTALS_MARGIN * min(lines, columns):
+    spread, by_chance = (np.array([_spread(counts, axis) for axis in (1, 0)]) for counts in (counts_RK, thrown_RK))
+    more = int(np.argmax(spread))
+    excess = spread - by_chance
+    least_excess, least_spread = max(LEAST_EXCESS, EXCESS_MARGIN * excess[1 - more]), MARGIN_OF_TOTALS * min(spread)
+    if excess[more] < least_excess or spread[more] < least_spread:
         return None
     words = "the totals of its {} differ far more than those of its {}, as those of genes do"
-    if lines > columns:
+    if more == 0:
         return Evidence("genes", words.format("lines", "columns"))
     return Evidence("cells", words.format("columns", "lines"))
 
