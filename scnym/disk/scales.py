@@ -297,7 +297,8 @@ def _of_units(transform: Transform, figures: CellFigures) -> Reading:
     near_C = np.abs(multiples_C - np.rint(multiples_C)) <= SAME_UNIT * multiples_C
     is_one = abs(unit - 1) <= SAME_UNIT
     are_alike = np.mean(near_C & (multiples_C > 1 - SAME_UNIT)) >= MOST_ALIKE
-    if are_alike and (is_one or len(units_C) >= LEAST_CELLS):
+    is_same = len(units_C) > 1 and float(np.ptp(multiples_C)) <= SAME_UNIT  # too close for a few cells by chance
+    if are_alike and (is_one or is_same or len(units_C) >= LEAST_CELLS):
         of = "counts" if is_one else f"counts times {unit:.4g}"
         whole = "; whole but for rounding" if transform is LINEAR and of == "counts" else ""
         remark = f"{_of(transform)}{of}{whole}{_undone(transform)}"
