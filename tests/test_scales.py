@@ -163,6 +163,16 @@ def test_a_factor_for_each_cell_needs_the_column_or_the_word_of_the_user():
             np.testing.assert_allclose(found_CG, ln_cpm(counts_CG), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["umis", "panel"])
+def test_a_correction_with_a_factor_for_each_cell_leaves_counts(kind: str):
+    counts_CG = counts_of(kind)
+    left_C1 = np.random.default_rng(3).uniform(0.8, 1, size=(len(counts_CG), 1))
+    reading, found_CG = read(counts_CG * left_C1)
+    assert reading.scale == "counts"
+    assert "a factor of each cell's own" in reading.words
+    np.testing.assert_allclose(found_CG, ln_cpm(counts_CG), atol=1e-4)
+
+
 def test_samples_may_each_have_a_total_of_their_own():
     counts_CG = counts_of("umis")
     halves = np.array_split(counts_CG, 2)

@@ -52,6 +52,9 @@ LARGEST_ONE = 1.05
 """Of most cells the smallest value is an estimate of one count, or of less."""
 LEAST_CELLS = 8
 """Cells from which such a correlation means something."""
+LEAST_LEFT, MOST_SPREAD = 0.3, 0.3
+"""What a correction leaves of a count at least, and how much its factors differ at most, as a part of cell depths
+(standard deviations of the logarithms)."""
 SAME_UNIT, MOST_ALIKE = 0.02, 0.99
 """How much units of cells may differ to be one, and in what share of the cells they must be it, or multiples of it."""
 LINEAR_SLOPE = -0.75
@@ -307,11 +310,24 @@ def _of_units(transform: Transform, figures: CellFigures) -> Reading:
             scale = "ln_normalised"
         return Reading(scale=scale, transform=transform, unit=unit, remark=remark)
     totals_C = figures.totals_C[figures.totals_C > 0]
+    if transform is LINEAR and _are_corrected(units_C, totals_C):
+        return Reading(scale="counts", remark=f"counts times a factor of each cell's own, mostly about {unit:.3g}")
     remark = (
         f"{_of(transform)}counts normalised in each cell, with totals from {totals_C.min():,.4g} to "
         f"{totals_C.max():,.4g}{_undone(transform)}"
     )
     return Reading(scale=_scale(transform, None), transform=transform, is_part=True, remark=remark)
+
+
+def _are_corrected(units_C: np.ndarray, totals_C: np.ndarray) -> bool:
+    """Return whether cells have factors of a correction, not of a normalisation.
+
+    A correction, as of ambient RNA, takes a part of each count, and leaves cells as different in depth as they were. A
+    normalisation has factors that differ as much as the depths, which it takes away.
+    """
+    if len(units_C) < LEAST_CELLS or not LEAST_LEFT <= np.median(units_C) <= LARGEST_ONE:
+        return False
+    return float(np.log(units_C).std()) < MOST_SPREAD * float(np.log(totals_C).std())
 
 
 def _scale(transform: Transform, total: float | None) -> Scale:
