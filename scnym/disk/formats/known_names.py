@@ -90,7 +90,7 @@ OF_GENES = _words(
     length start end chr chrom chromosome chromosomename strand genelength efflength effectivelength
     exonlength exoniclength transcriptlength meanlength medianlength width gccontent percentgc entrez
     entrezid entrezgene entrezgeneid ncbigeneid geneid ncbiid exoncount nexons numexons biotype genebiotype
-    genetype description
+    genetype description total totals sum rowsum rowsums
     """
 )
 """Annotations of genes, of which some are numbers; as `plain` writes them."""
@@ -101,7 +101,7 @@ OF_CELLS = _words(
     doublet sizefactor sizefactors librarysize cluster clusters clusterid assignedcluster leiden louvain
     seuratclusters batch batchid donor donorid patient patientid sample sampleid sampletag plate plateid lane
     library libraryid replicate age sex origident celltype celltypes cellontologyclass tissue label labels phase
-    sscore g2mscore umap1 umap2 tsne1 tsne2 condition treatment timepoint group
+    sscore g2mscore umap1 umap2 tsne1 tsne2 condition treatment timepoint group total totals sum rowsum rowsums
     """
 )
 """Annotations of cells, of which some are numbers; as `plain` writes them."""
