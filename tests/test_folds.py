@@ -245,7 +245,8 @@ def test_no_group_is_in_two_parts_and_every_cell_that_can_be_is_held_out_once(
     if len(folds) == n_folds and not final.not_judged:
         np.testing.assert_array_equal(ever, labelled)
     for fold in [*folds, final]:
-        together = np.concatenate([fold.train, fold.selection, fold.held_out])
+        together = np.append(fold.learnt, fold.held_out)
+        assert len(np.unique(together)) == len(together)
         if not final.not_judged:
             np.testing.assert_array_equal(np.sort(together), labelled)
         held_out, train, selection = (set(groups[r]) for r in (fold.held_out, fold.train, fold.selection))
@@ -255,8 +256,8 @@ def test_no_group_is_in_two_parts_and_every_cell_that_can_be_is_held_out_once(
         if fold.selection_by == "group":
             assert len(train | selection) >= 10
             assert not train & selection
-        alone = classes_of_one_group(codes, NAMES, groups)
-        assert {NAMES[code] for code in set(codes[fold.train])} >= {*NAMES} - {*alone}
+        elsewhere = set(codes[labelled[~np.isin(groups[labelled], [*held_out])]])
+        assert set(codes[fold.train]) == elsewhere  # a class is missing where all groups that have it are held out
 
 
 def test_selection_takes_whole_groups_from_ten_on_and_cells_below():

@@ -91,9 +91,11 @@ def called(form: str) -> Callable[[anndata.AnnData], anndata.AnnData]:
     return dress
 
 
-def numbered(first: int = 0, step: int = 1, **columns: Any) -> Callable[[anndata.AnnData], anndata.AnnData]:
+def numbered(
+    first: int = 0, step: int = 1, word: str = "", **columns: Any
+) -> Callable[[anndata.AnnData], anndata.AnnData]:
     def dress(adata: anndata.AnnData) -> anndata.AnnData:
-        adata.var = pd.DataFrame(columns, index=[str(first + step * k) for k in range(60)])
+        adata.var = pd.DataFrame(columns, index=[f"{word}{first + step * k}" for k in range(60)])
         return adata
 
     return dress
@@ -144,13 +146,20 @@ DRESSES: dict[str, Callable[[anndata.AnnData], anndata.AnnData]] = {
     "another order": lambda adata: adata[:, ::-1].copy(),
     "numbers, names in a column": numbered(feature_name=SYMBOLS, feature_id=IDS),
     "numbers from 1 on": numbered(1, gene_symbol=pd.Categorical(SYMBOLS), soma_joinid=range(60)),
+    "numbers in another order": numbered(800, -7, gene_short_name=SYMBOLS, gene_ids=IDS),
+    "a word and numbers": numbered(gene_name=SYMBOLS, word="gene_"),
+    "the prefix of a genome after R": called("GRCh38.{s}"),
+    "a genome behind": called("{s}_hg38"),
+    "the word of an annotation": called("gene-{s}"),
     "some of many numbers": numbered(3, 7, gene_short_name=SYMBOLS, gene_ids=IDS, chromosome=["1"] * 60),
     "types of 10x": with_others(PROTEINS, feature_types=["Gene Expression", "Antibody Capture"]),
+    "proteins called as genes are": with_others(SYMBOLS[:3], feature_types=["Gene Expression", "Antibody Capture"]),
     "types in another column": with_others(PROTEINS, modality=["rna", "prot"]),
     "types without a name of 10x": with_others(PROTEINS, **{"Feature.Type": ["gene", "ADT"]}),
     "no type for genes": with_others(PROTEINS, feature_type=["", "Protein"]),
     "proteins by name": with_others(["CD3:UCHT1|CD3E|AHS0231|pAbO", "CD4_TotalSeqB", "CD19-TotalSeqC"]),
-    "hashtags by name": with_others(["Hashtag1", "HTO_2", "ADT_CD19"]),
+    "hashtags by name": with_others(["Hashtag1", "HTO_2", "ADT_CD19", "prot:CD4", "A0034_anti-human_CD3"]),
+    "peaks by name": with_others([f"chr{k % 9 + 1}-{k}000-{k}900" for k in range(1, 15)]),
     "rows of HTSeq": with_others(HTSEQ),
     "rows of HTSeq in another spelling": with_others([one.removeprefix("__") for one in HTSEQ]),
     "rows of HTSeq as R writes them": with_others([f"X{one}" for one in HTSEQ]),

@@ -63,12 +63,15 @@ AS_R_WRITES_IT = re.compile(r"^(X?__|X\.\.)")
 """What stands before the names of HTSeq, and what R makes of it."""
 ANNOTATIONS = frozenset({"Length", "Chr", "Start", "End", "Strand", "Geneid", "gene_id", "gene_name", "gene_symbol"})
 """What featureCounts and others write beside the counts of each gene."""
-TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.+[_. -]totalseq[_ -]?[abcd]?", re.IGNORECASE)
+TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.*totalseq.*", re.IGNORECASE)
 """Proteins and sample tags as BD Rhapsody (``|pAbO``, ``|stAbO``) and TotalSeq name them."""
 LIKELY_TAGS = re.compile(
-    r"(ADT|adt|AB|HTO|hto)_[A-Za-z].*|.+[_-](ADT|PROT|HTO)|HTO[-_]?\d+|(?i:hashtag)[-_ ]?\w*"
-    r"|(?i:anti)[-_ ](?i:human|mouse|rat|CD\d|HLA|Ig).*|.*(?i:isotype)[-_. ]?(?i:ctrl|control).*|.+[-_][ACGT]{15}"
+    r"(ADT|adt|AB|HTO|hto|PROT|prot)[_:][A-Za-z].*|.+[_-](ADT|PROT|HTO)|ADT-[A-Z].*|HTO[-_]?\d+|(?i:hashtag)[-_ ]?\w*"
+    r"|.*(?i:anti)[-_ ](?i:human|mouse|rat)\b.*|(?i:anti)[-_ ](?i:CD\d|HLA|Ig).*"
+    r"|.*(?i:isotype)[-_. ]?(?i:ctrl|control).*|.+[-_][ACGT]{15}"
 )
+LIKELY_SHARE = 0.9
+"""Where a larger share of features is named so, this is how genes are named there."""
 UNMARKED = ("NegPrb", "SystemControl", "HTO", "Hashtag", "hashtag")
 """Beginnings of names without a mark that may be none of genes."""
 CONTROLS = re.compile(
@@ -129,7 +132,7 @@ def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
         kinds[k] = kinds[k] or _kind_of(names[k])
     for kind, pattern in ((_TAG, LIKELY_TAGS), (_PEAK, PEAKS)):
         likely = [k for k in marked if kinds[k] is None and pattern.fullmatch(names[k])]
-        if len(likely) < len(names) / 2:  # where most are named so, genes are
+        if len(likely) <= LIKELY_SHARE * len(names):
             kinds[likely] = kind
     if all(kind == _TAG for kind in kinds):
         kinds[:] = None

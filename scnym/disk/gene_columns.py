@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from scnym.disk.feature_kinds import plain_column
@@ -31,6 +30,13 @@ LEAST_DISTINCT = 0.5
 """A column with a smaller share of different values, of all genes, names something else."""
 MAX_GENES = 80_000
 """More genes than are numbered in any source."""
+NUMBERED = re.compile(
+    r"(?P<word>(?:(?:gene|feature|features|var|variable|column|col|index|V|X|G)[ ._-]?)?)\d+", re.IGNORECASE
+)
+NUMBERS_ONLY = (
+    "WARNING: the genes are only numbered (0, 1, 2 and so on), and no column names them; a model of them fits nothing "
+    "but data with the very same genes in the very same order"
+)
 ID = re.compile(r"(?!chr)[A-Za-z][\w.:|-]*\d[\w.:|-]*")
 NO_NAMES = frozenset({"", "nan", "NaN", "NA", "N/A", "None", "<NA>", "null"})
 
@@ -58,8 +64,10 @@ def named(var: pd.DataFrame, counted: Sequence[str]) -> Naming:
         Names of all features of the source, as genes may have been numbered with others between them.
     """
     names = [str(name) for name in var.index]
-    if are_numbered(counted) or _may_be_numbered(names):
-        return _by_columns(var, names, surely=are_numbered(counted))
+    is_numbered = are_numbered(counted)
+    if is_numbered or _may_be_numbers(names):
+        found = _by_columns(var, names)
+        return Naming(names, NUMBERS_ONLY) if found is None and is_numbered else found or Naming(names)
     if _tell_apart(names):
         return Naming(names)
     for column, ids in _candidates(var):
@@ -74,34 +82,30 @@ def named(var: pd.DataFrame, counted: Sequence[str]) -> Naming:
     return Naming(names)
 
 
-def _by_columns(var: pd.DataFrame, names: list[str], *, surely: bool) -> Naming:
+def _by_columns(var: pd.DataFrame, names: list[str]) -> Naming | None:
     """Name numbered genes by the first column that can: its symbols, with ids where these are doubled."""
     columns = [found for wanted in (SYMBOLS, IDS) if (found := next(_known(var, wanted), None)) is not None]
     columns = columns or list(_others(var))[:1]
-    if columns:
-        (first, symbols), (last, ids) = columns[0], columns[-1]
-        found = names_or_ids(symbols, ids)
-        words = f"the genes are only numbered: they are called by {first!r}"
-        more = f", and by {last!r} where that does not tell them apart" if found != symbols else ""
-        return Naming(found, words + more)
-    if not surely:
-        return Naming(names)
-    return Naming(
-        names,
-        "WARNING: the genes are only numbered (0, 1, 2 and so on), and no column names them; a model of them fits "
-        "nothing but data with the very same genes in the very same order",
-    )
+    if not columns:
+        return None
+    (first, symbols), (last, ids) = columns[0], columns[-1]
+    found = names_or_ids(symbols, ids)
+    more = f", and by {last!r} where that does not tell them apart" if found != symbols else ""
+    return Naming(found, f"the genes are only numbered, as {names[0]!r}: they are called by {first!r}{more}")
 
 
-def _may_be_numbered(names: Sequence[str]) -> bool:
-    """Whether names are numbers in ascending order, as a part of genes that were numbered has them.
+def _may_be_numbers(names: Sequence[str]) -> bool:
+    """Whether names may be no more than numbers, alone or behind a word that says no more.
 
-    The numbers of NCBI are names too. Those of a list of genes go far beyond the number of genes that there are.
+    A part of genes that were numbered has gaps. The numbers of NCBI are names, but those of a list of genes go far
+    beyond the number of genes that there are.
     """
-    if not names or not all(name.isascii() and name.isdecimal() for name in names):
+    found = [NUMBERED.fullmatch(name) for name in names[:1]]
+    if not found or found[0] is None:
         return False
-    numbers = np.array([int(name) for name in names], dtype=object)
-    return bool(numbers[-1] < MAX_GENES and (numbers[1:] > numbers[:-1]).all())
+    word = found[0]["word"]
+    rests = [name.removeprefix(word) for name in names if name.startswith(word)]
+    return len(rests) == len(names) and all(one.isascii() and one.isdecimal() and int(one) < MAX_GENES for one in rests)
 
 
 def _candidates(var: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-PREFIX, PART, PLACE = "name without prefix", "part of the name", "name without chromosome"
-GENOME = re.compile(
+PREFIX, PART, SUFFIX = "name without prefix", "part of the name", "name without suffix"
+_GENOME = (
     r"(?:(?P<genome>hg|mm|rn|dm|ce|danRer|galGal|susScr|bosTau|canFam|GRC[a-z]|mRatBN|Rnor|BDGP|WBcel|Sscrofa|Mmul)"
-    r"[._]?\d[\d.]*(?:p\d+)?|(?P<species>human|mouse|rat|zebrafish|homo_sapiens|mus_musculus))[_:|-]+",
-    re.IGNORECASE,
+    r"[._]?\d+(?:\.\d+)*(?:\.?p\d+)?|(?P<species>human|mouse|rat|zebrafish|homo_sapiens|mus_musculus))"
 )
+GENOME = re.compile(rf"{_GENOME}[_:|.-]+", re.IGNORECASE)
 """The name of a genome or of a species before a gene's, as in ``GRCh38_CD3E``, ``mm10___Cd3e`` and ``HUMAN_CD3E``."""
+GENOME_BEHIND = re.compile(rf"[_:|.-]+{_GENOME}$", re.IGNORECASE)
 HEAD = re.compile(r"[A-Za-z][\w.]*?[_:-]+(?=[A-Za-z0-9])")
 SAMPLE_SIZE = 1000
 """So many names of a list tell whether it has a prefix."""
@@ -56,11 +57,16 @@ def parts_of(names: pd.Series) -> list[pd.Series]:
     return [unversioned(pd.Series(part, index=names.index, dtype=object)) for part in parts]
 
 
-def without_place(names: pd.Series) -> pd.Series:
-    """Take the chromosome from names such as ``SNORA77__chr1``; missing where there is none."""
-    found = [name if isinstance(name, str) and "chr" in name.lower() else "" for name in names]
-    rests = [CHROMOSOME.sub("", name) if CHROMOSOME.search(name) else None for name in found]
-    return pd.Series(rests, index=names.index, dtype=object)
+def without_suffix(names: pd.Series) -> pd.Series:
+    """Take the chromosome from names such as ``SNORA77__chr1``, or the genome if all that have one have the same.
+
+    Missing where there is none.
+    """
+    found = [name if isinstance(name, str) and not name.isalnum() else "" for name in names]
+    genomes = {match[0] for name in found if (match := GENOME_BEHIND.search(name))}
+    pattern = GENOME_BEHIND if len(genomes) == 1 else CHROMOSOME
+    rests = [pattern.sub("", name) if pattern.search(name) else None for name in found]
+    return unversioned(pd.Series(rests, index=names.index, dtype=object))
 
 
 def _shared_by(names: Sequence[str]) -> str:

@@ -18,13 +18,13 @@ from scnym.base.errors import DataError, SettingsError, examples
 from scnym.disk.features import are_numbered
 from scnym.disk.spellings import (
     PART,
-    PLACE,
     PREFIX,
+    SUFFIX,
     parts_of,
     prefixes_of,
     unversioned,
-    without_place,
     without_prefix,
+    without_suffix,
 )
 from scnym.disk.store import Dataset
 
@@ -311,8 +311,8 @@ def _rungs(
     left, wanted = source.where(free_S), model.where(free_G)
     for keys_S, keys_G in _pairs([left, *parts_of(left)], [wanted, *parts_of(wanted)]):
         yield PART, keys_S, keys_G
-    for keys_S, keys_G in _pairs([left, without_place(left)], [wanted, without_place(wanted)]):
-        yield PLACE, keys_S, keys_G
+    for keys_S, keys_G in _pairs([left, without_suffix(left)], [wanted, without_suffix(wanted)]):
+        yield SUFFIX, keys_S, keys_G
     columns = [ids.where(free_S) for ids in _texts(var).values()]
     yield from _without_prefix([left, *parts_of(left), *columns], [wanted, *parts_of(wanted)])
     yield CASE, source.str.upper(), model.str.upper()
