@@ -169,6 +169,7 @@ DRESSES: dict[str, Callable[[anndata.AnnData], anndata.AnnData]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique:UserWarning")  # a protein may be called as a gene is
 @pytest.mark.parametrize("dress", DRESSES)
 def test_a_dress_changes_no_label_and_no_library_size(dress: str, models: dict[str, Path], tmp_path: Path):
     plain, dressed = query(), DRESSES[dress](query())

@@ -67,7 +67,7 @@ TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.*totalseq.*", re.IGNORECASE)
 """Proteins and sample tags as BD Rhapsody (``|pAbO``, ``|stAbO``) and TotalSeq name them."""
 LIKELY_TAGS = re.compile(
     r"(ADT|adt|AB|HTO|hto|PROT|prot)[_:][A-Za-z].*|.+[_-](ADT|PROT|HTO)|ADT-[A-Z].*|HTO[-_]?\d+|(?i:hashtag)[-_ ]?\w*"
-    r"|.*(?i:anti)[-_ ](?i:human|mouse|rat)\b.*|(?i:anti)[-_ ](?i:CD\d|HLA|Ig).*"
+    r"|.*(?i:anti)[-_ ](?i:human|mouse|rat)(?![A-Za-z]).*|(?i:anti)[-_ ](?i:CD\d|HLA|Ig).*"
     r"|.*(?i:isotype)[-_. ]?(?i:ctrl|control).*|.+[-_][ACGT]{15}"
 )
 LIKELY_SHARE = 0.9
