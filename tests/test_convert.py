@@ -147,7 +147,7 @@ def annotated_adata() -> Any:
     adata.obs.loc[adata.obs_names[1], "flag"] = pd.NA
     adata.obs["gap"] = pd.Categorical([None if k % 4 == 0 else "x" for k in range(40)])
     adata.obs["n_counts"] = "mine"
-    adata.var["gene_id"] = [f"ENSG{k:011d}" for k in range(12)]
+    adata.var["chromosome"] = [f"chr{k % 3}" for k in range(12)]
     return adata
 
 

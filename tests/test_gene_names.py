@@ -148,6 +148,7 @@ DRESSES: dict[str, Callable[[anndata.AnnData], anndata.AnnData]] = {
     "numbers from 1 on": numbered(1, gene_symbol=pd.Categorical(SYMBOLS), soma_joinid=range(60)),
     "numbers in another order": numbered(800, -7, gene_short_name=SYMBOLS, gene_ids=IDS),
     "a word and numbers": numbered(gene_name=SYMBOLS, word="gene_"),
+    "numbers in a column as well": numbered(feature_name=[f"gene {k}" for k in range(60)], symbol=SYMBOLS),
     "the prefix of a genome after R": called("GRCh38.{s}"),
     "a genome behind": called("{s}_hg38"),
     "the word of an annotation": called("gene-{s}"),

@@ -132,13 +132,13 @@ def _others(var: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
 
 
 def _texts(column: pd.Series) -> list[str] | None:
-    """Give a column's values as text, empty where one is missing; None if it holds neither text nor whole numbers."""
+    """Give a column's values as text, empty where one is missing; None if it only numbers genes, or holds no ids."""
     values = column.astype(object)
     kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind not in {"string", "integer"}:
         return None
     texts = ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
-    if kind == "integer" and are_numbered(texts):
+    if are_numbered(texts) or (kind == "string" and not texts[0].isdecimal() and _may_be_numbers(texts)):
         return None
     return ["" if text in NO_NAMES else text for text in texts]
 
