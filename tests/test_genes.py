@@ -84,6 +84,14 @@ def test_case_does_not_count_at_last():
     assert found.matched_by == {"name": 1, "name in other case": 2}
 
 
+def test_marks_do_not_count_where_r_or_seurat_has_changed_them():
+    model = ["HLA-DRA", "7SK", "RP11-54O7.3", "Y_RNA", "CD3E"]
+    found = map_genes(["CD3E", "Y-RNA", "RP11.54O7.3", "X7SK", "HLA.DRA"], model)
+    np.testing.assert_array_equal(found.table_S, [4, 3, 2, 1, 0])
+    assert found.matched_by == {"name": 1, "name with other marks": 4}
+    np.testing.assert_array_equal(map_genes(["A-1", "A.1", "A_1"], ["A:1", "A.1"]).table_S, [-1, 1, -1])
+
+
 def test_a_gene_that_could_be_two_is_none():
     assert map_genes([f"{IDS[0]}.1", f"{IDS[0]}.2"], [IDS[0]]).coverage == 0
     assert map_genes(["Lyz", "LyZ"], ["LYZ"]).coverage == 0

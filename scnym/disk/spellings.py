@@ -1,4 +1,4 @@
-"""One gene in many spellings: behind the name of its genome, beside its id, or with its chromosome behind it."""
+"""One gene in many spellings: behind the name of its genome, beside its id, with other marks, as R writes them."""
 
 import re
 from collections import Counter
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 PREFIX, PART, SUFFIX = "name without prefix", "part of the name", "name without suffix"
+MARKS = "name with other marks"
 _GENOME = (
     r"(?:(?P<genome>hg|mm|rn|dm|ce|danRer|galGal|susScr|bosTau|canFam|GRC[a-z]|mRatBN|Rnor|BDGP|WBcel|Sscrofa|Mmul)"
     r"[._]?\d+(?:\.\d+)*(?:\.?p\d+)?|(?P<species>human|mouse|rat|zebrafish|homo_sapiens|mus_musculus))"
@@ -67,6 +68,14 @@ def without_suffix(names: pd.Series) -> pd.Series:
     pattern = GENOME_BEHIND if len(genomes) == 1 else CHROMOSOME
     rests = [pattern.sub("", name) if pattern.search(name) else None for name in found]
     return unversioned(pd.Series(rests, index=names.index, dtype=object))
+
+
+def with_plain_marks(names: pd.Series) -> pd.Series:
+    """Return names with a point for every mark, and X before a digit, as ``make.names`` of R writes HLA-DRA and 7SK.
+
+    Seurat writes ``-`` for ``_``: these become one, too.
+    """
+    return names.str.replace(r"[^A-Za-z0-9]", ".", regex=True).str.replace(r"^(?=\d)", "X", regex=True)
 
 
 def _shared_by(names: Sequence[str]) -> str:

@@ -17,12 +17,14 @@ import pandas as pd
 from scnym.base.errors import DataError, SettingsError, examples
 from scnym.disk.features import are_numbered
 from scnym.disk.spellings import (
+    MARKS,
     PART,
     PREFIX,
     SUFFIX,
     parts_of,
     prefixes_of,
     unversioned,
+    with_plain_marks,
     without_prefix,
     without_suffix,
 )
@@ -246,7 +248,8 @@ def map_genes(
     The rungs: the same name; the same Ensembl id but for its version; a text column of `var` that holds the model's
     names (ids where the source is named by symbols, or the other way round), best column first; the same by a column
     of other sources; a part of a name such as ``ENSG00000010610|CD4``; the name without its chromosome; the name
-    without the prefix of a genome, where that gains more than all before; the same name but for upper and lower case.
+    without the prefix of a genome, where that gains more than all before; the same name but for its marks, as R
+    writes ``HLA.DRA``; the same name but for upper and lower case.
     A rung matches only genes that no rung before did, and only names that stand once on both sides.
 
     Parameters
@@ -315,6 +318,7 @@ def _rungs(
         yield SUFFIX, keys_S, keys_G
     columns = [ids.where(free_S) for ids in _texts(var).values()]
     yield from _without_prefix([left, *parts_of(left), *columns], [wanted, *parts_of(wanted)])
+    yield MARKS, with_plain_marks(source), with_plain_marks(model)
     yield CASE, source.str.upper(), model.str.upper()
 
 
