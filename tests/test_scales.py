@@ -284,7 +284,6 @@ def test_a_user_who_knows_better_is_believed():
     assert reading.words == "log2(x+1) of counts, as --counts_as says, undone"
     with pytest.raises(DataError, match=r"value .* is no log10\(x\+1\) of a count"):
         read(fpkm(counts_CG), counts_as="log10")
-    assert read(counts_CG, counts_as="ln")[0] == Reading(scale="counts")
 
 
 def test_ln_of_normalised_estimates_is_read_as_before_and_said():
