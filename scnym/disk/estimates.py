@@ -31,8 +31,8 @@ GENE_CORRELATION = -0.3
 cells have larger values: 0.4 to 0.8 in ten data sets, 0.2 if divided by lengths. Scaled genes, residuals and TF-IDF
 show the contrary."""
 LEAST_CLIPPED, LEAST_SHARE_CLIPPED, TIMES_CLIPPED = 10, 1e-3, 5
-"""How often the largest value occurs, at least, if values were clipped: also as a share of all, and as a multiple of how
-often the next one does."""
+"""How often the largest value occurs, at least, if values were clipped: also as a share of all, and as a multiple of
+how often the next one does."""
 DEPTH_CORRELATION = -0.5
 """Correlation, over cells, of the mean value and the number of genes, both as logarithms. In counts, cells with more
 genes have larger values: 0.0 to 0.95 in ten data sets, corrected in five ways. Normalised values show the contrary:
@@ -190,9 +190,7 @@ def _of_depths(
     """Return what cells of different depth tell."""
     correlation, slope = _depth(n_values_C, stored_C)
     if correlation is None:
-        return Judgement(
-            "the values are not whole, and there are too few cells or genes to tell what they are", way_out=SAY_IT
-        )
+        return Judgement("the values are not whole, and there are too few cells or genes to tell what they are")
     smallest = float(np.nanmedian(units_C))
     if smallest > LARGEST_ONE:
         return Judgement(

@@ -179,9 +179,9 @@ def _doubt(totals_C: np.ndarray) -> str | None:
     if not is_equal and (near is None or np.log(filled).std() > SPREAD_WHOLE):
         return None
     return (
-        f"WARNING: whole numbers, so taken for counts, but the values of each cell add up to about {near or middle:,.0f}: "
-        "counts that were sampled down to one depth, or normalised values (CP10k, CPM, TPM) that were rounded; if they "
-        "were, give the raw counts"
+        "WARNING: whole numbers, so taken for counts, but the values of each cell add up to about "
+        f"{near or middle:,.0f}: counts that were sampled down to one depth, or normalised values (CP10k, CPM, TPM) that "
+        "were rounded; if they were, give the raw counts"
     )
 
 
