@@ -93,13 +93,25 @@ def judge(figures: CellFigures, sample: Sequence[Part], high: float, n_genes: in
     if _is_filled(n_values_C, n_genes) and np.mean(np.isclose(units_C, np.median(units_C))) >= MOST_ALIKE:
         return Judgement(f"zeros have become {np.median(units_C):.4g}, by a transform that cannot be undone")
     values_N = np.concatenate([part.values_N for part in sample]).astype(np.float64)
-    if _share_whole(sample, precision) >= LEAST_SHARE_WHOLE:
+    if has_whole(sample, precision):
         return Judgement(TAKEN, is_taken=True)
     return (
         _fault_of_values(n_values_C, stored_C, high, n_genes)
         or _fault_of_genes(sample, high, n_genes, precision)
         or _of_depths(n_values_C, stored_C, units_C, values_N, high)
     )
+
+
+def has_whole(sample: Sequence[Part], precision: Precision) -> bool:
+    """Return whether many values are whole numbers, but for cells that have no others.
+
+    The largest value does not count: scaling to a range, and clipping, give it over and over, and it may be whole.
+    """
+    figures = figures_of(sample, LINEAR, precision)
+    values_N = np.concatenate([part.values_N for part in sample]).astype(np.float64)
+    values_N = values_N[np.repeat(~figures.is_whole_C, figures.n_values_C)]
+    values_N = values_N[values_N < values_N.max(initial=0)]
+    return len(values_N) > 0 and bool(np.mean(is_whole(values_N)) >= LEAST_SHARE_WHOLE)
 
 
 def _fault_of_values(n_values_C: np.ndarray, stored_C: np.ndarray, high: float, n_genes: int) -> Judgement | None:
@@ -121,18 +133,6 @@ def _fault_of_values(n_values_C: np.ndarray, stored_C: np.ndarray, high: float, 
 
 def _is_filled(n_values_C: np.ndarray, n_genes: int) -> bool:
     return n_genes >= LEAST_CELLS and bool(n_values_C.mean() > MOST_FILLED * n_genes)
-
-
-def _share_whole(sample: Sequence[Part], precision: Precision) -> float:
-    """Return the share of whole numbers among values, but for cells that have no others.
-
-    The largest value does not count: scaling to a range, and clipping, give it over and over, and it may be whole.
-    """
-    figures = figures_of(sample, LINEAR, precision)
-    values_N = np.concatenate([part.values_N for part in sample]).astype(np.float64)
-    values_N = values_N[np.repeat(~figures.is_whole_C, figures.n_values_C)]
-    values_N = values_N[values_N < values_N.max(initial=0)]
-    return float(np.mean(is_whole(values_N))) if len(values_N) else 0.0
 
 
 def _fault_of_genes(sample: Sequence[Part], high: float, n_genes: int, precision: Precision) -> Judgement | None:

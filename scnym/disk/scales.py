@@ -3,7 +3,7 @@
 C cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from scnym.base.settings import CountsAs
 from scnym.disk.bucket import Location
 from scnym.disk.checks import LARGEST_COUNT, Others, ValueRange, nowhere_else
 from scnym.disk.cut import Part
-from scnym.disk.estimates import LARGEST_ONE, LEAST_CELLS, judge
+from scnym.disk.estimates import LARGEST_ONE, LEAST_CELLS, has_whole, judge
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.transforms import (
     LINEAR,
@@ -137,10 +137,7 @@ def reading_of(
         If they are neither counts nor estimates of counts, nor counts that were normalised in a way that can be undone.
     """
     if isinstance(source, RestoredDataset):
-        if counts_as != "auto" and (counts_as, source.scale) != ("estimated", "counts"):
-            raise _needless(
-                f"--counts_as {counts_as} changes nothing: the store knows its values, {source.scale}", source
-            )
+        require_untold((source.scale,), counts_as, source.path)
         return Reading(scale=source.scale, transform=LN if source.scale in LOGARITHMS else LINEAR)
     if values.integral:
         return _of_whole(source, parts, values, counts_as)
@@ -162,9 +159,11 @@ def _of_whole(source: Named, parts: Stretches, values: ValueRange, counts_as: Co
         return Reading(scale="counts")
     if counts_as != "auto":
         transform = TRANSFORMS[counts_as]
-        if np.isclose(transform.undo(np.array([values.high]))[0], values.high):  # log2(x+1) of 0 and 1 are 0 and 1
+        with np.errstate(over="ignore"):
+            undone = transform.undo(np.array([values.high]))[0]
+        if np.isclose(undone, values.high):  # log2(x+1) of 0 and 1 are 0 and 1
             return Reading(scale="counts")
-        raise _needless(f"all values are whole numbers, as counts are, not {transform.words} of them", source)
+        raise _needless(f"all values are whole numbers, as counts are, not {transform.words} of them", source.path)
     return Reading(scale="counts", remark=_doubt(parts.totals()))
 
 
@@ -180,15 +179,28 @@ def _doubt(totals_C: np.ndarray) -> str | None:
         return None
     return (
         "WARNING: whole numbers, so taken for counts, but the values of each cell add up to about "
-        f"{near or middle:,.0f}: counts that were sampled down to one depth, or normalised values (CP10k, CPM, TPM) that "
-        "were rounded; if they were, give the raw counts"
+        f"{near or middle:,.0f}: counts that were sampled down to one depth, or normalised values (CP10k, CPM, TPM) "
+        "that were rounded; if they were, give the raw counts"
     )
 
 
-def _needless(what: str, source: Named) -> DataError:
+def require_untold(scales: Iterable[Scale], counts_as: CountsAs, path: Location) -> None:
+    """Raise if the user says of a store's values what it knows better.
+
+    Raises
+    ------
+    DataError
+        If `counts_as` is anything but auto, or estimated of a store of counts.
+    """
+    others = [scale for scale in scales if (counts_as, scale) != ("estimated", "counts")]
+    if counts_as != "auto" and others:
+        raise _needless(f"a store knows its values, {others[0]}, so --counts_as {counts_as} changes nothing", path)
+
+
+def _needless(what: str, path: Location) -> DataError:
     return DataError(
         what,
-        where=source.path,
+        where=path,
         way_out="leave out --counts_as; convert inputs that need it apart, and give their store in their place",
         mend={"--counts_as": None},
     )
@@ -220,7 +232,10 @@ class _Look:
             transform = TRANSFORMS[likeliest_first[0]]
             figures = self._figures(transform)
             if (figures.share_with_unit() or 0) >= LEAST_SHARE_WITH_UNIT:
-                return _of_units(transform, figures)
+                found = _of_units(transform, figures)
+                # of few values that were shared out equally, those of many cells are multiples of a half or a third
+                if not (found.is_part and transform is LINEAR and has_whole(self._sample, self._precision)):
+                    return found
         judgement = judge(self._figures(LINEAR), self._sample, self._high, self._n_genes, self._precision)
         if not judgement.is_taken:
             raise self._refusal(judgement.words, judgement.way_out)
