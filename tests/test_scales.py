@@ -284,7 +284,193 @@ def test_a_user_who_knows_better_is_believed():
     assert reading.words == "log2(x+1) of counts, as --counts_as says, undone"
     with pytest.raises(DataError, match=r"value .* is no log10\(x\+1\) of a count"):
         read(fpkm(counts_CG), counts_as="log10")
-    assert read(counts_CG, counts_as="ln")[0] == Reading(scale="counts")
+
+
+def by_sd(values_CG: Array) -> Array:
+    """Each gene divided by its standard deviation, as sc.pp.scale(zero_center=False) does."""
+    sd_G = values_CG.std(axis=0)
+    return np.divide(values_CG, sd_G, out=np.zeros_like(values_CG), where=sd_G > 0)
+
+
+def scaled_to(values_CG: Array, high: float) -> Array:
+    """Each gene scaled to a range."""
+    return values_CG / np.maximum(values_CG.max(axis=0), 1e-9) * high
+
+
+def clr_by_gene(counts_CG: Array) -> Array:
+    """Centred log-ratio of each gene over cells."""
+    return np.log1p(counts_CG / np.exp(np.log1p(counts_CG).mean(axis=0)))
+
+
+def rarity(counts_CG: Array) -> Array:
+    """Logarithm of the share of cells with each gene, inverse."""
+    return np.log(1 + len(counts_CG) / np.maximum((counts_CG > 0).sum(axis=0), 1))
+
+
+def residuals(counts_CG: Array) -> Array:
+    """Pearson residuals, clipped at 0 and at the root of the number of cells."""
+    mean_CG = counts_CG.sum(axis=1, keepdims=True) * counts_CG.sum(axis=0) / counts_CG.sum()
+    mean_CG = np.maximum(mean_CG, 1e-9)
+    return np.clip((counts_CG - mean_CG) / np.sqrt(mean_CG + mean_CG**2 / 100), 0, np.sqrt(len(counts_CG)))
+
+
+OF_GENES = {
+    "TF-IDF": (lambda x: normalised(x, 1) * rarity(x), "no value is above 0|on average, where one count is one"),
+    "TF-IDF times 10": (
+        lambda x: normalised(x, 10) * rarity(x),
+        "on average, where one count is one|smaller in cells with more genes",
+    ),
+    "TF-IDF as logarithm": (
+        lambda x: np.log1p(normalised(x, 1e4) / np.maximum(x.mean(axis=0), 1e-9)),
+        "smaller in genes of more cells|each gene was divided by",
+    ),
+    "CLR": (clr_by_gene, r"ln\(x\+1\) of counts of which each gene was divided by a number of its own"),
+    "counts by deviation": (by_sd, "the values are counts of which each gene was divided by a number of its own"),
+    "counts by length": (per_length, "the values are counts of which each gene was divided by a number of its own"),
+    "logarithms by deviation": (lambda x: by_sd(np.log1p(normalised(x))), "smaller in genes of more cells"),
+    "clipped logarithms by deviation": (
+        lambda x: np.minimum(by_sd(np.log1p(normalised(x))), 10),
+        "smaller in genes of more cells",
+    ),
+    "residuals": (residuals, "smaller in genes of more cells|as after clipping"),
+    "ln from 0 to 1": (lambda x: scaled_to(np.log1p(x), 1), "no value is above 1: shares, weights"),
+    "ln from 0 to 10": (lambda x: scaled_to(np.log1p(x), 10), "smaller in genes of more cells"),
+    "ln of six cells from 0 to 1": (lambda x: scaled_to(np.log1p(x[:6]), 1), "no value is above 1: shares, weights"),
+}
+
+
+@pytest.mark.parametrize("kind", ["umis", "panel"])
+@pytest.mark.parametrize("name", OF_GENES)
+def test_values_that_were_scaled_for_each_gene_are_refused(name: str, kind: str):
+    made, words = OF_GENES[name]
+    with pytest.raises(DataError, match=words) as fault:
+        read(made(counts_of(kind)))
+    assert "--counts_as" in fault.value.way_out
+
+
+@pytest.mark.parametrize("name", ["CLR", "counts by deviation", "residuals", "ln from 0 to 1"])
+def test_reads_that_were_scaled_for_each_gene_are_refused(name: str):
+    made, words = OF_GENES[name]
+    with pytest.raises(DataError, match=words):
+        read(made(counts_of("reads")))
+
+
+def test_values_of_cells_brought_to_length_one_are_no_roots():
+    counts_CG = counts_of("umis")
+    with pytest.raises(DataError, match="counts normalised in each cell, with totals from"):
+        read(counts_CG / np.sqrt(np.square(counts_CG).sum(axis=1, keepdims=True)))
+
+
+def decimal(counts_CG: Array) -> Array:
+    """Small, and with one digit behind the point."""
+    return np.round(np.minimum(counts_CG, 18) * np.random.default_rng(5).uniform(0.6, 1, counts_CG.shape), 1)
+
+
+def shared_equally(counts_CG: Array) -> Array:
+    """Half of the values divided by 2, 3 or 4, as alevin shares molecules out."""
+    random = np.random.default_rng(6)
+    return np.where(random.random(counts_CG.shape) < 0.5, counts_CG / random.integers(2, 5, counts_CG.shape), counts_CG)
+
+
+def shared_with_next(counts_CG: Array) -> Array:
+    """A part of each value with the next gene, as kallisto shares reads out."""
+    part_CG = counts_CG * np.random.default_rng(7).beta(0.5, 0.5, counts_CG.shape)
+    return part_CG + np.roll(counts_CG - part_CG, 1, axis=1)
+
+
+def decontaminated(counts_CG: Array) -> Array:
+    """Without a third of each value, more or less, as of cells with much ambient RNA."""
+    return counts_CG * (1 - np.random.default_rng(8).beta(2, 4, counts_CG.shape))
+
+
+@pytest.mark.parametrize("depth", ["as it is", "shallow"])
+@pytest.mark.parametrize("kind", ["umis", "panel"])
+@pytest.mark.parametrize("estimate", [decimal, shared_equally, shared_with_next, decontaminated])
+def test_shallow_and_rounded_estimates_are_taken(kind: str, depth: str, estimate: Callable[[Array], Array]):
+    counts_CG = counts_of(kind)
+    if depth == "shallow":
+        counts_CG = np.random.default_rng(9).binomial(counts_CG.astype(int), 0.3).astype(float)
+    reading, _ = read(estimate(counts_CG))
+    assert reading.words.startswith("not whole numbers: taken for estimates of counts")
+
+
+@pytest.mark.parametrize("n_cells", [1, 3, 6])
+def test_estimates_of_few_cells_are_taken_if_many_are_whole(n_cells: int):
+    assert read(shared_equally(counts_of("umis", n_cells)))[0].scale == "counts"
+
+
+def bulk(n_samples: int, spread: float, seed: int, n_genes: int = 400) -> Array:
+    """Estimated counts of bulk samples, none of them whole."""
+    random = np.random.default_rng(seed)
+    share_G = random.dirichlet(random.gamma(0.3, size=n_genes) + 0.001)
+    depth_S1 = 50_000 * np.exp(random.normal(scale=spread, size=(n_samples, 1)))
+    noise_SG = np.exp(random.normal(scale=0.5, size=(n_samples, n_genes)))
+    return random.poisson(depth_S1 * normalised(share_G * noise_SG, 1)) * random.uniform(0.8, 1, (n_samples, n_genes))
+
+
+@pytest.mark.parametrize("n_samples", [12, 24, 48, 96])
+@pytest.mark.parametrize("spread", [0.03, 0.05, 0.1, 0.2])
+def test_estimated_counts_of_even_depth_are_taken(n_samples: int, spread: float):
+    for seed in range(3):
+        estimates_SG = bulk(n_samples, spread, seed)
+        reading, found_SG = read(estimates_SG)
+        assert reading.words.startswith("not whole numbers: taken for estimates of counts")
+        np.testing.assert_allclose(found_SG, ln_cpm(estimates_SG), atol=1e-4)
+
+
+def test_what_even_depth_decided_is_said():
+    estimates_SG = bulk(48, 0.0, 1)
+    n_genes_S1 = (estimates_SG > 0).sum(axis=1, keepdims=True)
+    factors_S1 = (np.median(n_genes_S1) / n_genes_S1) ** 4
+    reading, _ = read(normalised(estimates_SG, 50_000) * factors_S1)  # the more genes, the fewer counts
+    assert reading.words == "not whole numbers: taken for estimates of counts, of cells of about the same depth"
+
+
+def test_estimates_of_equal_depth_need_the_word_of_the_user():
+    estimates_SG = bulk(24, 0.0, 2)
+    equal_SG = normalised(estimates_SG, 45_678) * np.linspace(0.996, 1.004, 24)[:, None]
+    with pytest.raises(DataError, match=r"add up to nearly the same \(4\.55e\+04 to|nearly the same") as fault:
+        read(equal_SG)
+    assert "--counts_as estimated takes them" in fault.value.way_out
+    assert read(equal_SG, counts_as="estimated")[0].scale == "counts"
+
+
+@pytest.mark.parametrize("kind", ["umis", "reads", "panel"])
+@pytest.mark.parametrize("total", [1e4, 1e5, 1e6, 4321])
+def test_whole_numbers_with_one_total_are_taken_with_a_warning(kind: str, total: float):
+    reading, _ = read(np.rint(normalised(counts_of(kind), total)))
+    assert reading.scale == "counts"
+    assert reading.words.startswith("WARNING: whole numbers, so taken for counts, but the values of each cell add up")
+    assert f"about {total:,.0f}"[:8] in reading.words
+    assert read(np.rint(normalised(counts_of(kind), total)), counts_as="estimated")[0].remark is None
+
+
+def test_whole_numbers_of_other_totals_or_few_cells_are_counts_without_a_word():
+    for values_CG in (counts_of("umis"), np.rint(normalised(counts_of("umis", 7))), np.ones((20, 30))):
+        assert read(values_CG)[0] == Reading(scale="counts")
+
+
+def test_whole_numbers_are_no_logarithms():
+    counts_CG = counts_of("umis")
+    for counts_as in ("ln", "log2", "log10", "sqrt", "arcsinh"):
+        with pytest.raises(DataError, match="all values are whole numbers, as counts are") as fault:
+            read(counts_CG, counts_as=counts_as)
+        assert fault.value.mend == {"--counts_as": None}
+    assert read(np.minimum(counts_CG, 1), counts_as="log2")[0] == Reading(scale="counts")
+
+
+def test_cells_of_which_all_are_whole_but_for_rounding_are_counts():
+    counts_CG = np.minimum(counts_of("umis"), 1) * 1.0005
+    assert read(counts_CG)[0] == Reading(scale="counts", remark="counts; whole but for rounding")
+
+
+def test_values_that_are_nearly_zero_are_not_whole():
+    small_CG = normalised(corrected(counts_of("umis")), 1e-3)
+    assert small_CG.max() < 1e-3
+    with pytest.raises(DataError, match="no multiples of one count"):
+        read(small_CG)
+    with pytest.raises(DataError, match="no value is above"):
+        read(small_CG[:, part_of_genes(small_CG)])
 
 
 def test_ln_of_normalised_estimates_is_read_as_before_and_said():

@@ -23,6 +23,7 @@ from scnym.base.settings import ConvertSettings, StreamSettings
 from scnym.disk.store import Store
 from scnym.feed.stream import in_order_stream
 from scnym.runs.inspection import inspect
+from scnym.runs.intake import open_input
 
 Array = np.ndarray
 
@@ -162,6 +163,35 @@ def test_a_store_of_what_was_said_to_be_counts_is_not_asked_again(tmp_path: Path
     adata = adata_of(fpkm(counts_of("umis", 40)), counts_of("umis", 40))
     first = scnym.convert([adata], tmp_path / "a.zarr", ConvertSettings(counts_as="estimated"))
     assert Store(scnym.convert([first], tmp_path / "b.zarr")).sources[0].scale == "counts"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_whole_numbers_with_one_total_are_warned_of(name: str, tmp_path: Path):
+    counts_CG = counts_of("umis", 40)
+    path = FORMS[name](tmp_path / name, adata_of(np.rint(normalised(counts_CG)), counts_CG))
+    said = Said()
+    scnym.convert([path], tmp_path / "new.zarr", progress=said)
+    assert any(line.startswith(f"{name}: values: WARNING: whole numbers") for line in said.lines)
+    assert inspect(path).sources[0].values.startswith("WARNING: whole numbers")
+
+
+def test_what_is_said_of_a_store_is_refused_where_it_changes_nothing(tmp_path: Path):
+    counts_CG = counts_of("umis", 40)
+    stores = {
+        "counts": scnym.convert([adata_of(counts_CG, counts_CG)], tmp_path / "counts.zarr"),
+        "ln_cp10k": scnym.convert([adata_of(np.log1p(normalised(counts_CG)), counts_CG)], tmp_path / "ln.zarr"),
+    }
+    estimated, log2 = ConvertSettings(counts_as="estimated"), ConvertSettings(counts_as="log2")
+    for scale, settings in (("counts", log2), ("ln_cp10k", log2), ("ln_cp10k", estimated)):
+        words = f"a store knows its values, {scale}, so --counts_as {settings.counts_as} changes nothing"
+        with pytest.raises(DataError, match=words) as fault:
+            scnym.convert([stores[scale]], tmp_path / "new.zarr", settings)
+        assert fault.value.mend == {"--counts_as": None}
+        with pytest.raises(DataError, match=words):
+            open_input(stores[scale], tmp_path, settings, Said())
+        with pytest.raises(DataError, match=words):
+            inspect(stores[scale], settings)
+    scnym.convert([stores["counts"]], tmp_path / "new.zarr", estimated)
 
 
 @pytest.mark.parametrize("name", ["cells.h5ad", "cells.zarr", "cells.loom", "memory"])

@@ -3,7 +3,7 @@
 C cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from scnym.base.settings import CountsAs
 from scnym.disk.bucket import Location
 from scnym.disk.checks import LARGEST_COUNT, Others, ValueRange, nowhere_else
 from scnym.disk.cut import Part
+from scnym.disk.estimates import LARGEST_ONE, LEAST_CELLS, has_whole, judge
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.transforms import (
     LINEAR,
@@ -41,29 +42,17 @@ TPM_TOTALS = (1e5, 1e6)
 LEAST_SHARE_WITH_UNIT = 0.5
 """Share of the cells that show a unit if values are normalised counts: nearly all, as most cells have a gene with one
 count; of estimates hardly any do."""
-LEAST_SHARE_WHOLE = 0.2
-"""Share of whole numbers among estimates of counts of which reads were shared out between genes; of other values, even
-if rounded to one digit, at most a tenth are whole."""
-DEPTH_CORRELATION = -0.5
-"""Correlation, over cells, of the mean value and the number of genes, both as logarithms. In counts, cells with more
-genes have larger values: 0.0 to 0.95 in ten data sets, corrected in five ways. Normalised values show the contrary:
--0.66 to -1.0, also as logarithms and of part of the genes."""
-LARGEST_ONE = 1.05
-"""Of most cells the smallest value is an estimate of one count, or of less."""
-LEAST_CELLS = 8
-"""Cells from which such a correlation means something."""
 LEAST_LEFT, MOST_SPREAD = 0.3, 0.3
 """What a correction leaves of a count at least, and how much its factors differ at most, as a part of cell depths
 (standard deviations of the logarithms)."""
 SAME_UNIT, MOST_ALIKE = 0.02, 0.99
 """How much units of cells may differ to be one, and in what share of the cells they must be it, or multiples of it."""
-LINEAR_SLOPE = -0.75
-"""Of the regression behind `DEPTH_CORRELATION`: -0.8 to -1.1 for normalised values, -0.6 for their square roots, mostly
-above for logarithms."""
-LARGEST_LOG = float(np.log2(1e6 + 1)) + 0.1
-"""No logarithm of counts per million is larger, to whatever usual base."""
-MOST_FILLED = 0.99
-"""Share of genes with a value, on average over cells, above which zeros have been filled in."""
+WHOLE_TOTALS = (1e4, 1e5, 1e6)
+SPREAD_WHOLE, OFF_WHOLE = 0.05, 0.03
+"""Spread of the totals (standard deviation of the logarithms) of normalised values that were rounded to whole numbers,
+and how far their median is off: 0.03 and 0.03 at most in nine data sets, whose counts spread by 0.4 and more."""
+EQUAL_WHOLE, LEAST_EQUAL = 0.01, 1000
+"""Share by which totals of counts that were made equal differ, and the smallest such total that is no chance."""
 
 
 class Named(Protocol):
@@ -148,13 +137,73 @@ def reading_of(
         If they are neither counts nor estimates of counts, nor counts that were normalised in a way that can be undone.
     """
     if isinstance(source, RestoredDataset):
+        require_untold((source.scale,), counts_as, source.path)
         return Reading(scale=source.scale, transform=LN if source.scale in LOGARITHMS else LINEAR)
     if values.integral:
-        return Reading(scale="counts")
+        return _of_whole(source, parts, values, counts_as)
     if counts_as == "estimated":
         return Reading(scale="counts", remark="estimates of counts, as --counts_as says")
     look = _Look(source, parts, values, others)
     return look.reading() if counts_as == "auto" else look.told(TRANSFORMS[counts_as])
+
+
+def _of_whole(source: Named, parts: Stretches, values: ValueRange, counts_as: CountsAs) -> Reading:
+    """Return the reading of whole numbers, which are counts, or were rounded.
+
+    Raises
+    ------
+    DataError
+        If the user says that they are what whole numbers are not.
+    """
+    if counts_as == "estimated":
+        return Reading(scale="counts")
+    if counts_as != "auto":
+        transform = TRANSFORMS[counts_as]
+        with np.errstate(over="ignore"):
+            undone = transform.undo(np.array([values.high]))[0]
+        if np.isclose(undone, values.high):  # log2(x+1) of 0 and 1 are 0 and 1
+            return Reading(scale="counts")
+        raise _needless(f"all values are whole numbers, as counts are, not {transform.words} of them", source.path)
+    return Reading(scale="counts", remark=_doubt(parts.totals()))
+
+
+def _doubt(totals_C: np.ndarray) -> str | None:
+    """Return why whole numbers may be no counts: their cells have one total; None if they have not."""
+    filled = totals_C[totals_C > 0]
+    if len(filled) < LEAST_CELLS:
+        return None
+    middle = float(np.median(filled))
+    near = next((total for total in WHOLE_TOTALS if abs(middle / total - 1) <= OFF_WHOLE), None)
+    is_equal = middle >= LEAST_EQUAL and np.ptp(filled) <= 2 * EQUAL_WHOLE * middle
+    if not is_equal and (near is None or np.log(filled).std() > SPREAD_WHOLE):
+        return None
+    return (
+        "WARNING: whole numbers, so taken for counts, but the values of each cell add up to about "
+        f"{near or middle:,.0f}: counts that were sampled down to one depth, or normalised values (CP10k, CPM, TPM) "
+        "that were rounded; if they were, give the raw counts"
+    )
+
+
+def require_untold(scales: Iterable[Scale], counts_as: CountsAs, path: Location) -> None:
+    """Raise if the user says of a store's values what it knows better.
+
+    Raises
+    ------
+    DataError
+        If `counts_as` is anything but auto, or estimated of a store of counts.
+    """
+    others = [scale for scale in scales if (counts_as, scale) != ("estimated", "counts")]
+    if counts_as != "auto" and others:
+        raise _needless(f"a store knows its values, {others[0]}, so --counts_as {counts_as} changes nothing", path)
+
+
+def _needless(what: str, path: Location) -> DataError:
+    return DataError(
+        what,
+        where=path,
+        way_out="leave out --counts_as; convert inputs that need it apart, and give their store in their place",
+        mend={"--counts_as": None},
+    )
 
 
 class _Look:
@@ -171,7 +220,7 @@ class _Look:
         seen = {one.name: figures_of(self._sample, one, self._precision) for one in self._possible()}
         shares = {name: figures.share_with_unit() or 0 for name, figures in seen.items()}
         if shares[LINEAR.name] >= LEAST_SHARE_WITH_UNIT:
-            shares["sqrt"] = 0  # squares of whole multiples are whole multiples too
+            seen.pop("sqrt", None)  # squares of whole multiples are too, and add up to 1 in cells brought to length 1
         # arcsinh(x) is about ln(2x), so the share alone may not tell them apart
         likeliest_first = sorted(seen, key=lambda name: (-round(shares[name], 1), seen[name].deviation))
         for name in sorted(likeliest_first, key=lambda name: self._common(seen[name]) not in USUAL_TOTALS):
@@ -183,9 +232,14 @@ class _Look:
             transform = TRANSFORMS[likeliest_first[0]]
             figures = self._figures(transform)
             if (figures.share_with_unit() or 0) >= LEAST_SHARE_WITH_UNIT:
-                return _of_units(transform, figures)
-        self._require_estimates(self._figures(LINEAR))
-        return Reading(scale="counts", remark="not whole numbers: taken for estimates of counts")
+                found = _of_units(transform, figures)
+                # of few values that were shared out equally, those of many cells are multiples of a half or a third
+                if not (found.is_part and transform is LINEAR and has_whole(self._sample, self._precision)):
+                    return found
+        judgement = judge(self._figures(LINEAR), self._sample, self._high, self._n_genes, self._precision)
+        if not judgement.is_taken:
+            raise self._refusal(judgement.words, judgement.way_out)
+        return Reading(scale="counts", remark=judgement.words)
 
     def told(self, transform: Transform) -> Reading:
         """Undo what the user says has been done to counts.
@@ -250,42 +304,6 @@ class _Look:
         remark += "" if has_unit else "; no multiples of one count: of estimates, or of TPM"
         return Reading(scale=scale, transform=transform, total=total, remark=remark)
 
-    def _require_estimates(self, figures: CellFigures) -> None:
-        """Refuse values that do not look like estimates of counts.
-
-        Raises
-        ------
-        DataError
-            Says what they look like.
-        """
-        cells_C = ~figures.is_whole_C
-        n_values_C, n_whole_C, units_C = (
-            one_C[cells_C] for one_C in (figures.n_values_C, figures.n_whole_C, figures.units_C)
-        )
-        is_filled = n_values_C.mean() > MOST_FILLED * self._n_genes and self._n_genes >= LEAST_CELLS
-        if is_filled and np.mean(np.isclose(units_C, np.median(units_C))) >= MOST_ALIKE:
-            raise self._refusal(f"zeros have become {np.median(units_C):.4g}, by a transform that cannot be undone")
-        if n_whole_C.sum() >= LEAST_SHARE_WHOLE * n_values_C.sum():
-            return
-        if is_filled:
-            raise self._refusal(
-                "nearly every gene has a value in nearly every cell, as after smoothing, imputation or integration"
-            )
-        correlation, slope = _depth(n_values_C, figures.stored_C[cells_C])
-        if correlation is None:
-            raise self._refusal("the values are not whole, and there are too few cells or genes to tell what they are")
-        smallest = float(np.nanmedian(units_C))
-        if smallest > LARGEST_ONE:
-            raise self._refusal(
-                f"the values are no counts: the smallest of a cell is mostly about {smallest:.3g}, where an "
-                f"estimate of one count is about one; they look like {_looks_like(self._high, slope)}"
-            )
-        if correlation < DEPTH_CORRELATION:
-            raise self._refusal(
-                "the values are no counts: they are smaller in cells with more genes, as normalised ones are; they "
-                f"look like {_looks_like(self._high, slope)}"
-            )
-
     def _refusal(self, what: str, otherwise: str = "or say what they are with --counts_as") -> DataError:
         words, mend = self._others()
         way_out = f"give the raw counts{f', {words}' if words else ''}; {otherwise}"
@@ -344,24 +362,6 @@ def _of(transform: Transform) -> str:
 
 def _undone(transform: Transform) -> str:
     return "" if transform is LINEAR else ", undone"
-
-
-def _depth(n_values_C: np.ndarray, sums_C: np.ndarray) -> tuple[float | None, float]:
-    """Return how the mean value goes with the number of genes: correlation and slope of their logarithms."""
-    filled_C = n_values_C > 0
-    genes_C, means_C = np.log(n_values_C[filled_C]), np.log(sums_C[filled_C] / n_values_C[filled_C])
-    if len(genes_C) < LEAST_CELLS or np.ptp(genes_C) == 0:
-        return None, 0.0
-    if np.ptp(means_C) == 0:
-        return 0.0, 0.0
-    return float(np.corrcoef(genes_C, means_C)[0, 1]), float(np.polyfit(genes_C, means_C, 1)[0])
-
-
-def _looks_like(high: float, slope: float) -> str:
-    """Return words for normalised values of which little is known."""
-    normalised = "TPM, FPKM or other normalised values, of which genes may have been taken out"
-    of = "logarithms of " if high <= LARGEST_LOG and slope > LINEAR_SLOPE else ""
-    return of + normalised
 
 
 def _some_with_fractions(parts: Stretches) -> list[Part]:

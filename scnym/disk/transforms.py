@@ -159,6 +159,11 @@ def sample_of(parts: Sequence[Part], max_values: int) -> list[Part]:
     return cut
 
 
+def is_whole(values_N: np.ndarray) -> np.ndarray:
+    """Return which values are whole but for rounding; one that is nearly zero is not."""
+    return (np.abs(values_N - np.rint(values_N)) <= NEAR_WHOLE) & (values_N > 0.5)
+
+
 def _figures_of_part(part: Part, transform: Transform, precision: Precision) -> CellFigures:
     lengths_C = part.row_lengths_C
     values_N = part.values_N.astype(np.float64)
@@ -175,14 +180,13 @@ def _figures_of_part(part: Part, transform: Transform, precision: Precision) -> 
     multiples_N = undone_N / np.repeat(units_C, lengths_C)
     tested_N = (multiples_N > 1.5) & (multiples_N <= np.repeat(most_C, lengths_C))
     deviation_N = np.where(tested_N, np.abs(multiples_N - np.rint(multiples_N)), 0)
-    whole_N = np.abs(values_N - np.rint(values_N)) <= NEAR_WHOLE
     return CellFigures(
         totals_C=totals_C,
         uncertainty=uncertainty,
         units_C=units_C,
         n_values_C=lengths_C,
         stored_C=_sums(values_N, lengths_C),
-        n_whole_C=_sums(whole_N, lengths_C),
+        n_whole_C=_sums(is_whole(values_N), lengths_C),
         n_tested_C=_sums(tested_N, lengths_C),
         n_multiples_C=_sums(tested_N & (deviation_N <= WHOLE_WITHIN), lengths_C),
         deviations_C=_sums(deviation_N, lengths_C),

@@ -22,7 +22,7 @@ from scnym.disk.formats.sniff import AnySource, is_readable, is_store
 from scnym.disk.gather import Input, gather
 from scnym.disk.libraries import library_sizes
 from scnym.disk.other_counts import other_counts
-from scnym.disk.scales import reading_of
+from scnym.disk.scales import reading_of, require_untold
 from scnym.disk.store import Store
 from scnym.model.snapshot import Snapshot
 from scnym.runs.folder import FINAL_FOLDER, MODEL_FILE, final_model
@@ -143,6 +143,7 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
         return Inspection(kind="model", path=place, size_bytes=_size(place), model=_card(place))
     if is_store(place):
         store = Store(place)
+        require_untold((source.scale for source in store.sources), settings.counts_as, place)
         sources = tuple(_of_dataset(store, number) for number in range(len(store.datasets)))
         return Inspection(kind="store", path=place, size_bytes=_size(place), sources=sources)
     gathered = gather([path])

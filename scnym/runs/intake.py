@@ -25,6 +25,7 @@ from scnym.disk.formats.sniff import is_store
 from scnym.disk.frames import stacked
 from scnym.disk.gather import IN_MEMORY, SAMPLE_COLUMN, Given, Input, conversion_key, gather
 from scnym.disk.ingest import convert
+from scnym.disk.scales import require_untold
 from scnym.disk.store import Store
 
 CACHE = "cache"
@@ -145,7 +146,9 @@ def open_input(
                 where="--training_metadata",
                 way_out=f"give it the new ones, and then its new name: {command(*words)}",
             )
-        return Store(path)
+        store = Store(path)
+        require_untold((source.scale for source in store.sources), settings.counts_as, path)
+        return store
     settings = replace(settings, overwrite=False)
     key = conversion_key([given], settings)
     cached = out_path / CACHE / f"{path.name.partition('.')[0]}-{key[:16]}.zarr"
