@@ -428,7 +428,11 @@ def test_a_panel_is_called_a_panel():
 
 
 def test_a_prefix_and_two_names_in_one_are_named():
-    assert "name without prefix 'hg38_'" in mismatch_advice([f"hg38_{one}" for one in SYMBOLS], SYMBOLS)
+    advice = mismatch_advice([f"hg38_{one}" for one in SYMBOLS], SYMBOLS)
+    assert advice == (
+        "the data calls genes 'hg38_ZNF100' that the model calls 'ZNF100'; "
+        "leave out what stands before or behind 'ZNF100'"
+    )
     assert "two names of a gene" in mismatch_advice([f"{one}|x{one}" for one in SYMBOLS], SYMBOLS)
     numbers = mismatch_advice([str(k) for k in range(60)], SYMBOLS)
     assert numbers.startswith("the genes of the data are only numbered, as 0, 1, 2; name them, or give var a column")
