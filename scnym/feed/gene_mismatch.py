@@ -42,7 +42,8 @@ def mismatch_advice(
     gene_map = map_genes(source_genes, model_genes)
     for rung, n_gained in gene_map.matched_by.items():
         if rung != EXACT and n_gained > n_least / 2:  # what a few share by chance is no reason
-            return _difference(rung, source) or _example(gene_map, source_genes, model_genes, source, model)
+            pair = _example(gene_map, source_genes, model_genes)
+            return _difference(rung, pair, source, model)
     n_shared = len({*source_genes} & {*model_genes})
     if n_shared >= max(1, LEAST_SHARED * n_least):
         lacking = examples(sorted({*model_genes} - {*source_genes}))
@@ -60,23 +61,24 @@ def _id_type(genes: Sequence[str]) -> str:
     return "Ensembl id" if n_ensembl > len(sample) / 2 else "symbol"
 
 
-def _difference(rung: str, source: str) -> str | None:
-    """Return in what the names differ that a rung of the ladder matches; None if only an example shows it."""
+def _example(gene_map: GeneMap, source_genes: Sequence[str], model_genes: Sequence[str]) -> tuple[str, str]:
+    """Return what both call the first gene that they call differently."""
+    matched = ((source_genes[s], model_genes[g]) for s, g in enumerate(gene_map.table_S) if g != ABSENT)
+    return next(pair for pair in matched if pair[0] != pair[1])
+
+
+def _difference(rung: str, pair: tuple[str, str], source: str, model: str) -> str:
+    """Return in what the names differ that a rung of the ladder matches, such as those of a pair."""
+    theirs, ours = pair
     if rung == CASE:
         return "names differ in upper and lower case, as between human and mouse; check the species"
     if rung == VERSION:
-        return f"names differ in their version suffix (.1, .2); remove it from the genes of {source}"
+        longer = source if len(theirs) > len(ours) else model
+        return f"names differ in their version suffix (.1, .2); remove it from the genes of {longer}"
     if rung == PART:
         return "names differ in that some hold two names of a gene; keep one of them"
-    return None
-
-
-def _example(
-    gene_map: GeneMap, source_genes: Sequence[str], model_genes: Sequence[str], source: str, model: str
-) -> str:
-    """Return an example of one gene that both call differently."""
-    matched = ((source_genes[s], model_genes[g]) for s, g in enumerate(gene_map.table_S) if g != ABSENT)
-    theirs, ours = next(pair for pair in matched if pair[0] != pair[1])
-    shorter, longer = (theirs, ours) if len(theirs) < len(ours) else (ours, theirs)
-    way_out = f"leave out what stands before or behind {shorter!r}" if shorter in longer else "name them alike"
+    way_out = next(
+        (f"leave out what stands before or behind {a!r}" for a, b in ((theirs, ours), (ours, theirs)) if a in b),
+        "name them alike",
+    )
     return f"{source} calls genes {theirs!r} that {model} calls {ours!r}; {way_out}"
