@@ -571,7 +571,8 @@ def test_a_matrix_that_lies_the_wrong_way_round_is_refused(kind: str, genes: lis
         {"h5ad": write_h5ad, "loom": write_loom}[kind](path, turned)
 
     def opened() -> object:
-        return with_named_genes(InMemorySource(turned, "x")) if kind == "in memory" else convert([path], tmp_path / "z")
+        in_memory = kind == "in memory"
+        return with_named_genes(InMemorySource(turned, "x")) if in_memory else convert([path], tmp_path / "new.zarr")
 
     with pytest.raises(DataError, match="lies the wrong way round: its cells have the names of genes, such") as caught:
         opened()

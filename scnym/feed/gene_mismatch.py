@@ -63,8 +63,9 @@ def _id_type(genes: Sequence[str]) -> str:
 
 def _example(gene_map: GeneMap, source_genes: Sequence[str], model_genes: Sequence[str]) -> tuple[str, str]:
     """Return what both call the first gene that they call differently."""
-    matched = ((source_genes[s], model_genes[g]) for s, g in enumerate(gene_map.table_S) if g != ABSENT)
-    return next(pair for pair in matched if pair[0] != pair[1])
+    places = ((s, int(g)) for s, g in enumerate(gene_map.table_S) if g != ABSENT)
+    s, g = next((s, g) for s, g in places if source_genes[s] != model_genes[g])
+    return source_genes[s], model_genes[g]
 
 
 def _difference(rung: str, pair: tuple[str, str], source: str, model: str) -> str:
