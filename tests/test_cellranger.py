@@ -132,6 +132,20 @@ def test_values_and_annotations_are_those_that_scanpy_reads(form: str, types: li
     assert source.remark == (PROTEINS_OUT if types is WITH_PROTEINS else None)
 
 
+@pytest.mark.parametrize("form", ["folder", "h5"])
+@pytest.mark.parametrize("say", [str.lower, str.upper, lambda type_: type_.replace(" ", "_")])
+def test_types_of_features_are_known_in_any_case_and_with_any_mark(
+    say: Callable[[str], str], form: str, tmp_path: Path
+):
+    types = [say(type_) for type_ in WITH_PROTEINS]
+    path = write_h5(tmp_path / "x.h5", types=types) if form == "h5" else write_folder(tmp_path / "x", types=types)
+    source: Any = CellRangerFile(path) if form == "h5" else MatrixMarketSource(path)
+    are_genes = [type_ == "Gene Expression" for type_ in WITH_PROTEINS]
+    np.testing.assert_array_equal(read(source), telling_counts(N_CELLS, N_FEATURES)[:, are_genes])
+    assert source.remark is not None
+    assert source.remark.startswith("features that are no genes are left out: ")
+
+
 def test_genes_that_share_a_symbol_are_named_by_their_ids(tmp_path: Path):
     assert list(MatrixMarketSource(write_folder(tmp_path / "x")).var.index) == NAMES
     assert list(CellRangerFile(write_h5(tmp_path / "x.h5")).var.index) == NAMES

@@ -13,6 +13,8 @@ from scipy import sparse
 
 from scnym import ConvertSettings, ScnymError, Store, convert
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError
+from scnym.disk.formats.genes import with_named_genes
+from scnym.disk.formats.in_memory import InMemorySource
 
 
 def counts_in(store: Store) -> np.ndarray:
@@ -546,3 +548,49 @@ class Exploding:
 
     def __reduce__(self):
         return pytest.fail, ("a pickle was executed",)
+
+
+BARCODES = [f"{''.join('ACGT'[(k >> 2 * j) & 3] for j in range(8))}ACGTACGT-1" for k in range(9)]
+SYMBOLS = ["CD3E", "CD4", "MS4A1", "LYZ", "NKG7", "GNLY", "ACTB", "B2M"]
+
+
+def as_called(cells: list[str], genes: list[str]) -> anndata.AnnData:
+    adata = telling_adata(len(cells), len(genes))
+    adata.obs_names, adata.var_names = cells, genes
+    return adata
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+@pytest.mark.parametrize("genes", [SYMBOLS, [f"ENSMUSG{k:011d}.2" for k in range(8)]], ids=["symbols", "ids"])
+@pytest.mark.parametrize("kind", ["h5ad", "loom", "zarr", "in memory"])
+def test_a_matrix_that_lies_the_wrong_way_round_is_refused(kind: str, genes: list[str], tmp_path: Path):
+    turned, path = as_called(genes, BARCODES), tmp_path / f"x.{kind}"
+    if kind == "zarr":
+        turned.write_zarr(path)
+    elif kind != "in memory":
+        {"h5ad": write_h5ad, "loom": write_loom}[kind](path, turned)
+
+    def opened() -> object:
+        in_memory = kind == "in memory"
+        return with_named_genes(InMemorySource(turned, "x")) if in_memory else convert([path], tmp_path / "new.zarr")
+
+    with pytest.raises(DataError, match="lies the wrong way round: its cells have the names of genes, such") as caught:
+        opened()
+    assert "adata.T" in caught.value.way_out
+
+
+@pytest.mark.parametrize(
+    ("cells", "genes"),
+    [
+        (BARCODES, SYMBOLS),
+        ([str(k) for k in range(9)], BARCODES[:8]),
+        ([f"patient {k}" for k in range(9)], BARCODES[:8]),
+        (SYMBOLS, [str(k) for k in range(9)]),
+        (SYMBOLS, [f"probe{k}" for k in range(9)]),
+        ([f"unc-{k}" for k in range(9)], SYMBOLS),
+        (["CD3E", "CD4", "c3", "c4", "c5", "c6"], ["c1", "c2", "c3", "c4"]),
+    ],
+)
+def test_names_that_merely_look_odd_are_no_reason_to_refuse(cells: list[str], genes: list[str], tmp_path: Path):
+    store = Store(convert([write_h5ad(tmp_path / "x.h5ad", as_called(cells, genes))], tmp_path / "x.zarr"))
+    assert sorted(store.cell_ids) == sorted(cells)

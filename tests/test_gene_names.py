@@ -428,7 +428,44 @@ def test_a_panel_is_called_a_panel():
 
 
 def test_a_prefix_and_two_names_in_one_are_named():
-    assert "name without prefix 'hg38_'" in mismatch_advice([f"hg38_{one}" for one in SYMBOLS], SYMBOLS)
+    advice = mismatch_advice([f"hg38_{one}" for one in SYMBOLS], SYMBOLS)
+    assert advice == (
+        "the data calls genes 'hg38_ZNF100' that the model calls 'ZNF100'; "
+        "leave out what stands before or behind 'ZNF100'"
+    )
     assert "two names of a gene" in mismatch_advice([f"{one}|x{one}" for one in SYMBOLS], SYMBOLS)
     numbers = mismatch_advice([str(k) for k in range(60)], SYMBOLS)
     assert numbers.startswith("the genes of the data are only numbered, as 0, 1, 2; name them, or give var a column")
+
+
+SUMMED = [
+    *("Sum", "sum", "TOTALS", "Total_counts", "library_size", "n_umi", "nUMIs", "Mean", "Total reads"),
+    *("nCount_Spatial", "pct_counts_mt", "S.Score", "X..no_feature", "__too_low_aQual"),
+]
+
+
+def test_totals_and_measures_are_no_genes_however_they_are_written():
+    real = ["GC", "MAX", "Y", "EGFP", "Pc", "class", "RANK"]
+    adata = anndata.AnnData(
+        np.arange(1, 1 + len(SUMMED + real), dtype=np.float32)[None], var=pd.DataFrame(index=[*SUMMED, *real])
+    )
+    source: Any = with_named_genes(InMemorySource(adata, "x"))
+    assert list(source.var.index) == real
+    (block,) = source.blocks(100)
+    np.testing.assert_array_equal(block.counts_CG.toarray(), [np.arange(1, 1 + len(real)) + len(SUMMED)])
+    assert source.remark == f"features that are no genes are left out: {len(SUMMED)} summary values such as 'Sum'"
+
+
+def test_a_number_behind_all_symbols_is_matched_and_said():
+    versioned = [f"{one}.{1 + k % 3}" for k, one in enumerate(SYMBOLS)]
+    assert list(map_genes(versioned, SYMBOLS).table_S) == list(range(60))
+    assert list(map_genes(SYMBOLS, versioned).table_S) == list(range(60))
+    assert mismatch_advice(versioned, SYMBOLS) == (
+        "names differ in their version suffix (.1, .2); remove it from the genes of the data"
+    )
+    assert mismatch_advice(SYMBOLS, versioned).endswith("remove it from the genes of the model")
+
+
+def test_a_number_that_tells_genes_apart_is_no_version():
+    theirs, ours = ([f"ZK{k}.{last}" for k in range(60)] for last in (3, 7))
+    assert not map_genes(theirs, ours).present_G.any()

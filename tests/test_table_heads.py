@@ -369,3 +369,104 @@ def test_a_line_with_too_few_or_too_many_fields_beside_annotations_is_named(line
     path = write_text(tmp_path / "x.csv", f"cell,cluster,a,b\nc8,B,1,2\nc9,T,1,2\n{line}\n")
     with pytest.raises(FormatError, match=r"x.csv, line 4: \d fields where 4 were expected"):
         read(path)
+
+
+IDS_OF_CELLS = CELLS[:12]
+IN_SYMBOLS = ["CD3E", "CD4", "MS4A1", "LYZ", "NKG7", "GNLY", "PPBP", "FCER1A", "CST3", "FCGR3A", "CD8A", "TP53"]
+
+
+def beside_counts(
+    rows: list[str], columns: list[str], before: list[str], behind: list[str], values: list[str] | None = None
+) -> tuple[str, np.ndarray]:
+    """A table of counts that tell their place, with columns of numbers, or of some values, on one of its sides."""
+    counts = 1 + np.arange(len(rows) * len(columns)).reshape(len(rows), len(columns))
+    values = values or [str(7.25 + k) for k in range(len(rows))]
+    lines = [
+        [row, *[values[k % len(values)]] * len(before), *map(str, counts[k]), *[values[k % len(values)]] * len(behind)]
+        for k, row in enumerate(rows)
+    ]
+    return "\n".join(map(",".join, [["", *before, *columns, *behind], *lines])) + "\n", counts
+
+
+MEASURES_OF_GENES = "total_count n_cells GeneLen gc Exons Mean rowMeans pval rank tx_len count whatever"
+
+
+@pytest.mark.parametrize("genes", [GENES, IN_SYMBOLS], ids=["ids", "symbols"])
+@pytest.mark.parametrize("name", MEASURES_OF_GENES.split())
+def test_a_column_of_numbers_about_genes_is_no_cell(name: str, genes: list[str], tmp_path: Path):
+    for before, behind in (([name], []), ([], [name])):
+        text, counts_GC = beside_counts(genes, IDS_OF_CELLS, before, behind)
+        source, counts, cells = read(write_text(tmp_path / "x.csv", text))
+        np.testing.assert_array_equal(counts, counts_GC.T)
+        assert cells == IDS_OF_CELLS
+        assert list(source.var.columns) == [name]
+        assert f"annotation, since it holds no counts: {name!r}" in source.remark
+
+
+MEASURES_OF_CELLS = """
+RNA_snn_res.0.8 nCount_Spatial log1p_total_counts doublet_scores pseudotime total_umi reads umis x,y PC_1 UMAP_1 class
+percent.mt pct_counts_mt n_genes_by_counts S.Score seurat_clusters TotalCounts
+"""
+
+
+@pytest.mark.parametrize("genes", [GENES, IN_SYMBOLS], ids=["ids", "symbols"])
+@pytest.mark.parametrize("name", MEASURES_OF_CELLS.split())
+def test_a_column_of_numbers_about_cells_is_no_gene(name: str, genes: list[str], tmp_path: Path):
+    names = name.split(",")
+    for before, behind in ((names, []), ([], names)):
+        text, counts_CG = beside_counts(IDS_OF_CELLS, genes, before, behind)
+        source, counts, cells = read(write_text(tmp_path / "x.csv", text))
+        np.testing.assert_array_equal(counts, counts_CG)
+        assert cells == IDS_OF_CELLS
+        assert list(source.obs.columns) == names
+
+
+def test_genes_that_are_called_unlike_all_others_stay_genes(tmp_path: Path):
+    others = ["EGFP", "tdTomato", "Cre", "ERCC-00002", "GC"]
+    for genes in ([*GENES, *others], [*others, *GENES], [*IN_SYMBOLS, "GC"], ["MAX", *IN_SYMBOLS]):
+        text, counts_CG = beside_counts(IDS_OF_CELLS, genes, [], [])
+        source, counts, _ = read(write_text(tmp_path / "x.csv", text))
+        np.testing.assert_array_equal(counts, counts_CG)
+        assert list(source.var.index) == genes
+
+
+@pytest.mark.parametrize("values", [["1", "2", "ctrl"], ["", ""], ["NA", "NA"]])
+def test_an_edge_column_that_holds_not_only_numbers_is_an_annotation(values: list[str], tmp_path: Path):
+    for before, behind in ((["arm"], []), ([], ["arm"])):
+        text, counts_CG = beside_counts(IDS_OF_CELLS, IN_SYMBOLS, before, behind, values)
+        source, counts, _ = read(write_text(tmp_path / "x.csv", text))
+        np.testing.assert_array_equal(counts, counts_CG)
+        assert list(source.obs.columns) == ["arm"]
+
+
+FAMILIES = ("Olfr{}", "Ccl{}", "Wnt{}", "Krt{}", "Sox{}", "unc-{}", "Vmn1r{}", "CXCL{}")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("cells", [IDS_OF_CELLS, ["u", "v", "w"]], ids=["barcodes", "unknown"])
+def test_a_panel_of_one_family_is_not_taken_for_numbered_cells(family: str, cells: list[str], tmp_path: Path):
+    require_orientation([family.format(k) for k in range(1, 30)], cells, tmp_path)
+
+
+def test_a_panel_of_chemokines_lies_as_it_does(tmp_path: Path):
+    names = [f"{stem}{k}" for stem, n in (("Ccl", 20), ("Cxcl", 14), ("Ccr", 9), ("Cxcr", 6)) for k in range(1, n + 1)]
+    require_orientation(names, IDS_OF_CELLS, tmp_path)
+
+
+def test_numbered_cells_beside_genes_are_cells_though_worms_have_such_genes(tmp_path: Path):
+    require_orientation(["Actb", "Cd3e", "Xkr4"], [f"ctl-{k}" for k in range(1, 30)], tmp_path)
+
+
+@pytest.mark.parametrize("stem", ["Foo", "tumor"])
+def test_numbers_behind_an_unknown_word_tell_nothing(stem: str, tmp_path: Path):
+    text, _ = beside_counts([f"{stem}{k}" for k in range(1, 12)], ["u", "v", "w"], [], [])
+    with pytest.raises(SettingsError, match="nothing tells whether its lines are cells or genes"):
+        read(write_text(tmp_path / "x.csv", text))
+
+
+@pytest.mark.parametrize("name", ["TotalCounts", "nCounts", "total reads", "sum", "n_UMI"])
+def test_totals_do_not_tell_what_lines_are(name: str, tmp_path: Path):
+    for rows, columns, lines in ((GENES, IDS_OF_CELLS, "genes"), (IDS_OF_CELLS, GENES, "cells")):
+        text, _ = beside_counts(rows, columns, [name], [])
+        source, _, _ = read(write_text(tmp_path / "x.csv", text))
+        assert isinstance(source, GenesByCellsTable) == (lines == "genes")

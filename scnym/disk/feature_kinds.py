@@ -11,6 +11,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
+from scnym.base.errors import DataError, examples
+from scnym.disk.annotation_names import FEATURE_TABLE, OF_READS, is_summary, plain
+from scnym.disk.bucket import Location
+
 GENE_EXPRESSION = "Gene Expression"
 """What 10x calls the type of a gene."""
 TYPE_COLUMNS = frozenset(
@@ -43,26 +47,14 @@ OTHER_TYPES = frozenset(
     | {"vdj", "vdj t", "vdj b", "tcr", "bcr"}
     | {"negative control", "negative control probe", "negative control codeword", "negative probe", "control probe"}
     | {"unassigned codeword", "deprecated codeword", "blank codeword", "genomic control"}
+    | {"motif", "motifs", "genotype", "genotypes"}
 )
 """Types of features that are no genes, in lower case, with a blank for every mark."""
 NO_TYPE = frozenset({"", "nan", "na", "n a", "none", "unknown", "spike in", "spike ins", "ercc"})
 """What says nothing against a gene; spike-ins stay, as they do in other tools."""
-SUMMARIES = frozenset(
-    {"no_feature", "ambiguous", "too_low_aQual", "not_aligned", "alignment_not_unique", "unmapped"}  # HTSeq
-    | {"N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"}  # STAR --quantMode GeneCounts
-    | {"Assigned", "Unassigned"}  # featureCounts
-    | {"total_counts", "n_counts", "n_genes", "n_genes_by_counts", "pct_counts_mt", "total_counts_mt"}  # scanpy
-    | {"percent_mito", "percent_mt", "doublet_score", "leiden", "louvain"}
-    | {"nCount_RNA", "nFeature_RNA", "nCount_ADT", "nFeature_ADT", "nCount_SCT", "nFeature_SCT"}  # Seurat
-    | {"nUMI", "nGene", "percent.mt", "percent.mito", "seurat_clusters"}
-    | {"total", "Total", "TOTAL"}
-)
-"""Names of what is counted or measured of a cell beside its genes."""
 UNASSIGNED = re.compile(r"Unassigned[_.-][A-Za-z_.-]+")
 AS_R_WRITES_IT = re.compile(r"^(X?__|X\.\.)")
 """What stands before the names of HTSeq, and what R makes of it."""
-ANNOTATIONS = frozenset({"Length", "Chr", "Start", "End", "Strand", "Geneid", "gene_id", "gene_name", "gene_symbol"})
-"""What featureCounts and others write beside the counts of each gene."""
 TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.*totalseq.*", re.IGNORECASE)
 """Proteins and sample tags as BD Rhapsody (``|pAbO``, ``|stAbO``) and TotalSeq name them."""
 LIKELY_TAGS = re.compile(
@@ -85,11 +77,6 @@ _SUMMARY, _ANNOTATION, _TAG, _CONTROL, _PEAK = BY_NAME = (
 _MARKS = re.compile(r"[^a-z0-9]+")
 
 
-def plain_column(name: object) -> str:
-    """Give a column's name without case and marks, as `Feature.Types` and `feature_types` are one."""
-    return _MARKS.sub("", str(name).casefold())
-
-
 def kinds_of(var: pd.DataFrame) -> np.ndarray:
     """Find out what each feature is that is no gene.
 
@@ -110,6 +97,35 @@ def kinds_of(var: pd.DataFrame) -> np.ndarray:
     return kinds
 
 
+def genes_among(features: pd.DataFrame, path: Location) -> tuple[np.ndarray, str | None]:
+    """Return which features are genes, and what is to be said of the others.
+
+    Returns
+    -------
+    np.ndarray
+        bool, shape (number of features,).
+    str or None
+        None if all are genes.
+
+    Raises
+    ------
+    DataError
+        If none is.
+    """
+    kinds = kinds_of(features)
+    is_gene_F = np.array([kind is None for kind in kinds], bool)
+    if is_gene_F.all():
+        return is_gene_F, None
+    if not is_gene_F.any():
+        raise DataError(
+            f"none of its features is of the type {GENE_EXPRESSION}: they are {examples(dict.fromkeys(kinds))}",
+            where=path,
+            way_out="give the output of a gene expression library",
+        )
+    names = list(map(str, features.index))
+    return is_gene_F, f"features that are no genes are left out: {kinds_in_words(kinds, names)}"
+
+
 def kinds_in_words(kinds: np.ndarray, names: Sequence[str]) -> str:
     """Say how many features there are of each kind, with an example where their names have shown it."""
     first: dict[str, str] = {}
@@ -125,9 +141,9 @@ def kinds_in_words(kinds: np.ndarray, names: Sequence[str]) -> str:
 def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
     kinds = np.full(len(names), None, dtype=object)
     marked = [k for k, name in enumerate(names) if not name.isalnum() or name.startswith(UNMARKED)]
-    for k in range(len(names)):
-        if names[k] in SUMMARIES or names[k] in ANNOTATIONS:
-            kinds[k] = _SUMMARY if names[k] in SUMMARIES else _ANNOTATION
+    for k, name in enumerate(names):
+        if is_summary(name) or plain(name) in FEATURE_TABLE:
+            kinds[k] = _SUMMARY if is_summary(name) else _ANNOTATION
     for k in marked:
         kinds[k] = kinds[k] or _kind_of(names[k])
     for kind, pattern in ((_TAG, LIKELY_TAGS), (_PEAK, PEAKS)):
@@ -140,7 +156,7 @@ def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
 
 
 def _kind_of(name: str) -> str | None:
-    if AS_R_WRITES_IT.sub("", name.replace("-", "_")) in SUMMARIES or UNASSIGNED.fullmatch(name):
+    if plain(AS_R_WRITES_IT.sub("", name)) in OF_READS or UNASSIGNED.fullmatch(name):
         return _SUMMARY
     if TAGS.fullmatch(name):
         return _TAG
@@ -157,9 +173,9 @@ def _types_in(column: pd.Series, name: str) -> list[str | None]:
         return []
     types = {value: _MARKS.sub(" ", value.casefold()).strip() for value in values.dropna().unique()}
     is_10x = GENE_EXPRESSION in types
-    if not is_10x and (plain_column(name) not in TYPE_COLUMNS or not _are_types({*types.values()})):
+    if not is_10x and (plain(name) not in TYPE_COLUMNS or not _are_types({*types.values()})):
         return []
-    others = {value for value, plain in types.items() if plain not in GENE_TYPES | NO_TYPE}
+    others = {value for value, type_ in types.items() if type_ not in GENE_TYPES | NO_TYPE}
     if not is_10x:
         others = {value for value in others if types[value] in OTHER_TYPES}
     return [value if isinstance(value, str) and value in others else None for value in values]

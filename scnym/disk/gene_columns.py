@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scnym.disk.feature_kinds import plain_column
+from scnym.disk.annotation_names import plain
 from scnym.disk.features import are_numbered
 from scnym.disk.formats.block import names_or_ids
 
@@ -116,8 +116,8 @@ def _candidates(var: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
 
 
 def _known(var: pd.DataFrame, wanted: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    plain = {plain_column(name): name for name in reversed(list(var.columns))}
-    for name in (plain[one] for one in wanted if one in plain):
+    columns = {plain(name): name for name in reversed(list(var.columns))}
+    for name in (columns[one] for one in wanted if one in columns):
         texts = _texts(var[name])
         if texts is not None and len({*texts} - {""}) >= LEAST_DISTINCT * len(texts):
             yield str(name), texts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scnym.base.errors import FormatError
+from scnym.disk.annotation_names import FEATURE_TABLE, plain
 from scnym.disk.annotations import MISSING
 from scnym.disk.formats.axes import GENE
 from scnym.disk.formats.byte_lines import opened
@@ -29,8 +30,6 @@ log md5 info pheno phenotype coldata obs var selected cellreads umipercellsorted
 SIDE_WORDS = frozenset(SIDE.split())
 """Words in the names of tables beside counts."""
 COUNT_WORDS = frozenset({"count", "counts", "matrix", "dge", "umi", "umis", "expr", "exprmatrix"})
-GENE_COLUMNS = frozenset({"chr", "start", "end", "strand", "length"})
-"""Columns of featureCounts, which are about the genes and not always numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def _head(path: Path) -> Head | None:
     if not is_whole and len(lines) < 2:
         return None
     rows = _rows(lines, path)
-    skipped = {k for k, name in enumerate(rows[0]) if name.lower() in GENE_COLUMNS} if rows else set()
+    skipped = {k for k, name in enumerate(rows[0]) if plain(name) in FEATURE_TABLE} if rows else set()
     fields = [field for row in rows[1:] for k, field in enumerate(row) if k and k not in skipped]
     known = [field for field in fields if field not in MISSING]
     numbers = [field for field in known if NUMBER.fullmatch(field) or NEGATIVE.fullmatch(field)]

@@ -22,12 +22,24 @@ ID = r"(?:ENS[A-Z]*G\d{6,}(?:\.\d+)?|FBgn\d{7}|WBGene\d{8}|AT[1-5MC]G\d{5})"
 ID_FIRST = re.compile(rf"(?P<first>{ID})[^A-Za-z0-9]+(?!PAR_[XY]$|\d+$)(?P<second>[A-Za-z0-9].*?)[)\]]?")
 ID_LAST = re.compile(rf"(?P<first>.*?[A-Za-z0-9)])[^A-Za-z0-9]+(?P<second>{ID})[)\]]?")
 CHROMOSOME = re.compile(r"[_.-]{1,2}chr(?:\d{1,2}|X|Y|M|MT|Un\w*)$", re.IGNORECASE)
+NUMBER_BEHIND, NEARLY_ALL = r".*[A-Za-z0-9]\.\d+", 0.9
 VERSIONED = re.compile(r"^(ENS[A-Z]*G\d{6,})\.\d+$")
 
 
 def unversioned(names: pd.Series) -> pd.Series:
     """Take the version from Ensembl ids, and leave all else as it is."""
     return names.str.replace(VERSIONED, r"\1", regex=True)
+
+
+def has_versions(names: pd.Series) -> bool:
+    """Return whether nearly all names end in a point and a number, as ``CD3E.1`` does."""
+    texts = names.dropna().astype(str)
+    return len(texts) > 0 and texts.str.fullmatch(NUMBER_BEHIND).mean() >= NEARLY_ALL
+
+
+def without_version(names: pd.Series) -> pd.Series:
+    """Return names without the point and number that they end in; missing where there is none."""
+    return names.where(names.str.fullmatch(NUMBER_BEHIND, na=False)).str.replace(r"\.\d+$", "", regex=True)
 
 
 def prefixes_of(names: Sequence[str]) -> list[str]:

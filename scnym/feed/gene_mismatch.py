@@ -8,7 +8,7 @@ from scnym.base.errors import DataError, examples
 from scnym.disk.features import ENSEMBL_ID, are_numbered
 from scnym.disk.spellings import PART, parts_of
 from scnym.disk.store import Dataset
-from scnym.feed.genes import CASE, EXACT, LEAST_SHARED, NAME_GENES, VERSION, GeneMap, map_genes
+from scnym.feed.genes import ABSENT, CASE, EXACT, LEAST_SHARED, NAME_GENES, VERSION, GeneMap, map_genes
 
 
 def require_shared(datasets: Sequence[Dataset], genes: Sequence[str], gene_maps: Iterable[GeneMap]) -> None:
@@ -39,9 +39,11 @@ def mismatch_advice(
     if theirs != ours and not any(parts_of(pd.Series(genes[:1])) for genes in (source_genes, model_genes)):
         return f"{source} names genes by {theirs}, {model} by {ours}; rename them, or give them a column of {ours}s"
     n_least = min(len({*source_genes}), len({*model_genes}))
-    for rung, n_gained in map_genes(source_genes, model_genes).matched_by.items():
+    gene_map = map_genes(source_genes, model_genes)
+    for rung, n_gained in gene_map.matched_by.items():
         if rung != EXACT and n_gained > n_least / 2:  # what a few share by chance is no reason
-            return _difference(rung, source)
+            pair = _example(gene_map, source_genes, model_genes)
+            return _difference(rung, pair, source, model)
     n_shared = len({*source_genes} & {*model_genes})
     if n_shared >= max(1, LEAST_SHARED * n_least):
         lacking = examples(sorted({*model_genes} - {*source_genes}))
@@ -59,12 +61,25 @@ def _id_type(genes: Sequence[str]) -> str:
     return "Ensembl id" if n_ensembl > len(sample) / 2 else "symbol"
 
 
-def _difference(rung: str, source: str) -> str:
-    """Say in what the names differ that a rung of the ladder matches."""
+def _example(gene_map: GeneMap, source_genes: Sequence[str], model_genes: Sequence[str]) -> tuple[str, str]:
+    """Return what both call the first gene that they call differently."""
+    places = ((s, int(g)) for s, g in enumerate(gene_map.table_S) if g != ABSENT)
+    s, g = next((s, g) for s, g in places if source_genes[s] != model_genes[g])
+    return source_genes[s], model_genes[g]
+
+
+def _difference(rung: str, pair: tuple[str, str], source: str, model: str) -> str:
+    """Return in what the names differ that a rung of the ladder matches, such as those of a pair."""
+    theirs, ours = pair
     if rung == CASE:
         return "names differ in upper and lower case, as between human and mouse; check the species"
     if rung == VERSION:
-        return f"names differ in their version suffix (.1, .2); remove it from the genes of {source}"
+        longer = source if len(theirs) > len(ours) else model
+        return f"names differ in their version suffix (.1, .2); remove it from the genes of {longer}"
     if rung == PART:
         return "names differ in that some hold two names of a gene; keep one of them"
-    return f"names differ in what stands before or behind them ({rung}); remove it"
+    way_out = next(
+        (f"leave out what stands before or behind {a!r}" for a, b in ((theirs, ours), (ours, theirs)) if a in b),
+        "name them alike",
+    )
+    return f"{source} calls genes {theirs!r} that {model} calls {ours!r}; {way_out}"

@@ -21,12 +21,14 @@ from scnym.disk.spellings import (
     PART,
     PREFIX,
     SUFFIX,
+    has_versions,
     parts_of,
     prefixes_of,
     unversioned,
     with_plain_marks,
     without_prefix,
     without_suffix,
+    without_version,
 )
 from scnym.disk.store import Dataset
 
@@ -304,6 +306,8 @@ def _rungs(
     yield EXACT, source, model
     source, model = unversioned(source), unversioned(model)
     yield VERSION, source, model
+    if has_versions(source) != has_versions(model):  # where both have such numbers, they tell genes apart
+        yield VERSION, *((without_version(source), model) if has_versions(source) else (source, without_version(model)))
     for name, ids in _columns_naming(model, var):
         yield f"var column {name!r}", ids, model
     for name, others in aliases.items():

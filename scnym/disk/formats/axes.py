@@ -14,6 +14,15 @@ from typing import Literal
 import numpy as np
 
 from scnym.base.errors import examples
+from scnym.disk.annotation_names import (
+    LONE_TOTALS,
+    OF_CELLS,
+    OF_CELLS_AMONG_GENES,
+    OF_GENES,
+    OF_GENES_AMONG_CELLS,
+    is_measure,
+    plain,
+)
 from scnym.disk.formats.known_names import (
     CELL,
     GENE,
@@ -21,9 +30,6 @@ from scnym.disk.formats.known_names import (
     NAMES_GENES,
     NAMES_IDS,
     NO_STEMS,
-    OF_CELLS,
-    OF_GENES,
-    plain,
 )
 
 LEAST_SHARE = 0.02
@@ -35,6 +41,9 @@ MARGIN = 4
 LEAST_NUMBERED, MAX_SPREAD = 8, 10
 """Fewest cells in a row of numbers, and how far these go at most, as a multiple of the cells."""
 LONGEST_SYMBOL = 5
+PARTED = re.compile(r"[_ .:#]0*\d+$")
+"""A number behind a mark, which families of genes do not have: ``Tumor_12``, not ``Wnt12`` or ``unc-12``."""
+PLAINLY = 0.9
 LEAST_SIDE, LEAST_EXCESS, EXCESS_MARGIN, MARGIN_OF_TOTALS = 20, 0.3, 2.0, 1.5
 """What the totals of counts must be like for them to decide: how many, how far apart beyond chance (variance of their
 logarithms), and how many times as far as those of the other side, beyond chance and as they are.
@@ -79,7 +88,7 @@ def evidence_of_names(
         Names of the columns of counts, and of the lines; a sample is enough.
     """
     found = []
-    columns, lines = kind_of_names(header), kind_of_names(first_column)
+    columns, lines = _kinds_of_sides(header, first_column)
     if columns and lines and columns.kind == lines.kind:  # of one kind is only the side that is much more so
         shares = columns.share, lines.share
         columns = columns if shares[0] >= MARGIN * shares[1] else None
@@ -91,10 +100,22 @@ def evidence_of_names(
     kind = kind_of_word(corner)
     if kind:
         found.append(Evidence(kind, f"its header begins with {corner!r}"))
-    of_genes, of_cells = (list(filter(test, beside)) for test in (is_column_of_genes, is_column_of_cells))
+    of_genes, of_cells = ([name for name in beside if kind_of_column(name) == kind] for kind in ("genes", "cells"))
     if bool(of_genes) != bool(of_cells):
         found.append(Evidence("genes" if of_genes else "cells", f"it has a column {(of_genes or of_cells)[0]!r}"))
     return found
+
+
+def _kinds_of_sides(header: Sequence[str], first_column: Sequence[str]) -> tuple[Names | None, Names | None]:
+    """Return what the names along both sides are; ``ctl-1`` to ``ctl-96`` beside genes are cells, not worms' genes."""
+    columns, lines = kind_of_names(header), kind_of_names(first_column)
+    if columns and lines and columns.kind == lines.kind == "genes":
+        are_numbered = _are_numbered(header), _are_numbered(first_column)
+        if are_numbered == (True, False):
+            columns = Names("cells", 1.0, header[0])
+        if are_numbered == (False, True):
+            lines = Names("cells", 1.0, first_column[0])
+    return columns, lines
 
 
 def evidence_of_totals(counts_RK: np.ndarray) -> Evidence | None:
@@ -122,22 +143,41 @@ def kind_of_names(names: Sequence[str]) -> Names | None:
     known = [name for name in names if CELL.fullmatch(name)]
     if known and len(known) >= MOST * len(names):
         return Names("cells", len(known) / len(names), known[0])
-    if _are_numbered(names):
-        return Names("cells", 1.0, names[0])
     known = [name for name in names if GENE.fullmatch(name)]
+    if len(known) >= MOST * len(names) and known:
+        return Names("genes", len(known) / len(names), known[0])
+    if _are_numbered(names) and all(PARTED.search(name) for name in names):
+        return Names("cells", 1.0, names[0])
     if len(known) >= max(min(LEAST_NAMES, len(names)), LEAST_SHARE * len(names), 1):
         return Names("genes", len(known) / len(names), known[0])
     return None
 
 
-def is_column_of_genes(name: str) -> bool:
-    """Return whether a column of annotations is one of genes."""
-    return plain(name) in OF_GENES or kind_of_word(name) == "genes"
+def are_cells(names: Sequence[str]) -> bool:
+    """Return whether names are plainly those of cells."""
+    return len(names) >= LEAST_NAMES and _share(CELL, names) >= PLAINLY
 
 
-def is_column_of_cells(name: str) -> bool:
-    """Return whether a column of annotations is one of cells."""
-    return plain(name) in OF_CELLS or kind_of_word(name) == "cells"
+def are_genes(names: Sequence[str]) -> bool:
+    """Return whether names are plainly those of genes."""
+    found = kind_of_names(names)
+    is_known = len(names) >= LEAST_NAMES and found is not None and found.kind == "genes"
+    return is_known and _share(CELL, names) <= 1 - PLAINLY
+
+
+def _share(scheme: re.Pattern[str], names: Sequence[str]) -> float:
+    return sum(scheme.fullmatch(name) is not None for name in names) / len(names)
+
+
+def kind_of_column(name: str) -> Kind | None:
+    """Return which of both a column of annotations is about; None where it does not tell."""
+    word = plain(name)
+    of_genes = word in OF_GENES | OF_GENES_AMONG_CELLS - LONE_TOTALS
+    of_cells = word in OF_CELLS | OF_CELLS_AMONG_GENES - LONE_TOTALS
+    if not of_genes and not of_cells:
+        is_of_cells = is_measure(name) and not word.startswith("log")  # scanpy writes log1p of both
+        return "cells" if is_of_cells else kind_of_word(name)
+    return None if of_genes and of_cells else "genes" if of_genes else "cells"
 
 
 def names_ids(corner: str) -> bool:

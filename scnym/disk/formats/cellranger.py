@@ -3,7 +3,6 @@
 Features other than genes are left out. C cells, G genes, F features of the file, N stored values.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scnym.base.errors import DataError, FormatError, ScnymError, examples
+from scnym.base.errors import FormatError, ScnymError, examples
+from scnym.disk.feature_kinds import genes_among
 from scnym.disk.formats.block import (
     READING_FAULTS,
     CellBlock,
@@ -26,7 +26,6 @@ from scnym.disk.formats.block import (
 )
 from scnym.disk.formats.name_lists import FEATURE_TYPES, GENE_IDS, GENE_SYMBOLS, GENOME
 
-GENE_EXPRESSION = "Gene Expression"
 GROUP_FIELDS = frozenset({"barcodes", "data", "indices", "indptr"})
 NAMED = frozenset({"genes", "features"})
 """Either of them names the features, in files of version 2 and of later ones."""
@@ -61,21 +60,9 @@ class Features:
     """
 
     def __init__(self, table: pd.DataFrame, path: Path) -> None:
-        is_gene = np.ones(len(table), bool)
-        self.remark: str | None = None
-        """What is left out, to be said to the user; None if nothing is."""
-        if FEATURE_TYPES in table:
-            is_gene = (table[FEATURE_TYPES] == GENE_EXPRESSION).to_numpy()
-            others = Counter(table[FEATURE_TYPES][~is_gene])
-            if others and not is_gene.any():
-                raise DataError(
-                    f"none of its features is of the type {GENE_EXPRESSION}: they are {examples(others)}",
-                    where=path,
-                    way_out="give the output of a gene expression library",
-                )
-            if others:
-                kinds = ", ".join(f"{times:,} of {kind}" for kind, times in others.items())
-                self.remark = f"features that are no genes are left out: {kinds}"
+        features = table.set_axis(pd.Index(table[GENE_SYMBOLS], dtype=object), axis="index")
+        is_gene, self.remark = genes_among(features, path)
+        """What is left out is said to the user; None if nothing is."""
         genes = table[is_gene]
         names = names_or_ids(list(genes[GENE_SYMBOLS]), _ids_across_genomes(genes))
         require_unique(names, "gene", path, "give every gene an id of its own")

@@ -12,11 +12,10 @@ import pandas as pd
 from scipy import sparse
 
 from scnym.base.columns import free_name
-from scnym.base.errors import DataError, examples
-from scnym.disk.bucket import Location
-from scnym.disk.feature_kinds import GENE_EXPRESSION, kinds_in_words, kinds_of
+from scnym.disk.feature_kinds import genes_among
 from scnym.disk.features import are_numbered
 from scnym.disk.formats.block import CellBlock, GroupSource, ScatteredSource, Slab, Source, require_unique
+from scnym.disk.formats.upright import require_upright
 from scnym.disk.gene_columns import named
 
 OLD_NAMES = "old_names"
@@ -35,35 +34,22 @@ def with_named_genes(source: Source | ScatteredSource) -> Source | ScatteredSour
     Raises
     ------
     DataError
-        If no feature is a gene, or nothing tells two genes apart.
+        If no feature is a gene, nothing tells two genes apart, or cells stand where genes belong.
     """
     features = source.var
-    kinds = kinds_of(features)
-    is_gene_F = np.array([kind is None for kind in kinds], bool)
-    remarks = [source.remark] if source.remark else []
-    if not is_gene_F.all():
-        _require_gene(is_gene_F, kinds, source.path)
-        remarks.append(f"features that are no genes are left out: {kinds_in_words(kinds, list(features.index))}")
+    require_upright(source)
+    is_gene_F, left_out = genes_among(features, source.path)
     genes = features if is_gene_F.all() else features[is_gene_F]
     naming = named(genes, list(map(str, features.index)))
     require_unique(naming.names, "gene", source.path, getattr(source, "make_unique", MAKE_UNIQUE))
     if is_gene_F.all() and naming.remark is None:
         return source
     var = _renamed(genes, pd.Index(list(naming.names)))
-    remark = "; ".join([*remarks, *filter(None, [naming.remark])])
+    remark = "; ".join(filter(None, [source.remark, left_out, naming.remark]))
     kept_G = None if is_gene_F.all() else np.flatnonzero(is_gene_F)
     if isinstance(source, ScatteredSource):
         return GenesOfValues(source, var, kept_G, remark)
     return GenesOfCells(source, var, kept_G, remark)
-
-
-def _require_gene(is_gene_F: np.ndarray, kinds: np.ndarray, path: Location) -> None:
-    if not is_gene_F.any():
-        raise DataError(
-            f"none of its features is of the type {GENE_EXPRESSION}: they are {examples(dict.fromkeys(kinds))}",
-            where=path,
-            way_out="give the output of a gene expression library",
-        )
 
 
 def _renamed(genes: pd.DataFrame, names: pd.Index) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What genes, cells, and columns about them are called: the schemes of databases and the habits of programs.
+"""What genes and cells are called: the schemes of databases and the habits of programs.
 
 Only names that can hardly be anything else count. The schemes of genes are those of Ensembl, NCBI, the databases of
 model organisms and their kin, as https://identifiers.org lists them.
@@ -27,6 +27,12 @@ GENE = re.compile(
     | (si|zgc|wu|im|zmp|id):.+ | \w+\.(L|S)
     | (MT|mt|Mt)-[A-Za-z]{2,5}\d{0,2}[A-Za-z]?              # mitochondrial: MT-CO1, mt-Nd4l
     | (M?RP[LS]|M?rp[ls]|M?Rp[ls]|mt:.+|Rp[LS])\d{1,2}[AXYLaxyl]?\d?       # ribosomal: RPL13A, Mrps18, RpL32
+    | (CCL|CXCL|CCR|CXCR|XCL|CX3CR|WNT|SOX|KRT|FGF|BMP|PAX|GATA|STAT|SMAD|TLR|IRF|IFIT|CASP|CYP|MMP|KCN[A-Z]|GPR|ITG[AB]
+        |TNFSF|TNFRSF|HOX[A-D]|NKX|LHX|FOX[A-Z]|ZNF|CDK|CCN[A-Z]|DUSP|RAB|MYH|SERPIN[A-Z]|S100A|VMN[12]R|TAS[12]R|KLR[A-K])
+        \d+[A-Z]{0,2}\d{0,2}(-\d)?
+    | (Ccl|Cxcl|Ccr|Cxcr|Xcl|Cx3cr|Cx3cl|Wnt|Sox|Krt|Fgf|Bmp|Pax|Gata|Stat|Smad|Tlr|Irf|Ifit|Casp|Cyp|Mmp|Kcn[a-z]|Gpr
+        |Itg[ab]|Tnfsf|Tnfrsf|Hox[a-d]|Nkx|Lhx|Fox[a-z]|Cdk|Ccn[a-z]|Dusp|Rab|Myh|Serpin[a-z]|S100a|Vmn[12]r|Tas[12]r
+        |Klr[a-k])\d+[a-z]{0,2}\d{0,2}(-\d)?
     | (MIR|LINC|Mir)\d{2,}(-?\d|[A-Z]|HG|-2HG)? | [A-Z0-9]+-AS\d
     | [a-z]{3}-(mir|miR|let|lin)-.+
     | A[CLPF]\d{6}\.\d+ | (RP|CT)[A-Z]?\d{1,4}-\d+[A-Z]\d+\.\d+            # clones
@@ -70,6 +76,17 @@ CELL = re.compile(
     """,
     re.VERBOSE,
 )
+GENE_ID = re.compile(
+    r"ENS[A-Z]{0,12}(_[A-Za-z]+_)?[GT]\d{6,}(\.\d+)?(_PAR_Y)?|FB(gn|tr)\d{7}|WBGene\d{8}|AT[1-5MC]G\d{5}"
+)
+"""Ids of databases, among which another name stands out."""
+SYMBOL = re.compile(r"[A-Z][A-Z0-9]*[A-Z0-9-]*[A-Z0-9]|[A-Z][a-z]+\d+[a-z]?\d*")
+"""What a symbol of human or mouse may look like, but for words."""
+TRANSGENE = re.compile(
+    r"[\w.-]*([GRYCB]FP|tomato|cherry|venus|luciferase|lacz|wpre|rtta|\btta|cas9|neo|puro)[\w.-]*|cre(er\w*)?|i?cre",
+    re.IGNORECASE,
+)
+"""Reporters and the like, which are counted as genes are."""
 NO_STEMS = re.compile(
     r"(.*[^a-z])?(cd|hla|il|mir|loc|ens[a-z]*|orf|mstrg|xloc|tcons|contig|scaffold|comp|peak|bin|region|prot|protein|tag|v"
     r"|var|col|column|row)[^a-z]*",
@@ -85,26 +102,6 @@ NAMES_IDS = _words(
     id ids index name names x v1 unnamed0 row rows rowname rownames
     """
 )
-OF_GENES = _words(
-    """
-    length start end chr chrom chromosome chromosomename strand genelength efflength effectivelength
-    exonlength exoniclength transcriptlength meanlength medianlength width gccontent percentgc entrez
-    entrezid entrezgene entrezgeneid ncbigeneid geneid ncbiid exoncount nexons numexons biotype genebiotype
-    genetype description total totals sum rowsum rowsums
-    """
-)
-"""Annotations of genes, of which some are numbers; as `plain` writes them."""
-OF_CELLS = _words(
-    """
-    ncounts ngenes ncountrna nfeaturerna totalcounts ngenesbycounts numi numis ngene umicount ntotalcounts
-    totalumis totalreads nreads percentmt percentmito pctcountsmt pctmt mitopercent percentribo doubletscore
-    doublet sizefactor sizefactors librarysize cluster clusters clusterid assignedcluster leiden louvain
-    seuratclusters batch batchid donor donorid patient patientid sample sampleid sampletag plate plateid lane
-    library libraryid replicate age sex origident celltype celltypes cellontologyclass tissue label labels phase
-    sscore g2mscore umap1 umap2 tsne1 tsne2 condition treatment timepoint group total totals sum rowsum rowsums
-    """
-)
-"""Annotations of cells, of which some are numbers; as `plain` writes them."""
 LONE_MEASURES = _words(
     """
     count counts umi umis umicount numreads reads expression value estcounts expectedcount tpm fpkm rpkm length
@@ -112,8 +109,3 @@ LONE_MEASURES = _words(
     """
 )
 """What columns are called in a list of one sample's genes, or with a line per gene and cell."""
-
-
-def plain(name: str) -> str:
-    """Return a name in lower case, letters and digits alone."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
-from scnym.disk.feature_kinds import plain_column
+from scnym.disk.annotation_names import plain
 from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
 from scnym.disk.formats.caches import cache_for
 
@@ -131,7 +131,7 @@ class LoomSource:
     def _cell_key(self, attributes: Any, n_cells: int) -> str | None:
         """Give the attribute that names the cells; of several known ones the first that tells them apart."""
         known = list(_known(attributes, CELL_ATTRIBUTES))
-        if known and plain_column(known[0]) == plain_column(CELL_ATTRIBUTES[0]):
+        if known and plain(known[0]) == plain(CELL_ATTRIBUTES[0]):
             return known[0]
         key = next((key for key in known if _tells_apart(attributes[key], n_cells)), known[0] if known else None)
         if key is not None:
@@ -153,8 +153,8 @@ class LoomSource:
                 way_out="write the file again",
             )
         columns = {k: np.asarray(attributes[k]) for k in attributes.keys() if k != key}  # noqa: SIM118 - not a mapping
-        plain = {k: v for k, v in columns.items() if v.size == length and v.dtype.names is None}
-        flat = {k: v.reshape(length) for k, v in plain.items()}
+        usable = {k: v for k, v in columns.items() if v.size == length and v.dtype.names is None}
+        flat = {k: v.reshape(length) for k, v in usable.items()}
         return pd.DataFrame(flat, index=pd.Index(np.asarray(names).reshape(length).astype(str)))
 
 
@@ -162,9 +162,9 @@ def _known(attributes: Any, wanted: Sequence[str]) -> Iterator[str]:
     """Give the attributes that are known by name, the surest first."""
     by_name: dict[str, list[str]] = {}
     for key in attributes.keys():  # noqa: SIM118 - not a mapping
-        by_name.setdefault(plain_column(key), []).append(key)
+        by_name.setdefault(plain(key), []).append(key)
     for name in wanted:
-        yield from sorted(by_name.get(plain_column(name), ()), key=lambda key: key != name)
+        yield from sorted(by_name.get(plain(name), ()), key=lambda key: key != name)
 
 
 def _naming(attributes: Any, length: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from scnym.base.errors import DataError, FormatError, examples
+from scnym.disk.annotation_names import plain
 from scnym.disk.annotations import require_bounded
 from scnym.disk.formats.axes import CELL
 from scnym.disk.formats.byte_lines import opened
@@ -23,6 +24,7 @@ KNOWN_TYPES = frozenset(
     )
 )
 """What 10x calls the types of features."""
+_KNOWN_TYPES = frozenset(map(plain, KNOWN_TYPES))
 ID_WORDS, SYMBOL_WORDS = frozenset({"id", "ids", "geneid", "ensembl", "accession"}), frozenset({"symbol", "symbols"})
 NAME_WORDS = frozenset({"name", "names", "genename"})
 OTHER_WORDS = frozenset(
@@ -232,7 +234,7 @@ def _places_by_header(header: Sequence[str], width: int) -> dict[str, int]:
 
 def _places_by_order(rows: pd.DataFrame) -> dict[str, int]:
     """Return the columns of ids, symbols and types where 10x has them; a column is one of types if its values are."""
-    types = next((k for k in (2, 1) if k in rows and not KNOWN_TYPES.isdisjoint(rows[k].unique())), None)
+    types = next((k for k in (2, 1) if k in rows and not _KNOWN_TYPES.isdisjoint(map(plain, rows[k].unique()))), None)
     places = {GENE_IDS: 0, GENE_SYMBOLS: 1 if rows.shape[1] > 1 and types != 1 else 0}
     return places if types is None else {**places, FEATURE_TYPES: types}
 

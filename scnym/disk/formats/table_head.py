@@ -1,7 +1,8 @@
 """The head of a text table: what parts its fields, what stands above its counts, and what beside them.
 
-The first lines tell. A column in which none of them holds a number is no column of counts, nor is one by the name of a
-well-known annotation; such columns are kept as annotations where they stand before all counts, or behind them.
+The first lines tell. A column in which none of them holds a number is no column of counts. Nor are these, where they
+stand before all counts or behind them: one by the name of a well-known annotation; one that is not named as all others
+are, by barcodes or ids; and one that holds anything but numbers, or nothing at all. All these are kept as annotations.
 """
 
 import csv
@@ -12,10 +13,12 @@ from itertools import takewhile
 from pathlib import Path
 
 from scnym.base.errors import DataError, FormatError, examples
+from scnym.disk.annotation_names import plain
 from scnym.disk.annotations import MISSING
+from scnym.disk.formats.annotation_columns import named_beside
 from scnym.disk.formats.axes import kind_of_word, names_ids
 from scnym.disk.formats.byte_lines import chunks, opened
-from scnym.disk.formats.known_names import LONE_MEASURES, OF_CELLS, OF_GENES, plain
+from scnym.disk.formats.known_names import CELL, GENE, LONE_MEASURES, SYMBOL
 from scnym.disk.formats.separators import (
     MARKS,
     SEPARATORS,
@@ -31,6 +34,7 @@ SAID_OF_LINE = 60
 """Characters of a line that is passed over."""
 MAX_TITLES = 20
 """Lines without a mark that may stand above the header, such as the size in a GCT file."""
+INFINITE = frozenset({"inf", "infinity"})
 NUMBER = re.compile(r"\s*[+-]?[\d.][\d.,]*([eE][+-]?\d+)?\s*")
 
 
@@ -252,8 +256,12 @@ def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
         If there are no others, or some stand among the counts.
     """
     names, texts = sample.names, _text_columns(sample)
-    by_name = OF_GENES | OF_CELLS
-    n_before = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, range(len(names))))
+    is_beside = named_beside(names)
+
+    def is_annotation(at: int) -> bool:
+        return at in texts or is_beside(names[at]) or _holds_no_counts(sample, at)
+
+    n_before = sum(1 for _ in takewhile(is_annotation, range(len(names))))
     if names and n_before == len(names):
         raise FormatError(
             f"there are no counts in it, but annotations: {examples(names)}",
@@ -261,7 +269,7 @@ def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
             way_out="give a table of counts; one of annotations goes to --training_metadata",
         )
     rest = range(len(names) - 1, n_before, -1)
-    n_behind = sum(1 for _ in takewhile(lambda at: at in texts or plain(names[at]) in by_name, rest))
+    n_behind = sum(1 for _ in takewhile(is_annotation, rest))
     among = [at for at in sorted(texts) if n_before <= at < len(names) - n_behind]
     if among:
         value = next(row[1 + among[0]] for row in sample.rows if row[1 + among[0]].strip())
@@ -271,6 +279,24 @@ def _n_beside(sample: _Sample, place: str) -> tuple[int, int]:
             way_out="take it out, or put the columns that hold no counts right behind the ids",
         )
     return n_before, n_behind
+
+
+def _holds_no_counts(sample: _Sample, at: int) -> bool:
+    """Return whether a column that is not named as cells and genes are holds anything but counts, as a sample tells.
+
+    A stray word in a column of counts is a fault that its reader names, so one by the name of a gene or a cell stays.
+    """
+    if len(sample.rows) < 2 or any(kind.fullmatch(sample.names[at]) for kind in (CELL, GENE, SYMBOL)):
+        return False
+    values = [row[1 + at].strip() for row in sample.rows]
+    known = [value for value in values if value not in MISSING]
+    return not all(_is_number(value) or value.lower().strip("+-") in INFINITE for value in known) or (
+        not known and any(map(_has_counts, sample.rows))
+    )
+
+
+def _has_counts(row: Sequence[str]) -> bool:
+    return any(map(_is_number, row[1:]))
 
 
 def _text_columns(sample: _Sample) -> set[int]:
