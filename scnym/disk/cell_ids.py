@@ -144,6 +144,12 @@ def _spellings(
             yield _Spelling("what all ids begin or end with", _folded, strip, leaves_out=True), [name]
 
 
+def cores(ids: Iterable[str]) -> list[str]:
+    """Return what is left of ids in every spelling: their barcodes; of those without one, all but signs and case."""
+    ids = list(map(str, ids))
+    return [barcode or folded for barcode, folded in zip(_barcodes(ids), _folded(ids), strict=True)]
+
+
 def _bare(ids: Iterable[str]) -> list[str]:
     return [str(one).strip(" \t\u00a0'\"") for one in ids]
 
