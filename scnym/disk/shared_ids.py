@@ -10,6 +10,7 @@ import pandas as pd
 from scnym.base.errors import ScnymError
 from scnym.base.settings import ConvertSettings
 from scnym.disk.cell_ids import LEAST_SHARE, cores
+from scnym.disk.formats.block import ScatteredSource
 from scnym.disk.formats.sniff import open_source
 
 FIRST_ELEMENTS = 2**20
@@ -28,9 +29,9 @@ def ids_in(path: Path) -> pd.Index | None:
     """Return the ids of a file's cells, of a long text table those of the first; None if it cannot be read."""
     try:
         source = open_source(path, ConvertSettings())
-        obs = getattr(source, "obs", None)
-        if obs is not None:
-            return pd.Index(obs.index)
+        obs = source.obs
+        if obs is not None or isinstance(source, ScatteredSource):
+            return None if obs is None else pd.Index(obs.index)
         return next(iter(source.blocks(FIRST_ELEMENTS))).cells
     except (ScnymError, OSError, StopIteration):
         return None
