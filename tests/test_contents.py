@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -202,7 +203,8 @@ def of_other_cells(path: Path) -> Path:
     """Turn the barcodes of a 10x folder or file round, so that they are those of another sample."""
     if path.suffix == ".h5":
         with h5py.File(path, "a") as file:
-            turned = [one.split(b"-")[0][::-1] + b"-1" for one in file["matrix/barcodes"][:]]
+            barcodes: Any = file["matrix/barcodes"]
+            turned = [one.split(b"-")[0][::-1] + b"-1" for one in barcodes[:]]
             del file["matrix/barcodes"]
             file["matrix/barcodes"] = np.array(turned)
         return path

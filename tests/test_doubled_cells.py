@@ -5,7 +5,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
-from helpers import clustered_adata, write_csv, write_h5ad
+from helpers import clustered_adata, dense, write_csv, write_h5ad
 from test_runs import Listener
 
 import scnym.disk.formats.h5ad
@@ -16,14 +16,15 @@ from scnym.disk.formats.text_table import TextTable
 def sample_of(seed: int, n_cells: int = 200) -> anndata.AnnData:
     """Cells of different depth, with barcodes of their own."""
     adata, random = clustered_adata(n_cells, seed=seed), np.random.default_rng(seed)
-    adata.X = random.binomial(adata.X.toarray().astype(int), random.uniform(0.2, 1, (n_cells, 1))).astype(np.float32)
+    adata.X = random.binomial(dense(adata).astype(int), random.uniform(0.2, 1, (n_cells, 1))).astype(np.float32)
     adata.obs_names = [f"{''.join(letters)}-1" for letters in random.choice([*"ACGT"], (n_cells, 16))]
     return adata
 
 
 def normalised(adata: anndata.AnnData) -> anndata.AnnData:
-    counts = np.asarray(adata.X)
-    return anndata.AnnData(np.log1p(1e4 * counts / counts.sum(1, keepdims=True)), obs=adata.obs, var=adata.var)
+    counts, adata = np.asarray(adata.X), adata.copy()
+    adata.X = np.log1p(1e4 * counts / counts.sum(1, keepdims=True))
+    return adata
 
 
 def warned(paths: list[Path], folder: Path) -> list[str]:

@@ -36,7 +36,7 @@ from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical, write_array
 from scnym.disk.doubled_cells import marks_of
 from scnym.disk.encode import write_csr
-from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
+from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, Scattered, Source
 from scnym.disk.formats.genes import GenesOfCells, GenesOfValues
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.turned import TurnedSource
@@ -200,7 +200,7 @@ class DatasetJob:
 
     def _opened(self) -> Source:
         source = self.input.open(self.settings)
-        if isinstance(source, ScatteredSource):
+        if isinstance(source, Scattered):
             return TurnedSource(source, self._work / "turned", self.progress)
         return source
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scnym.base.errors import ScnymError
 from scnym.base.settings import ConvertSettings
 from scnym.disk.cell_ids import LEAST_SHARE, cores
-from scnym.disk.formats.block import ScatteredSource
+from scnym.disk.formats.block import Scattered
 from scnym.disk.formats.sniff import open_source
 
 FIRST_ELEMENTS = 2**20
@@ -30,7 +30,7 @@ def ids_in(path: Path) -> pd.Index | None:
     try:
         source = open_source(path, ConvertSettings())
         obs = source.obs
-        if obs is not None or isinstance(source, ScatteredSource):
+        if obs is not None or isinstance(source, Scattered):
             return None if obs is None else pd.Index(obs.index)
         return next(iter(source.blocks(FIRST_ELEMENTS))).cells
     except (ScnymError, OSError, StopIteration):

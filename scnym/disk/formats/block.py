@@ -108,7 +108,6 @@ class Source(Protocol):
         ...
 
 
-@runtime_checkable
 class ScatteredSource(Protocol):
     """A raw file whose values do not stand cell by cell: genes x cells, column by column, or in any order."""
 
@@ -142,6 +141,15 @@ class ScatteredSource(Protocol):
 
         Slabs before `first_slab` are not parsed again.
         """
+        ...
+
+
+@runtime_checkable
+class Scattered(Protocol):
+    """What tells a `ScatteredSource` from others. A check against that itself would read its annotations."""
+
+    def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
+        """Yield all values; see `ScatteredSource`."""
         ...
 
 

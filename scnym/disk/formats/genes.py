@@ -16,7 +16,7 @@ from scnym.base.errors import DataError, examples
 from scnym.disk.bucket import Location
 from scnym.disk.feature_kinds import GENE_EXPRESSION, kinds_in_words, kinds_of
 from scnym.disk.features import are_numbered
-from scnym.disk.formats.block import CellBlock, GroupSource, ScatteredSource, Slab, Source, require_unique
+from scnym.disk.formats.block import CellBlock, GroupSource, Scattered, ScatteredSource, Slab, Source, require_unique
 from scnym.disk.gene_columns import named
 
 OLD_NAMES = "old_names"
@@ -52,7 +52,7 @@ def with_named_genes(source: Source | ScatteredSource) -> Source | ScatteredSour
     var = _renamed(genes, pd.Index(list(naming.names)))
     remark = "; ".join([*remarks, *filter(None, [naming.remark])])
     kept_G = None if is_gene_F.all() else np.flatnonzero(is_gene_F)
-    if isinstance(source, ScatteredSource):
+    if isinstance(source, Scattered):
         return GenesOfValues(source, var, kept_G, remark)
     return GenesOfCells(source, var, kept_G, remark)
 
