@@ -170,6 +170,9 @@ def require_unique(names: Iterable[str], noun: str, path: Location, way_out: str
     DataError
         With examples of the names and the way out.
     """
+    names = names if isinstance(names, pd.Index) else pd.Index(list(names), dtype=object)
+    if names.is_unique and "" not in names and not any(NUL in str(name) for name in names):
+        return  # of millions of barcodes, each sound, none need be counted
     counted = Counter(names)
     repeated = [name for name, times in counted.items() if times > 1]
     if repeated:
