@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_runs import Listener, quick
 
+import scnym.disk.cell_ids
 from scnym import ConvertSettings, SplitSettings, Store, TrainSettings, convert, evaluate, export, train, verify
 from scnym.base.errors import DataError
 from scnym.disk.annotations import join_annotations
@@ -96,6 +97,47 @@ def test_where_there_is_any_doubt_nothing_is_joined_and_both_sides_are_shown(cas
     assert why in found.fault
     if ids:
         assert "column 'barcode' holds such as " in found.fault
+
+
+def random_barcodes(n: int, seed: int) -> list[str]:
+    return ["".join(letters) for letters in np.random.default_rng(seed).choice([*"ACGT"], (n, 18))]
+
+
+@pytest.mark.parametrize("suffix", ["", "-1"])
+def test_barcodes_that_another_sample_has_by_chance_join_nothing(suffix: str):
+    cells, others = ([f"{one}{suffix}" for one in random_barcodes(1000, seed)] for seed in (1, 2))
+    found = match_ids(pd.Index(cells), table_of([*cells[:50], *others]))
+    assert found.n_found == 0
+    assert all(one is None for one in found.ids_C)
+    assert "no more than 50 of 1,000 cells and of 1,050 rows have the same barcode" in found.fault
+    assert cells[0] in found.fault
+    assert others[-1] in found.fault
+
+
+@pytest.mark.parametrize(("n_cells", "n_rows"), [(1000, 50), (50, 1000), (1000, 1000)])
+def test_a_table_of_some_of_the_cells_and_one_of_an_atlas_are_joined(n_cells: int, n_rows: int):
+    barcodes = random_barcodes(1000, 1)
+    found = match_ids(pd.Index(barcodes[:n_cells]), table_of(barcodes[:n_rows]))
+    assert found.n_found == 50 if n_cells != n_rows else 1000
+    named = match_ids(
+        pd.Index([f"donor1_{one}" for one in barcodes]),
+        table_of([f"donor1_{one}" for one in barcodes[:50] + random_barcodes(900, 3)]),
+    )
+    assert named.n_found == 50
+
+
+def test_of_many_ids_a_spelling_is_tried_on_some_first_and_found_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("scnym.disk.cell_ids.MOST_TRIED", 60)
+    monkeypatch.setattr("scnym.disk.cell_ids.HITS", 1)
+    cells, ids = random_barcodes(1000, 1), [f"P1_{one}-1" for one in random_barcodes(1000, 1)]
+    assert match_ids(pd.Index(cells), table_of(ids)).n_found == 1000
+    tried = list[int]()
+    plain = scnym.disk.cell_ids._plain
+    monkeypatch.setattr(
+        "scnym.disk.cell_ids._plain", lambda names: tried.append(len(names := list(names))) or plain(names)
+    )
+    assert match_ids(pd.Index(cells), table_of(random_barcodes(1000, 2))).n_found == 0
+    assert max(tried) == 60
 
 
 def test_the_sample_tells_which_of_several_rows_is_meant():

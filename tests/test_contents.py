@@ -1,6 +1,8 @@
 """Of a folder, the counts are read once, and what is no counts stops nothing; all that is left out is said."""
 
+import gzip
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -60,7 +62,7 @@ def test_the_filtered_matrix_of_cell_ranger_is_read_once_and_the_others_are_name
     outs = write_outs(tmp_path / "outs")
     assert read_from(outs) == ["filtered_feature_bc_matrix.h5"]
     words = said(gather([outs]))
-    assert "'filtered_feature_bc_matrix.h5' is read, and what holds the same cells is left out" in words
+    assert "'filtered_feature_bc_matrix.h5' is read, and what holds cells of the same ids is left out" in words
     assert "'filtered_feature_bc_matrix', 'raw_feature_bc_matrix', 'raw_feature_bc_matrix.h5'" in words
     assert "'metrics_summary.csv', 'molecule_info.h5'" in words
     assert inspect(outs).remarks == tuple(words.split("\n"))
@@ -190,9 +192,65 @@ def test_the_h5ad_beside_a_matrix_of_kallisto_bustools_is_not_read_again(tmp_pat
     put(tmp_path / "cells_x_genes.mtx", BY_CELLS)
     put(tmp_path / "cells_x_genes.barcodes.txt", lines(BARCODES))
     put(tmp_path / "cells_x_genes.genes.txt", lines(IDS))
-    telling_adata(4).write_h5ad(tmp_path / "adata.h5ad")
+    adata = telling_adata(len(BARCODES))
+    adata.obs_names = [one.removesuffix("-1") for one in BARCODES]
+    adata.write_h5ad(tmp_path / "adata.h5ad")
     assert read_from(tmp_path) == ["cells_x_genes.mtx"]
     assert "'adata.h5ad'" in said(gather([tmp_path]))
+
+
+def of_other_cells(path: Path) -> Path:
+    """Turn the barcodes of a 10x folder or file round, so that they are those of another sample."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "a") as file:
+            barcodes: Any = file["matrix/barcodes"]
+            turned = [one.split(b"-")[0][::-1] + b"-1" for one in barcodes[:]]
+            del file["matrix/barcodes"]
+            file["matrix/barcodes"] = np.array(turned)
+        return path
+    with gzip.open(path / "barcodes.tsv.gz", "rt") as text:
+        turned = [f"{line.split('-')[0][::-1]}-1\n" for line in text]
+    put(path / "barcodes.tsv.gz", "".join(turned))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("100um", "200um"),
+        ("raw", "filtered"),
+        ("counts", "gene"),
+        ("data/raw_feature_bc_matrix.h5", "data/filtered_feature_bc_matrix.h5"),
+        ("all-sample", "s1"),
+        ("velocyto", "s1"),
+        ("sj/filtered_feature_bc_matrix", "s1/filtered_feature_bc_matrix"),
+        ("square_008um", "100um"),
+        ("x/raw", "x/cellbender.h5"),
+    ],
+)
+def test_other_cells_are_another_sample_whatever_files_and_folders_are_called(one: str, other: str, tmp_path: Path):
+    for name in (one, other):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        path = (write_h5 if name.endswith(".h5") else write_folder)(tmp_path / name)
+        if name == other:
+            of_other_cells(path)
+    assert sorted(read_from(tmp_path)) == sorted([one, other])
+    assert not said(gather([tmp_path]))
+
+
+def test_bins_of_one_slide_have_other_ids_and_are_read_once(tmp_path: Path):
+    write_folder(tmp_path / "outs/binned_outputs/square_008um/filtered_feature_bc_matrix")
+    of_other_cells(write_folder(tmp_path / "outs/binned_outputs/square_016um/filtered_feature_bc_matrix"))
+    of_other_cells(write_folder(tmp_path / "outs/segmented_outputs/filtered_feature_cell_matrix"))
+    assert read_from(tmp_path / "outs") == ["binned_outputs/square_008um/filtered_feature_bc_matrix"]
+    assert "left out by name, as another cut of the same slide" in said(gather([tmp_path]))
+
+
+def test_a_damaged_file_beside_a_sound_one_of_its_name_stops_nothing(tmp_path: Path):
+    write_h5(tmp_path / "filtered_feature_bc_matrix.h5")
+    (write_folder(tmp_path / "raw_feature_bc_matrix") / "barcodes.tsv.gz").unlink()
+    assert read_from(tmp_path) == ["filtered_feature_bc_matrix.h5"]
+    assert "left out by name" in said(gather([tmp_path]))
 
 
 def test_parts_of_the_counts_alone_are_refused_and_each_is_read_where_it_is_named(tmp_path: Path):

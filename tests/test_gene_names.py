@@ -30,6 +30,7 @@ from scnym.disk.features import are_numbered, gene_naming
 from scnym.disk.formats.genes import with_named_genes
 from scnym.disk.formats.in_memory import InMemorySource
 from scnym.disk.formats.sniff import open_source
+from scnym.disk.gene_columns import named
 from scnym.feed.gene_mismatch import mismatch_advice
 from scnym.feed.genes import map_genes, matches_in_words, numbers_agree
 from scnym.results.coverage import naming_warning
@@ -188,6 +189,18 @@ def test_a_dress_changes_no_label_and_no_library_size(dress: str, models: dict[s
     assert list(in_memory["cell_type"]) == list(expected["cell_type"])
     store = Store(convert([path], tmp_path / "x.zarr"))
     assert list(store.obs["n_counts"]) == list(dense(plain).sum(axis=1))
+
+
+@pytest.mark.parametrize("column", ["cytoband", "probe"])
+def test_ids_of_ncbi_stay_beside_a_column_that_names_no_genes(column: str):
+    ids = [str(4000 + 17 * k) for k in range(60)]
+    var = pd.DataFrame({column: [f"7q{k}.1" if column == "cytoband" else f"probe{k}" for k in range(60)]}, index=ids)
+    naming = named(var, ids)
+    assert list(naming.names) == ids
+    assert naming.remark is None
+    naming = named(var.assign(symbol=SYMBOLS), ids)
+    assert list(naming.names) == SYMBOLS
+    assert naming.remark == "the genes are called by numbers, such as '4000'; they are called by 'symbol' instead"
 
 
 def test_genes_of_a_model_may_be_dressed_too(models: dict[str, Path], tmp_path: Path):

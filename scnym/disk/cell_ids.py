@@ -6,6 +6,7 @@ sample in front or behind. Where several ids of one file would be the same id of
 C cells.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,9 @@ BARCODE, SHORT_BARCODE = (
     re.compile(rf"(?<![A-Z0-9])[ACGTN]{{{n_letters},}}(?=X?(?![A-Z0-9]))") for n_letters in (8, 4)
 )
 """With the x that velocyto puts behind it."""
+BARE_BARCODE = re.compile(r"[ACGTNacgtn]{8,}([-.]\d+)?")
+"""A barcode that does not name its sample."""
+MOST_TRIED, HITS = 5000, 200
 _OTHERS = re.compile(r"[\W_]+")
 _X_OF_R = re.compile(r"^X(?=[\d.])")
 
@@ -80,23 +84,65 @@ def match_ids(cells: pd.Index, table: pd.DataFrame, sample: str | None = None) -
         What the cells are from, which may stand in front of their ids, or behind them.
     """
     best, doubts = _matched_alike(cells, table, sample), list[str]()
+    some, rows = _some(cells, len(table)), _some_rows(table, len(cells))
     sizes = {str(name): table[name].nunique() for name in table}
     columns = [name for name, n_ids in sizes.items() if 2 * n_ids >= len(table) and _may_be_ids(table[name])]
     columns = columns[:MOST_COLUMNS]
     most = min(len(cells), max((sizes[name] for name in columns), default=0))
-    for spelling, names in _spellings(cells, table, columns, sample):
+    for spelling, names in _spellings(some, rows, columns, sample):
         if 2 * best.n_found >= most:
             break
         for name in names:
+            if not _may_match(some, rows[name], spelling):
+                continue
             found = _matched(cells, table[name], spelling)
             if found.fault:
                 doubts.append(found.fault)
             elif found.n_found > 2 * best.n_found:
                 best = found
-    if best.n_found:
+    chance = _chance(cells, table, best)
+    if best.n_found and not chance:
         return best
+    doubts = [*filter(None, [chance]), *doubts]
     why = doubts[0] if doubts else "even without signs, case, and what all begin or end with, none is the same"
-    return IdMatch(ids_C=best.ids_C, why=why, fault=_with_both_sides(why, cells, table, columns))
+    return IdMatch(
+        ids_C=np.array([None] * len(cells), dtype=object), why=why, fault=_with_both_sides(why, cells, table, columns)
+    )
+
+
+def _some(ids: pd.Index, n_others: int) -> pd.Index:
+    """Return ids drawn at random, the same each time; all if they are few.
+
+    Each spelling is tried on them before it is tried on all. So many are drawn of both sides that `HITS` are expected
+    to be drawn twice where all are the same.
+    """
+    n_drawn = max(MOST_TRIED, math.ceil(math.sqrt(HITS * max(len(ids), n_others))))
+    if len(ids) <= n_drawn:
+        return ids
+    return ids[np.sort(np.random.default_rng(len(ids)).choice(len(ids), n_drawn, replace=False))]
+
+
+def _some_rows(table: pd.DataFrame, n_others: int) -> pd.DataFrame:
+    return table.iloc[_some(pd.RangeIndex(len(table)), n_others)]
+
+
+def _may_match(cells: pd.Index, column: pd.Series, spelling: _Spelling) -> bool:
+    """Whether a spelling makes any of some ids the same."""
+    return bool(({*spelling.of_cells(cells)} & {*spelling.of_ids(column.dropna())}) - {""})
+
+
+def _chance(cells: pd.Index, table: pd.DataFrame, found: IdMatch) -> str:
+    """Return why bare barcodes that are the same may be of other cells all the same; nothing if most are the same."""
+    n_ids = table[found.column].nunique() if found.column else 0
+    if not found.n_found or found.n_found >= LEAST_SHARE * min(len(cells), n_ids):
+        return ""
+    shared = [one for one in found.ids_C if one is not None]
+    if not all(BARE_BARCODE.fullmatch(one) for one in shared):
+        return ""
+    return (
+        f"no more than {found.n_found:,} of {len(cells):,} cells and of {n_ids:,} rows have the same barcode, such as "
+        f"{shared[0]!r}, as those of other samples do by chance"
+    )
 
 
 def _may_be_ids(column: pd.Series) -> bool:
@@ -142,6 +188,12 @@ def _spellings(
     for name in columns:
         for strip in _strippers(_folded(table[name].dropna())):
             yield _Spelling("what all ids begin or end with", _folded, strip, leaves_out=True), [name]
+
+
+def cores(ids: Iterable[str]) -> list[str]:
+    """Return what is left of ids in every spelling: their barcodes; of those without one, all but signs and case."""
+    ids = list(map(str, ids))
+    return [barcode or folded for barcode, folded in zip(_barcodes(ids), _folded(ids), strict=True)]
 
 
 def _bare(ids: Iterable[str]) -> list[str]:

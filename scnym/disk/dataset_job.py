@@ -22,6 +22,8 @@ from scnym.base.errors import DataError
 from scnym.base.progress import SILENT, Progress, Task
 from scnym.base.schema import (
     FORMAT_VERSION,
+    N_COUNTS,
+    N_GENES,
     RENAMED,
     RENAMED_VAR,
     SOURCE_ROW,
@@ -32,8 +34,9 @@ from scnym.disk.arrange import RowArranger, grouped_order
 from scnym.disk.aside import locked
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, Parts, canonical, write_array
+from scnym.disk.doubled_cells import marks_of
 from scnym.disk.encode import write_csr
-from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, ScatteredSource, Source
+from scnym.disk.formats.block import BYTES_PER_ELEMENT, GroupSource, Scattered, Source
 from scnym.disk.formats.genes import GenesOfCells, GenesOfValues
 from scnym.disk.formats.restored import RestoredDataset
 from scnym.disk.formats.turned import TurnedSource
@@ -47,7 +50,7 @@ from scnym.disk.readback import take_out_unreadable
 from scnym.disk.scales import Reading, reading_of
 
 MAX_BLOCK_ELEMENTS = 2**21
-ENTRY, CELL_HASHES, LOCK = "entry.json", "cells.npy", "lock"
+ENTRY, CELL_HASHES, CELL_MARKS, LOCK = "entry.json", "cells.npy", "marks.npy", "lock"
 NOT_ANNOTATED = "not_annotated"
 """Why no cell of an input is in the table of annotations: in its entry until the store is finished."""
 
@@ -77,6 +80,8 @@ class DatasetJob:
                 self._require_unchanged(key)
                 with (self._work / CELL_HASHES).open("wb") as file:
                     write_array(file, entry.pop("cell_hashes"))
+                with (self._work / CELL_MARKS).open("wb") as file:
+                    write_array(file, entry.pop("cell_marks"))
                 found = {"key": key, "entry": entry}
                 _write_whole(done, json.dumps(found))
             for leftover in (self._work / "parts", self._work / "turned", self._work / "grouped"):
@@ -86,6 +91,10 @@ class DatasetJob:
     def cell_hashes(self) -> np.ndarray:
         """Hashes of the cells' ids, shape (C,)."""
         return np.load(self._work / CELL_HASHES, allow_pickle=False)
+
+    def cell_marks(self) -> np.ndarray:
+        """Return what tells its cells from others, shape (C,); of none if there is no other input (`marks_of`)."""
+        return np.load(self._work / CELL_MARKS, allow_pickle=False)
 
     @property
     def _work(self) -> Path:
@@ -165,8 +174,14 @@ class DatasetJob:
             "scale": reading.scale,
             "cluster_by": self.settings.cluster_by,
             NOT_ANNOTATED: why_not,
+            "cell_marks": self._marks(obs, has_cell_ids=source.has_cell_ids),
             "cell_hashes": pd.util.hash_array(obs.index.to_numpy(dtype=object), categorize=False),
         }
+
+    def _marks(self, obs: pd.DataFrame, *, has_cell_ids: bool) -> np.ndarray:
+        """Return what tells the cells from those of other inputs; ids that were made up tell nothing."""
+        told = obs if has_cell_ids and not self.is_only else obs.iloc[:0]
+        return marks_of(told.index, told[N_COUNTS].to_numpy(), told[N_GENES].to_numpy())
 
     def _carry_groups(self, source: Source, group: zarr.Group, order_C: np.ndarray | None) -> None:
         """Take along what the source holds beside counts, obs and var; say what cannot be."""
@@ -185,7 +200,7 @@ class DatasetJob:
 
     def _opened(self) -> Source:
         source = self.input.open(self.settings)
-        if isinstance(source, ScatteredSource):
+        if isinstance(source, Scattered):
             return TurnedSource(source, self._work / "turned", self.progress)
         return source
 
@@ -215,22 +230,24 @@ class DatasetJob:
         What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
         the ids of the cells take more memory than all else.
         """
-        obs, renamed, _ = self._annotated(source, parts, reading, aloud=source.obs is None)
+        obs, renamed, _ = self._annotated(source, parts, reading, is_first=True)
         if self.settings.cluster_by is None:
             return None, renamed
         stored_name = {old: new for new, old in renamed.items()}
         return grouped_order(obs[stored_name.get(self.settings.cluster_by, self.settings.cluster_by)]), renamed
 
     def _annotated(
-        self, source: Source, parts: Parts, reading: Reading, *, aloud: bool = False
+        self, source: Source, parts: Parts, reading: Reading, *, is_first: bool = False
     ) -> tuple[pd.DataFrame, dict[str, str], str]:
         """Give the annotations to store: the source's, the manifest's, the table's and our own.
 
         With them come the old names of columns (`with_own_columns`), and why the table has no cell, if it has none.
         """
-        obs = pd.DataFrame(index=parts.cells()) if source.obs is None else source.obs
+        obs = source.obs  # which may be read anew each time
+        is_news = obs is None and is_first  # else `check_source` has said it
+        obs = pd.DataFrame(index=parts.cells()) if obs is None else obs
         obs = obs.assign(**{name: pd.Categorical([value]).repeat(len(obs)) for name, value in self._columns(obs)})
-        progress = self.progress if aloud else SILENT
+        progress = self.progress if is_news else SILENT
         joined = with_table(obs, self.input, source, self.settings, progress, is_only=self.is_only)
         obs = joined.obs
         if isinstance(source, RestoredDataset) and self.settings.library_size_column is None:

@@ -66,7 +66,7 @@ def named(var: pd.DataFrame, counted: Sequence[str]) -> Naming:
     names = [str(name) for name in var.index]
     is_numbered = are_numbered(counted)
     if is_numbered or _may_be_numbers(names):
-        found = _by_columns(var, names)
+        found = _by_columns(var, names, is_numbered=is_numbered)
         return Naming(names, NUMBERS_ONLY) if found is None and is_numbered else found or Naming(names)
     if _tell_apart(names):
         return Naming(names)
@@ -82,15 +82,21 @@ def named(var: pd.DataFrame, counted: Sequence[str]) -> Naming:
     return Naming(names)
 
 
-def _by_columns(var: pd.DataFrame, names: list[str]) -> Naming | None:
-    """Name numbered genes by the first column that can: its symbols, with ids where these are doubled."""
+def _by_columns(var: pd.DataFrame, names: list[str], *, is_numbered: bool) -> Naming | None:
+    """Name numbered genes by the first column that can: its symbols, with ids where these are doubled.
+
+    Numbers with gaps may be ids of NCBI: a column of any other name, such as one of probes, names no genes then.
+    """
     columns = [found for wanted in (SYMBOLS, IDS) if (found := next(_known(var, wanted), None)) is not None]
-    columns = columns or list(_others(var))[:1]
+    columns = columns or (list(_others(var))[:1] if is_numbered else [])
     if not columns:
         return None
     (first, symbols), (last, ids) = columns[0], columns[-1]
     found = names_or_ids(symbols, ids)
     more = f", and by {last!r} where that does not tell them apart" if found != symbols else ""
+    if not is_numbered:
+        said = f"the genes are called by numbers, such as {names[0]!r}; they are called by {first!r} instead{more}"
+        return Naming(found, said)
     return Naming(found, f"the genes are only numbered, as {names[0]!r}: they are called by {first!r}{more}")
 
 

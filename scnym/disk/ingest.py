@@ -24,6 +24,7 @@ from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
 from scnym.disk.aside import RESULT, clear_finished, require_replaceable, resumable
 from scnym.disk.bucket import ObjectPath, location
 from scnym.disk.dataset_job import ENTRY, NOT_ANNOTATED, DatasetJob
+from scnym.disk.doubled_cells import remarks_on_doubled
 from scnym.disk.formats.sniff import is_store
 from scnym.disk.gather import Given, Input, gather
 from scnym.disk.handover import convert_and_send, require_store_name
@@ -107,6 +108,9 @@ def convert(
                 progress.say(f"failed: {jobs[number].input.sample}: {outcome.fault}")
         entries = results_of([outcomes[number] for number in range(len(jobs))], "inputs")
         require_annotated([entry.pop(NOT_ANNOTATED) for entry in entries], settings)
+        samples = [entry["sample"] for entry in entries]
+        for line in remarks_on_doubled(samples, [job.cell_marks() for job in jobs]):
+            progress.say(line)
         seal(root, folder / RESULT, entries, [job.cell_hashes() for job in jobs], settings)
     return target
 

@@ -39,13 +39,16 @@ def take_out_unreadable(group: Any) -> list[str]:
     Raises
     ------
     ScnymError
-        If AnnData cannot read the counts.
+        If AnnData cannot read the counts, or the names of cells or genes cannot be read.
     """
     with quiet_libraries():
         try:
             sparse_dataset(group["X"])[:1]
         except Exception as fault:
             raise ScnymError(f"AnnData cannot read the counts that were written ({fault})") from fault
+        for name in ("obs", "var"):
+            if not _reads_in_part(group[name][group[name].attrs["_index"]]):
+                raise ScnymError(f"the names in {name} that were written cannot be read")
         columns = [f"{name} {column}" for name in AXES.values() for column in _unreadable_columns(group[name])]
         aligned = [f"{kind} {name}" for kind, axis in AXES.items() for name in _not_aligned(group, kind, axis)]
         return [*columns, *aligned, *(f"uns {name}" for name in _unreadable(group["uns"]))]
@@ -80,7 +83,7 @@ def _not_aligned(group: Any, kind: str, axis: str) -> Iterator[str]:
 def _is_aligned(element: Any, names: Any) -> bool:
     """Whether AnnData takes an element for one of its rows or columns, of which these are the names."""
     if is_plain(element):
-        return element.shape[0] == names.shape[0]
+        return element.shape[0] == names.shape[0] and _reads_in_part(element)
     try:
         value: Any = read_elem(element)
         if value.shape[0] != names.shape[0]:
@@ -102,9 +105,18 @@ def _unreadable(branch: Any) -> Iterator[str]:
         element = branch[name]
         if is_dictionary(element):
             yield from (f"{name}/{below}" for below in _unreadable(element))
-        elif not is_plain(element) and not _can_be_read(element):
+        elif not (_reads_in_part(element) if is_plain(element) else _can_be_read(element)):
             del branch[name]
             yield name
+
+
+def _reads_in_part(array: Any) -> bool:
+    """Whether the first rows can be read of an array, which may be too large to be read whole."""
+    try:
+        array[:FEW]
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    return True
 
 
 def _can_be_read(element: Any) -> bool:

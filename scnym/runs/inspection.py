@@ -17,7 +17,7 @@ from scnym.disk.bucket import Location, ObjectPath, location
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Part, PartsInMemory, canonical
 from scnym.disk.features import GeneNaming, gene_naming
-from scnym.disk.formats.block import ScatteredSource, Slab
+from scnym.disk.formats.block import Scattered, ScatteredSource, Slab
 from scnym.disk.formats.sniff import AnySource, is_readable, is_store
 from scnym.disk.gather import Input, gather
 from scnym.disk.libraries import library_sizes
@@ -231,7 +231,7 @@ def _of_input(one: Input, source: AnySource, settings: ConvertSettings) -> Sourc
 def _values(source: AnySource, one: Input, settings: ConvertSettings) -> tuple[str, bool, float | None]:
     """Return what the values of the first cells are, whether they can be used, and how many a cell has."""
     try:
-        if isinstance(source, ScatteredSource):
+        if isinstance(source, Scattered):
             slabs = _first_slabs(source)
             if sum(len(slab.values_N) for slab in slabs) > MAX_SCATTERED:
                 return _words_of_some(slabs, source), True, None

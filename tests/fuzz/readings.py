@@ -15,7 +15,7 @@ from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
 from scnym.disk.checks import ValueChecks
 from scnym.disk.cut import Parts, canonical
-from scnym.disk.formats.block import GroupSource, ScatteredSource
+from scnym.disk.formats.block import GroupSource, Scattered
 from scnym.disk.formats.sniff import open_source
 from scnym.disk.formats.turned import TurnedSource
 from scnym.disk.frames import storable
@@ -35,7 +35,7 @@ def read_source(path: Path, settings: ConvertSettings = SETTINGS) -> None:
     """Open a raw input and read all of it, as a conversion does."""
     source = open_source(path, settings)
     with contextlib.ExitStack() as stack:
-        if isinstance(source, ScatteredSource):
+        if isinstance(source, Scattered):
             scratch = path.parent / "turned"
             stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             source = TurnedSource(source, scratch, SILENT)

@@ -108,7 +108,6 @@ class Source(Protocol):
         ...
 
 
-@runtime_checkable
 class ScatteredSource(Protocol):
     """A raw file whose values do not stand cell by cell: genes x cells, column by column, or in any order."""
 
@@ -146,6 +145,15 @@ class ScatteredSource(Protocol):
 
 
 @runtime_checkable
+class Scattered(Protocol):
+    """What tells a `ScatteredSource` from others. A check against that itself would read its annotations."""
+
+    def slabs(self, max_elements: int, first_slab: int = 0) -> Iterator[Slab]:
+        """Yield all values; see `ScatteredSource`."""
+        ...
+
+
+@runtime_checkable
 class GroupSource(Protocol):
     """A raw file that holds more than counts, obs and var."""
 
@@ -162,6 +170,9 @@ def require_unique(names: Iterable[str], noun: str, path: Location, way_out: str
     DataError
         With examples of the names and the way out.
     """
+    names = names if isinstance(names, pd.Index) else pd.Index(list(names), dtype=object)
+    if names.is_unique and "" not in names and not any(NUL in str(name) for name in names):
+        return  # of millions of barcodes, each sound, none need be counted
     counted = Counter(names)
     repeated = [name for name, times in counted.items() if times > 1]
     if repeated:

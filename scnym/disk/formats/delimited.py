@@ -4,6 +4,7 @@ C cells, G genes, R lines, N stored values.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -100,7 +101,12 @@ class CellsByGenesTable:
 
     @property
     def obs(self) -> pd.DataFrame | None:
-        """What stands beside the counts, read anew each time; None if nothing does."""
+        """What stands beside the counts; None if nothing does."""
+        return self._beside
+
+    @cached_property
+    def _beside(self) -> pd.DataFrame | None:
+        """The same, read once, as all the text is read for it."""
         if not self._table.head.beside:
             return None
         ids, obs = self._table.annotations()

@@ -14,7 +14,7 @@ from scipy import sparse
 from scnym.base.columns import free_name
 from scnym.disk.feature_kinds import genes_among
 from scnym.disk.features import are_numbered
-from scnym.disk.formats.block import CellBlock, GroupSource, ScatteredSource, Slab, Source, require_unique
+from scnym.disk.formats.block import CellBlock, GroupSource, Scattered, ScatteredSource, Slab, Source, require_unique
 from scnym.disk.formats.upright import require_upright
 from scnym.disk.gene_columns import named
 
@@ -47,7 +47,7 @@ def with_named_genes(source: Source | ScatteredSource) -> Source | ScatteredSour
     var = _renamed(genes, pd.Index(list(naming.names)))
     remark = "; ".join(filter(None, [source.remark, left_out, naming.remark]))
     kept_G = None if is_gene_F.all() else np.flatnonzero(is_gene_F)
-    if isinstance(source, ScatteredSource):
+    if isinstance(source, Scattered):
         return GenesOfValues(source, var, kept_G, remark)
     return GenesOfCells(source, var, kept_G, remark)
 

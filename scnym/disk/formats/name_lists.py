@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, FormatError, examples
@@ -94,7 +95,9 @@ class NameList:
 
     def _split(self, lines: Sequence[str]) -> pd.DataFrame:
         if self._separator is None and not self._has_quotes:
-            return pd.DataFrame({0: list(map(str.strip, lines))}, dtype=object)
+            names = np.empty(len(lines), dtype=object)
+            names[:] = list(map(str.strip, lines))
+            return pd.DataFrame({0: names}, copy=False)
         fields = [self._fields(line) for line in lines]
         ((width, _),) = Counter(map(len, fields)).most_common(1) or ((0, 0),)
         filled = [line if len(line) >= width else [*line, *[""] * (width - len(line))] for line in fields]
@@ -169,7 +172,7 @@ def cells_of(lists: NameList, n: int) -> pd.DataFrame:
     """Read cells: their ids become the index; the other columns stay where a header names them."""
     rows, header = lists.table(n)
     if not header or rows.shape[1] < 2:
-        return pd.DataFrame(index=pd.Index(list(rows[0]) if rows.shape[1] else [], dtype=object))
+        return pd.DataFrame(index=pd.Index(rows[0].to_numpy() if rows.shape[1] else [], dtype=object))
     names = [name or f"column_{k}" for k, name in enumerate(header[: rows.shape[1]])]
     obs = rows.set_axis(names, axis="columns")
     obs = obs.loc[:, ~obs.columns.duplicated()]
