@@ -6,16 +6,18 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import telling_adata, write_csv, write_h5ad, write_text
+from helpers import dense, telling_adata, write_csv, write_h5ad, write_text
 from hypothesis import given
 from hypothesis import strategies as st
 from test_runs import Listener, quick
 
 import scnym.disk.cell_ids
 from scnym import ConvertSettings, SplitSettings, Store, TrainSettings, convert, evaluate, export, train, verify
-from scnym.base.errors import DataError
+from scnym.base.errors import DataError, FormatError
+from scnym.base.progress import SilentProgress
 from scnym.disk.annotations import join_annotations
 from scnym.disk.cell_ids import match_ids
+from scnym.runs.intake import annotated
 
 RANDOM = np.random.default_rng(0)
 BARCODES = ["".join(RANDOM.choice([*"ACGT"], 16)) for _ in range(40)]
@@ -286,3 +288,72 @@ def test_evaluation_joins_ids_that_are_spelt_otherwise_and_shows_both_where_it_c
         DataError, match=rf"such as 'x1', 'x2', has a label in the truth, .*'{DASHED[0]}'.*none is the same"
     ):
         evaluate(given, truth)
+
+
+def two_samples(folder: Path) -> list[Path]:
+    """Two samples whose cells have the same barcodes."""
+    paths = [folder / "A.h5ad", folder / "B.h5ad"]
+    for k, path in enumerate(paths):
+        adata = telling_adata()
+        adata.X = dense(adata) * np.float32(k + 1)
+        adata.obs_names = DASHED
+        write_h5ad(path, adata)
+    return paths
+
+
+def rows_of(ids: list[str], kind: str) -> list[str]:
+    return [f"{one},{kind}{k}" for k, one in enumerate(ids)]
+
+
+@pytest.mark.parametrize("is_stored_first", [False, True])
+@pytest.mark.parametrize(
+    "second", [[], rows_of([f"{one}-2" for one in BARCODES], "b")], ids=["one sample", "aggregate"]
+)
+def test_a_row_that_fits_cells_of_two_samples_is_refused(second: list[str], is_stored_first: bool, tmp_path: Path):
+    table = write_text(tmp_path / "labels.csv", "\n".join(["barcode,kind", *rows_of(DASHED, "a"), *second, ""]))
+    settings = ConvertSettings(training_metadata=str(table))
+    paths, target = two_samples(tmp_path), tmp_path / "cells.zarr"
+
+    def join() -> None:
+        if is_stored_first:
+            annotated(Store(convert(paths, target)), table, SilentProgress())
+        convert(paths, target, settings)
+
+    with pytest.raises(DataError, match=r"fits a cell of 'A\.h5ad' and one of 'B\.h5ad'") as caught:
+        join()
+    assert "in a column 'sample', as 'B', or in the ids, as 'B:ID'" in str(caught.value)
+
+
+WITH_SAMPLES = {
+    "a column": ("sample,barcode,kind", "{sample},{id},{kind}"),
+    "a column of names of files": ("sample,barcode,kind", "{sample}.h5ad,{id},{kind}"),
+    "colon": ("barcode,kind", "{sample}:{id},{kind}"),
+    "in front": ("barcode,kind", "{sample}_{id},{kind}"),
+    "behind": ("barcode,kind", "{id}_{sample},{kind}"),
+}
+
+
+@pytest.mark.parametrize("case", WITH_SAMPLES)
+def test_rows_that_name_the_file_without_its_ending_go_to_its_cells(case: str, tmp_path: Path):
+    header, form = WITH_SAMPLES[case]
+    rows = [form.format(sample=s, id=one, kind=f"{s}{k}") for s in "AB" for k, one in enumerate(DASHED)]
+    table = write_text(tmp_path / "labels.csv", "\n".join([header, *rows, ""]))
+    store = convert(two_samples(tmp_path), tmp_path / "x.zarr", ConvertSettings(training_metadata=str(table)))
+    assert list(Store(store).annotations["kind"]) == [f"{s}{k}" for s in "AB" for k in range(40)]
+
+
+@pytest.mark.parametrize("is_without_header_of_ids", [False, True])
+def test_a_table_that_r_wrote_with_blanks_and_quotes_is_read(is_without_header_of_ids: bool, tmp_path: Path):
+    header = '"kind" "place"' if is_without_header_of_ids else '"id" "kind" "place"'
+    rows = [f'"{one}" "T cell {k}" {k}' for k, one in enumerate(DASHED)]
+    table = write_text(tmp_path / "labels.txt", "\n".join([header, *rows, ""]))
+    path = two_samples(tmp_path)[0]
+    store = convert([path], tmp_path / "x.zarr", ConvertSettings(training_metadata=str(table)))
+    assert list(Store(store).annotations["kind"]) == [f"T cell {k}" for k in range(40)]
+
+
+def test_a_table_in_latin_1_is_refused_for_what_it_is(tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    table.write_bytes("barcode,kind\nc0,Purkinjé\n".encode("latin-1"))
+    with pytest.raises(FormatError, match=r"not written in UTF-8.*save it as CSV in UTF-8"):
+        convert([two_samples(tmp_path)[0]], tmp_path / "x.zarr", ConvertSettings(training_metadata=str(table)))

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import telling_adata, write_text
+from helpers import telling_adata, write_csv, write_h5ad, write_text
 from test_cellranger import write_folder, write_h5, write_old_h5
 from test_matrix_market import BARCODES, BY_CELLS, IDS, PARSE_CELLS, PARSE_GENES, lines, mtx, put
 
@@ -321,3 +321,14 @@ def test_the_cells_of_outs_stand_once_in_the_store(tmp_path: Path):
     store = Store(convert([outs], tmp_path / "x.zarr"))
     assert store.n_cells == len(pd.Index(store.obs.index).unique()) == 40
     assert anndata.read_zarr(tmp_path / "x.zarr/dataset_0").n_obs == 40
+
+
+@pytest.mark.parametrize("name", ["s1.h5ad", "counts.csv"])
+@pytest.mark.parametrize(
+    "table", ["Barcode,Cluster\nc0,1\nc1,2\n", "cell,nCount_RNA,percent.mt\nc0,15,0.1\nc1,7,0.2\n"]
+)
+def test_a_table_of_numbers_about_cells_is_left_out_beside_counts_of_any_form(name: str, table: str, tmp_path: Path):
+    (write_h5ad if name.endswith("h5ad") else write_csv)(tmp_path / name)
+    write_text(tmp_path / "clusters.csv", table)
+    assert read_from(tmp_path) == [name]
+    assert "clusters.csv" in said(gather([tmp_path]))

@@ -2,8 +2,9 @@
 
 import csv
 import gzip
+import re
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, takewhile
@@ -27,12 +28,16 @@ MISSING = frozenset(
     )
 )
 """What stands for a missing value in tables: all that pandas takes for one. R writes NA where nothing is known."""
+QUOTED = re.compile(r'"[^"]*"( +("[^"]*"|[^" ]+))*')
+"""A line as ``write.table`` of R writes it: blanks part fields, and quotes stand around text."""
 MAX_ABOVE = 1000
 """Lines that may stand above a header."""
 ALLOWED_BYTES, MAX_RATIO, PIECE_BYTES = 2**28, 200, 2**20
 """Text of so many bytes may have any ratio; tables of annotations pack 3 to 30 bytes into one."""
 
 
+ENDING = re.compile(r"\.(h5ad|h5|loom|zarr|csv|tsv|txt|npy|mtx)(\.gz)?$|\.mtx\.gz$", re.IGNORECASE)
+"""Of the names of files that may be samples."""
 FEW = 0.1
 """Part of the cells with a row below which it is asked whether a table is the right one."""
 
@@ -86,6 +91,10 @@ def read_table(path: Path, way_out: str, *, words: Collection[str] = ()) -> pd.D
     except (ValueError, OSError, EOFError, zlib.error, csv.Error) as fault:
         if isinstance(fault, FormatError):
             raise
+        if isinstance(fault, UnicodeDecodeError):
+            raise FormatError(
+                f"it is not written in UTF-8 ({fault})", where=path, way_out="save it as CSV in UTF-8"
+            ) from fault
         raise FormatError(f"the table cannot be read ({fault})", where=path, way_out="write it as CSV") from fault
 
 
@@ -153,7 +162,8 @@ def _layout(path: Path) -> _Layout:
         above = list(islice(takewhile(lambda line: line.startswith(MARKS) or line.isspace(), text), MAX_ABOVE))
     with opener(path, "rt", encoding=encoding) as text:
         below = [line.rstrip("\n") for line in islice(text, len(above), len(above) + LOOKED_AT)]
-    separator = separator_among(below, path, blanks=False)
+    is_quoted = bool(below) and all(map(QUOTED.fullmatch, filter(str.strip, below)))
+    separator = separator_among(below, path, blanks=is_quoted)
     is_header = bool(above and below) and is_marked_header(above[-1].strip(), below[0], separator)
     return _Layout(encoding, separator, len(above) - is_header)
 
@@ -193,6 +203,10 @@ def _without_nul(line: str) -> str:
     return line
 
 
+Rows = tuple[Hashable, ...]
+"""Rows of a table, by its index."""
+
+
 @dataclass(frozen=True)
 class Joined:
     """Cells with the columns of a table."""
@@ -202,6 +216,8 @@ class Joined:
     """How cells and rows were brought together, and which cells have no row; nothing where none has one."""
     why_not: str = ""
     """Why no cell has a row; empty if any has one."""
+    rows: Rows = ()
+    """The rows of the table that cells have."""
 
 
 def join_annotations(
@@ -211,24 +227,59 @@ def join_annotations(
 
     The id column is the one that holds the most ids of cells, as they are, as ``SAMPLE:ID``, or spelt otherwise without
     a doubt (see `scnym.disk.cell_ids`). Where the table has a column `sample` that names this sample, only those rows
-    count. Rows about other cells are ignored, and a cell without a row has missing values; columns of the table replace
-    columns of obs that have the same name. Cells without ids of their own are matched by order, unless the table has
-    every id that they were given.
+    count; a sample that is called by its file may be named without the file's ending. Rows about other cells are
+    ignored, and a cell without a row has missing values; columns of the table replace columns of obs that have the same
+    name. Cells without ids of their own are matched by order, unless the table has every id that they were given.
 
     Raises
     ------
     DataError
         If an id stands twice, or cells without ids are not as many as the rows.
     """
-    if sample is not None and SAMPLE_COLUMN in table and (table[SAMPLE_COLUMN] == sample).any():
-        table = table[table[SAMPLE_COLUMN] == sample]
-    found = match_ids(obs.index, table, sample)
+    names = list(dict.fromkeys([sample, ENDING.sub("", sample)])) if sample is not None else []
+    for name in names if SAMPLE_COLUMN in table else ():
+        if (table[SAMPLE_COLUMN] == name).any():
+            table = table[table[SAMPLE_COLUMN] == name]
+            break
+    found = max((match_ids(obs.index, table, name) for name in names or [None]), key=lambda found: found.n_found)
     if not has_cell_ids and (found.remark or found.n_found < len(obs)):
         return Joined(_by_order(obs, table, path))
     rows = table.iloc[:0].reindex([None] * len(obs)) if found.fault else _rows_of(found, table, path)
     others = obs.drop(columns=[name for name in rows if name in obs])
     joined = pd.concat([others, rows.set_axis(obs.index)], axis="columns")
-    return Joined(joined, tuple(_remarks(obs.index, found, path)), found.fault)
+    own = () if found.fault else tuple(table.index[table[found.column].isin([one for one in found.ids_C if one])])
+    return Joined(joined, tuple(_remarks(obs.index, found, path)), found.fault, own)
+
+
+def require_rows_apart(rows_of: Sequence[tuple[str, Rows]], table: pd.DataFrame, path: Path) -> None:
+    """Refuse a table of which one row would be of cells in two inputs: barcodes are the same in all samples of 10x.
+
+    Parameters
+    ----------
+    rows_of
+        Each input's name, and the rows that it takes.
+    table
+        The table of annotations.
+    path
+        Where it is from.
+
+    Raises
+    ------
+    DataError
+        Names the first such row and both inputs.
+    """
+    of_row: dict[Hashable, int] = {}
+    for number, (name, rows) in enumerate(rows_of):
+        for row in rows:
+            first = of_row.setdefault(row, number)
+            if first != number:
+                other, sample = rows_of[first][0], ENDING.sub("", name)
+                raise DataError(
+                    f"row {examples(table.loc[[row]].iloc[0, :1])} fits a cell of {other!r} and one of {name!r}",
+                    where=path,
+                    way_out=f"say of which sample each row is, in a column {SAMPLE_COLUMN!r}, as {sample!r}, or in the "
+                    f"ids, as '{sample}:ID'; if both hold the same cells, give one of them",
+                )
 
 
 def none_found(why: str, path: Path) -> DataError:

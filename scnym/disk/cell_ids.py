@@ -163,12 +163,12 @@ def _with_both_sides(why: str, cells: pd.Index, table: pd.DataFrame, columns: li
 def _matched_alike(cells: pd.Index, table: pd.DataFrame, sample: str | None) -> IdMatch:
     """Match ids that are spelt alike, as they are or as ``SAMPLE:ID``."""
     forms = [cells, *([cells.map(lambda cell: f"{sample}:{cell}")] if sample else [])]
-    counts = [(int(table[name].isin(form).sum()), form, str(name)) for form in forms for name in table.columns]
+    counts = [(int(table[name].dropna().isin(form).sum()), form, str(name)) for form in forms for name in table.columns]
     n_rows, form, name = max(counts, key=lambda one: one[0], default=(0, cells, ""))
     if not n_rows:
         return IdMatch(ids_C=np.array([None] * len(cells), dtype=object))
-    is_there_C = form.isin(table[name])
-    ids_C = form.to_series().where(is_there_C, None).to_numpy(dtype=object)
+    is_there_C = form.isin(table[name].dropna())
+    ids_C = np.array([one if is_there else None for one, is_there in zip(form, is_there_C, strict=True)], dtype=object)
     return IdMatch(column=name, ids_C=ids_C, n_found=int(is_there_C.sum()))
 
 

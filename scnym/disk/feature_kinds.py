@@ -19,7 +19,19 @@ GENE_EXPRESSION = "Gene Expression"
 """What 10x calls the type of a gene."""
 TYPE_COLUMNS = frozenset(
     {"featuretype", "featuretypes", "featureclass", "modality", "modalities", "mod", "mods", "assay", "assays"}
-    | {"library", "librarytype", "librarytypes", "datatype", "omic", "omics", "type", "types", "kind", "class"}
+    | {
+        "featurebiotype",
+        "library",
+        "librarytype",
+        "librarytypes",
+        "datatype",
+        "omic",
+        "omics",
+        "type",
+        "types",
+        "kind",
+        "class",
+    }
 )
 """Columns that may hold types of features, by their names without case and marks."""
 GENE_TYPES = frozenset(
@@ -47,11 +59,13 @@ OTHER_TYPES = frozenset(
     | {"vdj", "vdj t", "vdj b", "tcr", "bcr"}
     | {"negative control", "negative control probe", "negative control codeword", "negative probe", "control probe"}
     | {"unassigned codeword", "deprecated codeword", "blank codeword", "genomic control"}
-    | {"motif", "motifs", "genotype", "genotypes"}
+    | {"motif", "motifs", "genotype", "genotypes", "spike in", "spike ins", "spikein", "spikeins", "ercc"}
 )
 """Types of features that are no genes, in lower case, with a blank for every mark."""
-NO_TYPE = frozenset({"", "nan", "na", "n a", "none", "unknown", "spike in", "spike ins", "ercc"})
-"""What says nothing against a gene; spike-ins stay, as they do in other tools."""
+NO_TYPE = frozenset({"", "nan", "na", "n a", "none", "unknown"})
+"""What says nothing against a gene."""
+SPIKE_INS = re.compile(r"ERCC[-_.]\d{5}", re.IGNORECASE)
+"""RNA that was added to every cell: its counts are no part of the cell's library."""
 UNASSIGNED = re.compile(r"Unassigned[_.-][A-Za-z_.-]+")
 AS_R_WRITES_IT = re.compile(r"^(X?__|X\.\.)")
 """What stands before the names of HTSeq, and what R makes of it."""
@@ -71,8 +85,8 @@ CONTROLS = re.compile(
 )
 """Probes of spatial panels that no gene has."""
 PEAKS = re.compile(r"(chr)?([0-9]{1,2}|[XYM]|MT)[:_-]\d{3,}[_-]\d{3,}")
-_SUMMARY, _ANNOTATION, _TAG, _CONTROL, _PEAK = BY_NAME = (
-    *("summary values", "annotations of genes", "proteins or sample tags", "control probes", "peaks"),
+_SUMMARY, _ANNOTATION, _TAG, _CONTROL, _PEAK, _SPIKE_IN = BY_NAME = (
+    *("summary values", "annotations of genes", "proteins or sample tags", "control probes", "peaks", "spike-ins"),
 )
 _MARKS = re.compile(r"[^a-z0-9]+")
 
@@ -160,6 +174,8 @@ def _kind_of(name: str) -> str | None:
         return _SUMMARY
     if TAGS.fullmatch(name):
         return _TAG
+    if SPIKE_INS.fullmatch(name):
+        return _SPIKE_IN
     return _CONTROL if CONTROLS.fullmatch(name) else None
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from scnym.base.errors import DataError, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import Joined, join_annotations, none_found, read_annotations
+from scnym.disk.annotations import Joined, Rows, join_annotations, none_found, read_annotations, require_rows_apart
 from scnym.disk.formats.sniff import AnySource
 from scnym.disk.gather import Input, path_state
 from scnym.disk.libraries import column_of_sizes
@@ -17,11 +17,15 @@ from scnym.disk.libraries import column_of_sizes
 
 def check_sources(inputs: Sequence[Input], settings: ConvertSettings, progress: Progress) -> None:
     """Check every input by itself (`check_source`), and whether the table of annotations has cells of any."""
-    whys = [check_source(one, settings, progress, is_only=len(inputs) == 1) for one in inputs]
-    require_annotated(whys, settings)
+    found = [check_source(one, settings, progress, is_only=len(inputs) == 1) for one in inputs]
+    require_annotated([why for why, _ in found], settings)
+    table = table_of(settings.training_metadata)
+    if table is not None:
+        rows_of = [(one.sample, rows) for one, (_, rows) in zip(inputs, found, strict=True)]
+        require_rows_apart(rows_of, table, Path(settings.training_metadata or ""))
 
 
-def check_source(one: Input, settings: ConvertSettings, progress: Progress, *, is_only: bool) -> str:
+def check_source(one: Input, settings: ConvertSettings, progress: Progress, *, is_only: bool) -> tuple[str, Rows]:
     """Find what is wrong with columns before any counts are read.
 
     Returns
@@ -29,6 +33,8 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress, *, i
     str
         Why no cell is in the table of annotations, which is no mistake if cells of another input are. Empty if any is,
         if there is no table, or if only reading the counts would tell.
+    Rows
+        The rows of the table that its cells have.
     """
     source, table, wanted = one.open(settings), table_of(settings.training_metadata), settings.cluster_by
     if source.remark:
@@ -44,12 +50,12 @@ def check_source(one: Input, settings: ConvertSettings, progress: Progress, *, i
             mend=meant("--cluster_by", wanted, known),
         )
     if obs is None:
-        return ""
+        return "", ()
     joined = with_table(obs.assign(**one.columns), one, source, settings, progress, is_only=is_only)
     obs = joined.obs
     if settings.library_size_column is not None and not joined.why_not:
         column_of_sizes(obs, settings.library_size_column, one.path)
-    return joined.why_not
+    return joined.why_not, joined.rows
 
 
 def with_table(

@@ -82,11 +82,12 @@ def convert(
     gathered = _gathered(inputs, target, progress)
     for line in remarks_on_table(settings.training_metadata):
         progress.say(line)
-    if cluster is None:
-        check_sources(gathered, settings, progress)
-    elif any(one.adata is not None for one in gathered):
+    if cluster is not None and any(one.adata is not None for one in gathered):
         raise SettingsError("cells in memory stay in this process", where="cluster", way_out="leave it out")
-    work = _entry if cluster is None else _checked_entry
+    is_checked_here = cluster is None or settings.training_metadata is not None  # one table is of all inputs
+    if is_checked_here:
+        check_sources(gathered, settings, progress)
+    work = _entry if is_checked_here else _checked_entry
     with (
         crew(cluster) as workers,
         resumable(

@@ -165,7 +165,7 @@ def _needs_column(obs: pd.DataFrame, reading: Reading, parts: Stretches, path: L
     """Return the refusal of normalised cells whose totals are not known, naming columns that may hold them."""
     figures = _figures(reading, parts)
     fitting = [name for name, sizes_C in _columns_of_numbers(obs) if _common_scale(figures, sizes_C) is not None]
-    likely = fitting or [str(name) for name in obs.columns if is_likely(str(name))]
+    likely = fitting or [name for name, sizes_C in _columns_of_numbers(obs) if is_likely(name) and np.all(sizes_C >= 1)]
     told = "estimated" if reading.transform is LINEAR else reading.transform.name
     named = f"--library_size {likely[0]}" if len(likely) == 1 else "--library_size"
     of = f", one of {examples(likely)}" if len(likely) > 1 else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from scnym.base.errors import FormatError
 from scnym.disk.annotation_names import FEATURE_TABLE, plain
 from scnym.disk.annotations import MISSING
+from scnym.disk.formats.annotation_columns import named_beside
 from scnym.disk.formats.axes import GENE
 from scnym.disk.formats.byte_lines import opened
 from scnym.disk.formats.separators import separator_among
@@ -40,11 +41,13 @@ class Head:
     share_numbers: float
     has_negative: bool
     names_genes: bool
+    is_annotations: bool
+    """Whether its columns have the names of annotations."""
 
     @property
     def may_be_counts(self) -> bool:
-        """Whether most of it is numbers."""
-        return self.n_columns > 0 and self.share_numbers >= LEAST_NUMBERS
+        """Whether most of it is numbers, and not those of annotations."""
+        return self.n_columns > 0 and self.share_numbers >= LEAST_NUMBERS and not self.is_annotations
 
 
 def is_side_table(path: Path, root: Path, *, beside_matrices: bool) -> bool:
@@ -89,7 +92,9 @@ def _head(path: Path) -> Head | None:
     fields = [field for row in rows[1:] for k, field in enumerate(row) if k and k not in skipped]
     known = [field for field in fields if field not in MISSING]
     numbers = [field for field in known if NUMBER.fullmatch(field) or NEGATIVE.fullmatch(field)]
+    is_beside = named_beside(rows[0][1:]) if rows else bool
     return Head(
+        is_annotations=bool(rows) and len(rows[0]) > 1 and all(map(is_beside, rows[0][1:])),
         n_columns=len(rows[-1]) - 1 if len(rows) > 1 else 0,
         share_numbers=len(numbers) / max(1, len(known)),
         has_negative=any(NEGATIVE.fullmatch(field) for field in fields),

@@ -77,8 +77,8 @@ def _annotations() -> Iterator[Fault]:
         line=line,
         make=lambda folder: (CSV.write_into(folder), (folder / "labels.csv").write_bytes(b"\x80\x81,\xff\n")),
         where="labels.csv: ",
-        says="the table cannot be read",
-        way_out="write it as CSV",
+        says="it is not written in UTF-8",
+        way_out="save it as CSV in UTF-8",
         quotes=True,
     )
     yield Fault(
