@@ -162,6 +162,8 @@ DRESSES: dict[str, Callable[[anndata.AnnData], anndata.AnnData]] = {
     "proteins by name": with_others(["CD3:UCHT1|CD3E|AHS0231|pAbO", "CD4_TotalSeqB", "CD19-TotalSeqC"]),
     "hashtags by name": with_others(["Hashtag1", "HTO_2", "ADT_CD19", "prot:CD4", "A0034_anti-human_CD3"]),
     "peaks by name": with_others([f"chr{k % 9 + 1}-{k}000-{k}900" for k in range(1, 15)]),
+    "numbers of clusters and donors": with_others(["cluster", "Donor", "malignant(1=no,2=yes)"]),
+    "tags of one protein": with_others(["CITE_CD3", "HTO-A", "Hashtag1-GTCAACTC"]),
     "spike-ins": with_others(["ERCC-00002", "ERCC-00171", "ERCC.00003"]),
     "spike-ins of CELLxGENE": with_others(["DQ459412", "DQ516784"], feature_biotype=["gene", "spike-in"]),
     "rows of HTSeq": with_others(HTSEQ),

@@ -470,3 +470,26 @@ def test_totals_do_not_tell_what_lines_are(name: str, tmp_path: Path):
         text, _ = beside_counts(rows, columns, [name], [])
         source, _, _ = read(write_text(tmp_path / "x.csv", text))
         assert isinstance(source, GenesByCellsTable) == (lines == "genes")
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "line_num", "Index"])
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_numbers_the_lines_is_no_cell_and_no_gene(name: str, is_turned: bool, first: int, tmp_path: Path):
+    frame = pd.DataFrame(COUNTS_CG, CELLS, GENES)
+    table = frame.T.copy() if is_turned else frame.copy()
+    table.insert(0, name, range(first, first + len(table)))
+    table.to_csv(tmp_path / "counts.csv", index_label="gene" if is_turned else "barcode")
+    found = Store(convert([tmp_path / "counts.csv"], tmp_path / "x.zarr"))
+    assert (found.n_cells, len(found.datasets[0].genes)) == (40, 12)
+    np.testing.assert_array_equal(found.datasets[0].n_counts_C, frame.sum(axis=1))
+
+
+def test_a_list_of_one_count_a_line_is_refused_as_such_whatever_it_counts(tmp_path: Path):
+    path = write_text(
+        tmp_path / "Expression_Data.txt",
+        "Cell_Index\tGene\tRSEC_Reads\tRaw_Molecules\tRSEC_Adjusted_Molecules\n"
+        + "27\tCD3E\t7\t3\t2\n27\tLYZ\t9\t2\t2\n" * 4,
+    )
+    with pytest.raises(FormatError, match="it lists one count a line"):
+        convert([path], tmp_path / "x.zarr")

@@ -55,10 +55,17 @@ MEASURE = re.compile(
 OF_READS = _words(
     """
     nofeature ambiguous toolowaqual notaligned alignmentnotunique unmapped
-    nunmapped nmultimapping nnofeature nambiguous assigned unassigned
+    nunmapped nmultimapping nnofeature nambiguous assigned unassigned mappedreads unmappedreads multimapped
+    ambiguousreads uniquelymapped
     """
 )
 """Reads that no gene has: of HTSeq, STAR --quantMode GeneCounts, featureCounts."""
+OF_CELLS_IN_ROWS = _words(
+    """
+    cluster clusters clusterid batch donor donorid patient patientid sampleid celltype celltypes tumor tumour malignant
+    """
+)
+"""Annotations of cells in a line of their own, above the genes; no gene is called so."""
 FEATURE_TABLE = _words(
     """
     length chr chrom chromosome start end strand geneid geneids genename genenames genesymbol genesymbols genelength
@@ -97,6 +104,8 @@ OF_CELLS = (
 """Annotations of cells, of which some are numbers."""
 OF_CELLS_AMONG_GENES = LONE_TOTALS | _words("class type status day time score passage gender")
 """Such as some genes or counts are called."""
+UNNAMED = re.compile(r"Unnamed:[ _.]?\d+(_level_\d+)?")
+"""What pandas calls a column without a name, as that of the numbers of lines is."""
 COORDINATES = ({"x", "y"}, {"row", "col"}, {"arrayrow", "arraycol"}, {"xcoord", "ycoord"}, {"pxlrow", "pxlcol"})
 """Places of spots and cells, which come together."""
 SUMMARIES = TOTALS | LONE_TOTALS | MEASURES | OF_READS
@@ -109,5 +118,5 @@ def is_measure(name: str) -> bool:
 
 
 def is_summary(name: str) -> bool:
-    """Return whether a name is that of a total or a measure, and of no gene."""
-    return plain(name) in SUMMARIES or MEASURE.fullmatch(name) is not None
+    """Return whether a name is that of a total, a measure or a number of lines, and of no gene."""
+    return plain(name) in SUMMARIES or MEASURE.fullmatch(name) is not None or UNNAMED.fullmatch(name) is not None

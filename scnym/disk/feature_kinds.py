@@ -12,15 +12,15 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from scnym.base.errors import DataError, examples
-from scnym.disk.annotation_names import FEATURE_TABLE, OF_READS, is_summary, plain
+from scnym.disk.annotation_names import FEATURE_TABLE, OF_CELLS_IN_ROWS, OF_READS, is_summary, plain
 from scnym.disk.bucket import Location
 
 GENE_EXPRESSION = "Gene Expression"
 """What 10x calls the type of a gene."""
 TYPE_COLUMNS = frozenset(
-    {"featuretype", "featuretypes", "featureclass", "modality", "modalities", "mod", "mods", "assay", "assays"}
+    {"featuretype", "featuretypes", "featureclass", "featurebiotype", "modality", "modalities", "mod", "mods", "assay"}
     | {
-        "featurebiotype",
+        "assays",
         "library",
         "librarytype",
         "librarytypes",
@@ -72,7 +72,8 @@ AS_R_WRITES_IT = re.compile(r"^(X?__|X\.\.)")
 TAGS = re.compile(r".+[|._-][ps]tAbO|.+[|._-]pAbO|.*totalseq.*", re.IGNORECASE)
 """Proteins and sample tags as BD Rhapsody (``|pAbO``, ``|stAbO``) and TotalSeq name them."""
 LIKELY_TAGS = re.compile(
-    r"(ADT|adt|AB|HTO|hto|PROT|prot)[_:][A-Za-z].*|.+[_-](ADT|PROT|HTO)|ADT-[A-Z].*|HTO[-_]?\d+|(?i:hashtag)[-_ ]?\w*"
+    r"(ADT|adt|AB|HTO|hto|PROT|prot|CITE|cite)[_:][A-Za-z].*|.+[_-](ADT|PROT|HTO)|ADT-[A-Z].*|HTO[-_]?(\d+|[A-Z])"
+    r"|(?i:hashtag)[-_ ]?\w*(-[ACGT]{8,})?"
     r"|.*(?i:anti)[-_ ](?i:human|mouse|rat)(?![A-Za-z]).*|(?i:anti)[-_ ](?i:CD\d|HLA|Ig).*"
     r"|.*(?i:isotype)[-_. ]?(?i:ctrl|control).*|.+[-_][ACGT]{15}"
 )
@@ -85,8 +86,9 @@ CONTROLS = re.compile(
 )
 """Probes of spatial panels that no gene has."""
 PEAKS = re.compile(r"(chr)?([0-9]{1,2}|[XYM]|MT)[:_-]\d{3,}[_-]\d{3,}")
-_SUMMARY, _ANNOTATION, _TAG, _CONTROL, _PEAK, _SPIKE_IN = BY_NAME = (
-    *("summary values", "annotations of genes", "proteins or sample tags", "control probes", "peaks", "spike-ins"),
+_SUMMARY, _ANNOTATION, _OF_CELLS, _TAG, _CONTROL, _PEAK, _SPIKE_IN = BY_NAME = (
+    *("summary values", "annotations of genes", "annotations of cells", "proteins or sample tags", "control probes"),
+    *("peaks", "spike-ins"),
 )
 _MARKS = re.compile(r"[^a-z0-9]+")
 
@@ -158,6 +160,8 @@ def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
     for k, name in enumerate(names):
         if is_summary(name) or plain(name) in FEATURE_TABLE:
             kinds[k] = _SUMMARY if is_summary(name) else _ANNOTATION
+        elif plain(name) in OF_CELLS_IN_ROWS or "=" in name:
+            kinds[k] = _OF_CELLS
     for k in marked:
         kinds[k] = kinds[k] or _kind_of(names[k])
     for kind, pattern in ((_TAG, LIKELY_TAGS), (_PEAK, PEAKS)):

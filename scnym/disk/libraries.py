@@ -164,8 +164,9 @@ def _common_scale(figures: CellFigures, sizes_C: np.ndarray) -> float | None:
 def _needs_column(obs: pd.DataFrame, reading: Reading, parts: Stretches, path: Location) -> DataError:
     """Return the refusal of normalised cells whose totals are not known, naming columns that may hold them."""
     figures = _figures(reading, parts)
-    fitting = [name for name, sizes_C in _columns_of_numbers(obs) if _common_scale(figures, sizes_C) is not None]
-    likely = fitting or [name for name, sizes_C in _columns_of_numbers(obs) if is_likely(name) and np.all(sizes_C >= 1)]
+    totals = {name: sizes_C for name, sizes_C in _columns_of_numbers(obs) if np.all(sizes_C >= 1)}  # no size factors
+    fitting = [name for name, sizes_C in totals.items() if _common_scale(figures, sizes_C) is not None]
+    likely = fitting or [name for name in totals if is_likely(name)]
     told = "estimated" if reading.transform is LINEAR else reading.transform.name
     named = f"--library_size {likely[0]}" if len(likely) == 1 else "--library_size"
     of = f", one of {examples(likely)}" if len(likely) > 1 else ""

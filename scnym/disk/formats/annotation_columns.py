@@ -9,6 +9,7 @@ from scnym.disk.annotation_names import (
     OF_CELLS_AMONG_GENES,
     OF_GENES,
     OF_GENES_AMONG_CELLS,
+    UNNAMED,
     is_measure,
     plain,
 )
@@ -33,7 +34,7 @@ def named_beside(names: Sequence[str]) -> Callable[[str], bool]:
     are_cells, are_ids = (_is_scheme_of(names, scheme) for scheme in (CELL, GENE_ID))
 
     def is_beside(name: str) -> bool:
-        if plain(name) in by_name or is_measure(name):
+        if plain(name) in by_name or is_measure(name) or UNNAMED.fullmatch(name):
             return True
         is_odd_id = are_ids and not any(kind.fullmatch(name) for kind in (GENE, TRANSGENE, SYMBOL))
         return is_odd_id or (are_cells and CELL.fullmatch(name) is None)

@@ -32,6 +32,10 @@ LOOKED_AT_LINES, LOOKED_AT_BYTES, LEAST_LINES = 100, 2**17, 5
 PEEK_BYTES = 2**16
 SAID_OF_LINE = 60
 """Characters of a line that is passed over."""
+LEAST_NUMBERED, NUMBERS = 5, re.compile(r"(?:num|number|index|idx|no|nr|order|row|rank|id)\W*$", re.IGNORECASE)
+"""So many values that go up by one number the lines, if the column is called so."""
+MOST_MEASURES = 8
+"""Columns of numbers that a list of one count a line may have."""
 MAX_TITLES = 20
 """Lines without a mark that may stand above the header, such as the size in a GCT file."""
 INFINITE = frozenset({"inf", "infinity"})
@@ -290,9 +294,16 @@ def _holds_no_counts(sample: _Sample, at: int) -> bool:
         return False
     values = [row[1 + at].strip() for row in sample.rows]
     known = [value for value in values if value not in MISSING]
+    if NUMBERS.search(sample.names[at]) and _number_lines(values):
+        return True
     return not all(_is_number(value) or value.lower().strip("+-") in INFINITE for value in known) or (
         not known and any(map(_has_counts, sample.rows))
     )
+
+
+def _number_lines(values: Sequence[str]) -> bool:
+    """Return whether values go up by one from line to line, from 0 or 1 on."""
+    return len(values) >= LEAST_NUMBERED and values in (list(map(str, range(a, a + len(values)))) for a in (0, 1))
 
 
 def _has_counts(row: Sequence[str]) -> bool:
@@ -339,8 +350,9 @@ def _require_names(head: TableHead, sample: _Sample, place: str) -> None:
         )
     if all(_is_number(name) or name in MISSING for name in head.columns):
         _require_header(head, sample, place)
-    if len(head.columns) <= len(LONE_MEASURES) and {plain(name) for name in head.columns} <= LONE_MEASURES:
-        is_long = {"cells", "genes"} <= {kind_of_word(name) for name in (head.corner, *head.before)}
+    is_long = {"cells", "genes"} <= {kind_of_word(name) for name in (head.corner, *head.before)}
+    are_measures = len(head.columns) <= len(LONE_MEASURES) and {plain(name) for name in head.columns} <= LONE_MEASURES
+    if are_measures or (is_long and len(head.columns) <= MOST_MEASURES):
         raise FormatError(
             f"its columns of numbers, {examples(head.columns)}, name no cells: it "
             + ("lists one count a line" if is_long else "holds the genes of one sample"),

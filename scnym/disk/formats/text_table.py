@@ -184,7 +184,11 @@ class TextTable:
         if len(kept) < len(lines.texts):
             return self._cut(kept, lines.first) if kept else Lines(lines.first, [], [], [])
         blank = next(k for k, id_ in enumerate(lines.ids) if not id_ or id_.isspace())
-        raise DataError("the line has no id in front", where=self.place(lines.first + blank), way_out="give it one")
+        raise DataError(
+            "the line has no id in front",
+            where=self.place(lines.first + blank),
+            way_out="give it one, or take the line out if it is a second header",
+        )
 
     def _cut_behind_ids(self, texts: list[bytes], first: int) -> Lines:
         ends = list(map(bytes.find, texts, itertools.repeat(self._separator)))
