@@ -303,7 +303,8 @@ def _holds_no_counts(sample: _Sample, at: int) -> bool:
 
 def _number_lines(values: Sequence[str]) -> bool:
     """Return whether values go up by one from line to line, from 0 or 1 on."""
-    return len(values) >= LEAST_NUMBERED and values in (list(map(str, range(a, a + len(values)))) for a in (0, 1))
+    numbers = [list(map(str, range(first, first + len(values)))) for first in (0, 1)]
+    return len(values) >= LEAST_NUMBERED and list(values) in numbers
 
 
 def _has_counts(row: Sequence[str]) -> bool:
