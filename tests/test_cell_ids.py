@@ -357,3 +357,14 @@ def test_a_table_in_latin_1_is_refused_for_what_it_is(tmp_path: Path):
     table.write_bytes("barcode,kind\nc0,Purkinjé\n".encode("latin-1"))
     with pytest.raises(FormatError, match=r"not written in UTF-8.*save it as CSV in UTF-8"):
         convert([two_samples(tmp_path)[0]], tmp_path / "x.zarr", ConvertSettings(training_metadata=str(table)))
+
+
+def test_a_row_that_fits_cells_of_two_inputs_without_barcodes_is_warned_of(tmp_path: Path):
+    paths = [write_h5ad(tmp_path / name) for name in ("a.h5ad", "b.h5ad")]
+    table = write_text(tmp_path / "labels.csv", "\n".join(["id,kind", *(f"cell {k},k{k}" for k in range(40)), ""]))
+    heard = Listener()
+    convert(paths, tmp_path / "x.zarr", ConvertSettings(training_metadata=str(table)), progress=heard)
+    assert any(
+        line.startswith("WARNING: labels.csv: the row of 'cell 0' fits a cell of 'a.h5ad' and one of 'b.h5ad'")
+        for line in heard.lines
+    )

@@ -31,8 +31,8 @@ from scnym.disk.formats.genes import with_named_genes
 from scnym.disk.formats.in_memory import InMemorySource
 from scnym.disk.formats.sniff import open_source
 from scnym.disk.gene_columns import named
-from scnym.feed.gene_mismatch import mismatch_advice
-from scnym.feed.genes import map_genes, matches_in_words, numbers_agree
+from scnym.feed.gene_mismatch import matches_in_words, mismatch_advice
+from scnym.feed.genes import map_genes, numbers_agree
 from scnym.results.coverage import naming_warning
 
 SYMBOLS = [f"ZNF{100 + k}" for k in range(60)]

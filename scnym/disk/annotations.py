@@ -14,7 +14,7 @@ import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
 from scnym.base.formulas import unguarded
-from scnym.disk.cell_ids import IdMatch, match_ids
+from scnym.disk.cell_ids import BARE_BARCODE, IdMatch, match_ids
 from scnym.disk.formats.byte_lines import UTF16_MARKS
 from scnym.disk.formats.separators import LOOKED_AT, MARKS, is_marked_header, separator_among
 
@@ -251,8 +251,8 @@ def join_annotations(
     return Joined(joined, tuple(_remarks(obs.index, found, path)), found.fault, own)
 
 
-def require_rows_apart(rows_of: Sequence[tuple[str, Rows]], table: pd.DataFrame, path: Path) -> None:
-    """Refuse a table of which one row would be of cells in two inputs: barcodes are the same in all samples of 10x.
+def remark_on_shared_rows(rows_of: Sequence[tuple[str, Rows]], table: pd.DataFrame, path: Path) -> str | None:
+    """Return a warning where one row of a table is taken for a cell of two inputs.
 
     Parameters
     ----------
@@ -266,20 +266,25 @@ def require_rows_apart(rows_of: Sequence[tuple[str, Rows]], table: pd.DataFrame,
     Raises
     ------
     DataError
-        Names the first such row and both inputs.
+        If it holds barcodes alone, which all samples of 10x share.
     """
     of_row: dict[Hashable, int] = {}
     for number, (name, rows) in enumerate(rows_of):
         for row in rows:
             first = of_row.setdefault(row, number)
             if first != number:
-                other, sample = rows_of[first][0], ENDING.sub("", name)
-                raise DataError(
-                    f"row {examples(table.loc[[row]].iloc[0, :1])} fits a cell of {other!r} and one of {name!r}",
-                    where=path,
-                    way_out=f"say of which sample each row is, in a column {SAMPLE_COLUMN!r}, as {sample!r}, or in the "
-                    f"ids, as '{sample}:ID'; if both hold the same cells, give one of them",
+                values = [str(value) for value in table.loc[[row]].to_numpy()[0]]
+                ids = [value for value in values if BARE_BARCODE.fullmatch(value)]
+                sample = ENDING.sub("", name)
+                said = f"the row of {(ids or values)[0]!r} fits a cell of {rows_of[first][0]!r} and one of {name!r}"
+                way_out = (
+                    f"say of which sample each row is, in a column {SAMPLE_COLUMN!r}, as {sample!r}, or in the ids, as "
+                    f"'{sample}:ID'; if both hold the same cells, give one of them"
                 )
+                if ids:
+                    raise DataError(said, where=path, way_out=way_out)
+                return f"WARNING: {path.name}: {said}, and both get its annotations; if these are two cells, {way_out}"
+    return None
 
 
 def none_found(why: str, path: Path) -> DataError:

@@ -9,7 +9,7 @@ import pandas as pd
 from scnym.base.errors import DataError, examples, meant
 from scnym.base.progress import Progress
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import Joined, Rows, join_annotations, none_found, read_annotations, require_rows_apart
+from scnym.disk.annotations import Joined, Rows, join_annotations, none_found, read_annotations, remark_on_shared_rows
 from scnym.disk.formats.sniff import AnySource
 from scnym.disk.gather import Input, path_state
 from scnym.disk.libraries import column_of_sizes
@@ -22,7 +22,9 @@ def check_sources(inputs: Sequence[Input], settings: ConvertSettings, progress: 
     table = table_of(settings.training_metadata)
     if table is not None:
         rows_of = [(one.sample, rows) for one, (_, rows) in zip(inputs, found, strict=True)]
-        require_rows_apart(rows_of, table, Path(settings.training_metadata or ""))
+        remark = remark_on_shared_rows(rows_of, table, Path(settings.training_metadata or ""))
+        if remark:
+            progress.say(remark)
 
 
 def check_source(one: Input, settings: ConvertSettings, progress: Progress, *, is_only: bool) -> tuple[str, Rows]:

@@ -1,5 +1,6 @@
-"""What to do about genes that a source and a model, or a list, do not share."""
+"""How the genes of sources and a model were matched, and what to do about those that they do not share."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -83,3 +84,13 @@ def _difference(rung: str, pair: tuple[str, str], source: str, model: str) -> st
         "name them alike",
     )
     return f"{source} calls genes {theirs!r} that {model} calls {ours!r}; {way_out}"
+
+
+def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
+    """Say by which rungs genes were matched; None where all had the same name."""
+    n_matched: Counter[str] = Counter()
+    for gene_map in gene_maps:
+        n_matched.update(gene_map.matched_by)
+    if not set(n_matched) - {EXACT}:
+        return None
+    return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())

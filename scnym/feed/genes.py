@@ -250,9 +250,9 @@ def map_genes(
     The rungs: the same name; the same Ensembl id but for its version; a text column of `var` that holds the model's
     names (ids where the source is named by symbols, or the other way round), best column first; the same by a column
     of other sources; a part of a name such as ``ENSG00000010610|CD4``; the name without its chromosome; the name
-    without the prefix of a genome, where that gains more than all before; the same name but for its marks, as R
-    writes ``HLA.DRA``; the same name but for upper and lower case.
-    A rung matches only genes that no rung before did, and only names that stand once on both sides.
+    without the prefix of a genome, where that gains more than all before; the same name but for its marks, as R writes
+    ``HLA.DRA``; the same name but for case. A rung matches only genes that no rung before did, and only names that
+    stand once on both sides.
 
     Parameters
     ----------
@@ -391,13 +391,3 @@ def _texts(var: pd.DataFrame | None) -> dict[str, pd.Series]:
         for name, column in columns.items()
         if pd.api.types.infer_dtype(column, skipna=True) == "string"
     }
-
-
-def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
-    """Say by which rungs genes were matched; None where all had the same name."""
-    n_matched: Counter[str] = Counter()
-    for gene_map in gene_maps:
-        n_matched.update(gene_map.matched_by)
-    if not set(n_matched) - {EXACT}:
-        return None
-    return "genes matched by " + ", ".join(f"{rung}: {count:,}" for rung, count in n_matched.items())

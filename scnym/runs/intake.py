@@ -18,7 +18,7 @@ from scnym.base.errors import DataError, FormatError, MissingInputError, Setting
 from scnym.base.progress import Progress
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
-from scnym.disk.annotations import join_annotations, none_found, read_annotations, require_rows_apart
+from scnym.disk.annotations import join_annotations, none_found, read_annotations, remark_on_shared_rows
 from scnym.disk.aside import clear_finished
 from scnym.disk.bucket import Location, location
 from scnym.disk.formats.sniff import is_store
@@ -211,7 +211,9 @@ def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.Dat
     if all(one.why_not for one in joined):
         raise none_found(joined[0].why_not, metadata)
     rows_of = [(source.sample, one.rows) for one, source in zip(joined, store.sources, strict=True)]
-    require_rows_apart(rows_of, table, metadata)
+    remark = remark_on_shared_rows(rows_of, table, metadata)
+    if remark:
+        progress.say(remark)
     for one, source in zip(joined, store.sources, strict=True):
         none = [f"none of its cells has a row in {metadata.name}: {one.why_not}"] if one.why_not else []
         for line in [*one.remarks, *none]:

@@ -14,7 +14,8 @@ from scnym.base.errors import DataError, SettingsError
 from scnym.base.progress import Progress
 from scnym.base.settings import PredictSettings, StreamSettings
 from scnym.disk.store import Store
-from scnym.feed.genes import map_datasets, matches_in_words
+from scnym.feed.gene_mismatch import matches_in_words
+from scnym.feed.genes import map_datasets
 from scnym.feed.stream import StreamDataset
 from scnym.model.snapshot import Card, Snapshot
 from scnym.results.answers import Answers

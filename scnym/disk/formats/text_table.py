@@ -174,7 +174,12 @@ class TextTable:
         if not self.has_names:
             return Lines(first, [f"cell_{first + k}" for k in range(len(texts))], texts, texts)
         has_others = self.head.n_fields > 1 + len(self.columns)
-        lines = self._cut_with_annotations(texts, first) if has_others else self._cut_behind_ids(texts, first)
+        try:
+            lines = self._cut_with_annotations(texts, first) if has_others else self._cut_behind_ids(texts, first)
+        except UnicodeDecodeError:
+            for k, text in enumerate(texts):
+                self._fields(text, first + k)  # refuses the line that cannot be decoded
+            raise
         if not all(lines.ids) or any(map(str.isspace, lines.ids)):
             return self._cut_without_blank(lines)
         return lines
@@ -244,7 +249,13 @@ class TextTable:
     def _fields(self, line: bytes, row: int) -> list[str]:
         try:
             return fields_of(line.decode(), self._separator.decode())
-        except (csv.Error, UnicodeDecodeError) as fault:
+        except UnicodeDecodeError as fault:
+            raise FormatError(
+                f"it is not text in UTF-8 ({fault})",
+                where=self.place(row),
+                way_out="save it as UTF-8; if it is damaged, copy it again",
+            ) from fault
+        except csv.Error as fault:
             raise FormatError(
                 f"the line has no fields that could be read ({fault})", where=self.place(row), way_out=SEPARATORS
             ) from fault
