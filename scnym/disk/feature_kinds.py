@@ -66,6 +66,8 @@ NO_TYPE = frozenset({"", "nan", "na", "n a", "none", "unknown"})
 """What says nothing against a gene."""
 SPIKE_INS = re.compile(r"ERCC[-_.]\d{5}", re.IGNORECASE)
 """RNA that was added to every cell: its counts are no part of the cell's library."""
+WITH_CODES = re.compile(r"[A-Za-z][^()]*\(\d ?=.*\)")
+"""A row that says what its numbers stand for, as ``malignant(1=no,2=yes,0=unresolved)``."""
 UNASSIGNED = re.compile(r"Unassigned[_.-][A-Za-z_.-]+")
 AS_R_WRITES_IT = re.compile(r"^(X?__|X\.\.)")
 """What stands before the names of HTSeq, and what R makes of it."""
@@ -160,7 +162,7 @@ def _kinds_by_name(names: Sequence[str]) -> np.ndarray:
     for k, name in enumerate(names):
         if is_summary(name) or plain(name) in FEATURE_TABLE:
             kinds[k] = _SUMMARY if is_summary(name) else _ANNOTATION
-        elif plain(name) in OF_CELLS_IN_ROWS or "=" in name:
+        elif plain(name) in OF_CELLS_IN_ROWS or WITH_CODES.fullmatch(name):
             kinds[k] = _OF_CELLS
     for k in marked:
         kinds[k] = kinds[k] or _kind_of(names[k])
