@@ -40,7 +40,7 @@ from matplotlib import pyplot as plt
 
 import scnym
 from scnym.disk.store import Dataset
-from scnym.feed.stack import CsrStack
+from scnym.feed.batches import CsrStack
 from scnym.model.network import CellTypeNetwork
 from scnym.model.optimizers import Optimizers
 

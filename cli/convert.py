@@ -7,8 +7,8 @@ import typer
 
 from scnym.base.settings import ConvertSettings
 
-from . import cluster, options
-from .raw_input import convert_settings
+from . import option_groups, options
+from .option_groups import convert_settings
 
 _DEFAULT = ConvertSettings()
 
@@ -35,9 +35,9 @@ def convert(
     cluster_by: options.ClusterBy = None,
     profile: options.Profile = _DEFAULT.profile,
     max_memory: options.MaxMemory = "1GB",
-    workers: cluster.Workers = None,
-    scheduler: cluster.Scheduler = None,
-    scheduler_file: cluster.SchedulerFile = None,
+    workers: option_groups.Workers = None,
+    scheduler: option_groups.Scheduler = None,
+    scheduler_file: option_groups.SchedulerFile = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -58,7 +58,7 @@ def convert(
     del config
     import scnym
 
-    from .reporting import make_progress
+    from .progress import make_progress
     from .tables import print_store
 
     settings = convert_settings(
@@ -73,6 +73,6 @@ def convert(
         max_memory=max_memory,
         overwrite=overwrite,
     )
-    shared = cluster.ClusterOptions(workers=workers, scheduler=scheduler, scheduler_file=scheduler_file)
+    shared = option_groups.ClusterOptions(workers=workers, scheduler=scheduler, scheduler_file=scheduler_file)
     finished = scnym.convert(inputs, store, settings, cluster=shared.cluster(), progress=make_progress())
     print_store(scnym.open_store(finished), as_json=json)

@@ -62,7 +62,7 @@ def list_data(registry: Registry = None, json: options.Json = False) -> None:
     """
     import scnym
 
-    from .data_tables import print_data_sets
+    from .output import print_data_sets
 
     print_data_sets(scnym.data_sets(registry), as_json=json)
 
@@ -94,8 +94,8 @@ def get_data(
     """
     import scnym
 
-    from .data_tables import print_fetched
-    from .reporting import make_progress
+    from .output import print_fetched
+    from .progress import make_progress
 
     fetched = scnym.get_data(name, out_path, mirror=mirror, registry=registry, progress=make_progress())
     print_fetched(fetched, as_json=json)

@@ -1,4 +1,9 @@
-"""``scnym evaluate``."""
+"""``scnym evaluate``.
+
+``scnym compare``.
+
+``scnym report``.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +12,44 @@ import typer
 
 from scnym.base.settings import EvaluateSettings
 
-from . import label_options, options
+from . import option_groups, options
+
+
+def compare(
+    run: Annotated[Path, typer.Argument(help="The --out_path of the training commands.")],
+    json: options.Json = False,
+) -> None:
+    """Say which family of models is best for which tissue, on held-out cells, with the spread over folds.
+
+    For example:
+
+        scnym compare run
+    """
+    import scnym
+
+    from .tables import print_comparison
+
+    print_comparison(scnym.compare(run), as_json=json)
+
+
+def report(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a training, a prediction or markers, or an --out_path.", metavar="RUN")
+    ],
+    json: options.Json = False,
+) -> None:
+    """Write the page of a run that is there already anew: one HTML file, which a browser opens without a network.
+
+    For example:
+
+        scnym report run/tissue_independent
+    """
+    import scnym
+
+    from .tables import print_pages
+
+    print_pages(scnym.report(run), as_json=json)
+
 
 _DEFAULT = EvaluateSettings()
 
@@ -19,13 +61,13 @@ def evaluate(
     truth: Annotated[
         Path, typer.Argument(help="Table, h5ad, other raw input or store with the true labels.", metavar="TRUTH")
     ],
-    lower_group: label_options.TrueLabelColumn = _DEFAULT.label_column,
-    predicted_column: label_options.PredictedColumn = _DEFAULT.predicted_column,
-    confidence_column: label_options.ConfidenceColumn = _DEFAULT.confidence_column,
-    cell_column: label_options.CellColumn = _DEFAULT.cell_column,
-    unknown_label: label_options.UnknownLabel = _DEFAULT.unknown,
-    mapping: label_options.Mapping = None,
-    out_path: label_options.OutPathOfEvaluation = None,
+    lower_group: option_groups.TrueLabelColumn = _DEFAULT.label_column,
+    predicted_column: option_groups.PredictedColumn = _DEFAULT.predicted_column,
+    confidence_column: option_groups.ConfidenceColumn = _DEFAULT.confidence_column,
+    cell_column: option_groups.CellColumn = _DEFAULT.cell_column,
+    unknown_label: option_groups.UnknownLabel = _DEFAULT.unknown,
+    mapping: option_groups.Mapping = None,
+    out_path: option_groups.OutPathOfEvaluation = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -41,7 +83,7 @@ def evaluate(
     """
     import scnym
 
-    from .reporting import make_progress
+    from .progress import make_progress
     from .tables import print_evaluation
 
     settings = scnym.EvaluateSettings(

@@ -8,7 +8,7 @@ import typer
 from scnym.base.settings import ConvertSettings
 
 from . import options
-from .raw_input import convert_settings
+from .option_groups import convert_settings
 
 _DEFAULT = ConvertSettings()
 

@@ -8,19 +8,16 @@ import typer
 
 from scnym.base.errors import SettingsError
 
-from .compare import compare
 from .convert import convert
 from .data import app as data
-from .evaluate import evaluate
-from .export import export
+from .evaluate import compare, evaluate, report
 from .group import ScnymGroup, underscored
 from .inspect import inspect
-from .loudness import Loudness
 from .markers import find_cell_type_markers
 from .predict import predict_cell_types
-from .report import report
+from .progress import Loudness
+from .store_commands import export, verify
 from .train import train_tissue_dependent, train_tissue_independent, train_tissue_specific
-from .verify import verify
 
 # Threads that spin while they wait hold up the others on a busy machine: there, a training step took 0.78 s with
 # spinning and 0.12 s without. It only counts if it is set before torch is loaded.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from scnym.base.settings import MarkerSettings
 
 from . import options
-from .given import takes_options
-from .raw_input import RawInput
+from .option_groups import RawInput
+from .options import takes_options
 
 _DEFAULT = MarkerSettings()
 
@@ -54,7 +54,7 @@ def find_cell_type_markers(given: MarkerOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress
+    from .progress import make_progress
     from .tables import print_markers
 
     summary = scnym.find_markers(

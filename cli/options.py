@@ -1,8 +1,14 @@
-"""Every option, declared once. Names and meanings are those that users of the first scNym know."""
+"""Every option, declared once. Names and meanings are those that users of the first scNym know.
+
+A command whose options are the fields of a class: declared once, passed on as one thing.
+"""
 
 import enum
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +16,25 @@ from scnym.base import settings
 
 from .config import load_config, unless_older_on_line
 from .group import SWITCH_METAVAR
+
+
+def takes_options(command: Callable[[Any], None]) -> Callable[..., None]:
+    """Give a command whose options are the fields of the class that its one argument is annotated with.
+
+    Typer reads the options off a function's signature; so the class's signature becomes the command's, with the options
+    that must be given in front.
+    """
+    kind = next(iter(command.__annotations__.values()))
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        command(kind(**given))
+
+    fields = sorted(inspect.signature(kind).parameters.values(), key=lambda field: field.default is not field.empty)
+    vars(with_options)["__signature__"] = inspect.Signature(fields)
+    with_options.__annotations__ = {field.name: field.annotation for field in fields}
+    return with_options
+
 
 DATA, SPLIT, NETWORK, TRAINING, OUTPUT = "Data", "Split", "Network", "Training", "Output"
 MARKERS = "Markers"

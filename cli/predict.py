@@ -5,11 +5,10 @@ from typing import Any
 
 from scnym.base.settings import PredictSettings
 
-from . import label_options, options
-from .cluster import ClusterOptions
-from .given import takes_options
+from . import option_groups, options
 from .group import beside_result
-from .raw_input import RawInput
+from .option_groups import ClusterOptions, RawInput
+from .options import takes_options
 
 _DEFAULT = PredictSettings()
 
@@ -23,19 +22,19 @@ class PredictionOptions(RawInput, ClusterOptions):
     out_path: options.OutPath
     training_gene_names: options.TrainingGeneNames = None
     training_metadata: options.TrainingMetadata = None
-    upper_group: label_options.UpperGroupOfNewCells = _DEFAULT.upper_group
-    unknown_tissue: label_options.UnknownTissue = _DEFAULT.unknown_tissue
+    upper_group: option_groups.UpperGroupOfNewCells = _DEFAULT.upper_group
+    unknown_tissue: option_groups.UnknownTissue = _DEFAULT.unknown_tissue
     min_gene_coverage: options.MinGeneCoverage = _DEFAULT.min_gene_coverage
-    min_confidence: label_options.MinConfidence = _DEFAULT.min_confidence
-    smooth_k: label_options.SmoothK = _DEFAULT.smooth_k
-    vote_by: label_options.VoteBy = _DEFAULT.vote_by
+    min_confidence: option_groups.MinConfidence = _DEFAULT.min_confidence
+    smooth_k: option_groups.SmoothK = _DEFAULT.smooth_k
+    vote_by: option_groups.VoteBy = _DEFAULT.vote_by
     seed: options.Seed = _DEFAULT.seed
     batch_size: options.BatchSize = _DEFAULT.batch_size
     device: options.Device = _DEFAULT.device
-    probabilities: label_options.Probabilities = _DEFAULT.probabilities
-    embedding: label_options.Embedding = _DEFAULT.embedding
-    write_h5ad: label_options.WriteH5ad = _DEFAULT.write_h5ad
-    by_sample: label_options.BySample = False
+    probabilities: option_groups.Probabilities = _DEFAULT.probabilities
+    embedding: option_groups.Embedding = _DEFAULT.embedding
+    write_h5ad: option_groups.WriteH5ad = _DEFAULT.write_h5ad
+    by_sample: option_groups.BySample = False
     overwrite: options.Overwrite = False
     json: options.Json = False
 
@@ -74,7 +73,7 @@ def predict_cell_types(given: PredictionOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress
+    from .progress import make_progress
     from .tables import print_predictions, print_samples
 
     what = (given.input_counts, given.model_path, given.out_path, given.settings())

@@ -10,11 +10,10 @@ from rich.table import Table
 
 from scnym.base.errors import examples
 
-from .data_results import Converted, Estimates, Exported, Inspected, Verified
-from .look import print_json, say, show, table_of, text
 from .model_results import (
     Compared,
     Evaluated,
+    Fault,
     FoundMarkers,
     Predicted,
     PredictedSamples,
@@ -22,7 +21,8 @@ from .model_results import (
     TrainedTissues,
     WrittenPages,
 )
-from .result import Fault
+from .output import print_json, say, show, table_of, text
+from .results import Converted, Estimates, Exported, Inspected, Verified
 
 if TYPE_CHECKING:
     from scnym import (
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
         TissueModels,
         VerifyReport,
     )
-    from scnym.results.deletion import Deletion
-    from scnym.results.metrics import Metrics
-    from scnym.results.scores import Scores
+    from scnym.results.markers import Deletion
+    from scnym.results.metrics import Metrics, Scores
     from scnym.runs.inspection import SourceInspection
 
 MAX_CONFUSION_CLASSES = 12

@@ -1,6 +1,6 @@
 """The commands that train."""
 
-from .training_options import TrainingOptions, takes_training_options
+from .option_groups import TrainingOptions, takes_training_options
 
 
 @takes_training_options
@@ -15,7 +15,7 @@ def train_tissue_independent(given: TrainingOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress, speaks
+    from .progress import make_progress, speaks
     from .tables import print_run
 
     summary = scnym.train(given.input_counts, given.out_path, given.settings(), progress=make_progress())
@@ -36,7 +36,7 @@ def train_tissue_dependent(given: TrainingOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress, speaks
+    from .progress import make_progress, speaks
     from .tables import print_run
 
     run = scnym.train_tissue_dependent(given.input_counts, given.out_path, given.settings(), progress=make_progress())
@@ -58,7 +58,7 @@ def train_tissue_specific(given: TrainingOptions) -> None:
     """
     import scnym
 
-    from .reporting import make_progress, speaks
+    from .progress import make_progress, speaks
     from .tables import print_tissues
 
     models = scnym.train_tissue_specific(given.input_counts, given.out_path, given.settings(), progress=make_progress())

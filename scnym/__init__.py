@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         parse_bytes,
     )
     from scnym.base.workers import ClusterSettings
-    from scnym.disk.ingest import convert
+    from scnym.disk.convert import convert
     from scnym.disk.public_data import DataFile, DataSet, FetchedData, data_sets, get_data
     from scnym.disk.store import Store, open_store
     from scnym.disk.verify import VerifyReport, verify
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from scnym.feed.genes import gene_list
     from scnym.feed.stream import StreamDataset, in_order_stream, training_stream
     from scnym.model.snapshot import Snapshot
+    from scnym.runs.batch_prediction import SamplePredictions, predict_samples
+    from scnym.runs.comparison import Comparison, compare
+    from scnym.runs.cross_validation import RunSummary
+    from scnym.runs.evaluation import Evaluation, evaluate
     from scnym.runs.export import export
     from scnym.runs.inspection import Inspection, inspect
-    from scnym.runs.judgement import Evaluation, evaluate
     from scnym.runs.markers import MarkerSummary, find_markers
     from scnym.runs.prediction import PredictionSummary, predict
     from scnym.runs.report import report
-    from scnym.runs.samples import SamplePredictions, predict_samples
-    from scnym.runs.single_run import RunSummary
-    from scnym.runs.tissue_comparison import Comparison, compare
     from scnym.runs.tissue_models import TissueModels
     from scnym.runs.training import train_tissue_dependent, train_tissue_specific
     from scnym.runs.training import train_tissue_independent as train
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "scnym.feed.batches:Batch",
     "ClusterSettings": "scnym.base.workers:ClusterSettings",
-    "Comparison": "scnym.runs.tissue_comparison:Comparison",
+    "Comparison": "scnym.runs.comparison:Comparison",
     "ConvertSettings": "scnym.base.settings:ConvertSettings",
     "DataFile": "scnym.disk.public_data:DataFile",
     "DataSet": "scnym.disk.public_data:DataSet",
     "EvaluateSettings": "scnym.base.settings:EvaluateSettings",
-    "Evaluation": "scnym.runs.judgement:Evaluation",
+    "Evaluation": "scnym.runs.evaluation:Evaluation",
     "FetchedData": "scnym.disk.public_data:FetchedData",
     "Inspection": "scnym.runs.inspection:Inspection",
     "MarkerSettings": "scnym.base.settings:MarkerSettings",
@@ -56,8 +56,8 @@ _HOMES = {
     "PredictSettings": "scnym.base.settings:PredictSettings",
     "PredictionSummary": "scnym.runs.prediction:PredictionSummary",
     "RunSettings": "scnym.base.settings:RunSettings",
-    "RunSummary": "scnym.runs.single_run:RunSummary",
-    "SamplePredictions": "scnym.runs.samples:SamplePredictions",
+    "RunSummary": "scnym.runs.cross_validation:RunSummary",
+    "SamplePredictions": "scnym.runs.batch_prediction:SamplePredictions",
     "ScnymError": "scnym.base.errors:ScnymError",
     "Snapshot": "scnym.model.snapshot:Snapshot",
     "SplitSettings": "scnym.base.settings:SplitSettings",
@@ -68,10 +68,10 @@ _HOMES = {
     "TrainSettings": "scnym.base.settings:TrainSettings",
     "UserError": "scnym.base.errors:UserError",
     "VerifyReport": "scnym.disk.verify:VerifyReport",
-    "compare": "scnym.runs.tissue_comparison:compare",
-    "convert": "scnym.disk.ingest:convert",
+    "compare": "scnym.runs.comparison:compare",
+    "convert": "scnym.disk.convert:convert",
     "data_sets": "scnym.disk.public_data:data_sets",
-    "evaluate": "scnym.runs.judgement:evaluate",
+    "evaluate": "scnym.runs.evaluation:evaluate",
     "export": "scnym.runs.export:export",
     "find_markers": "scnym.runs.markers:find_markers",
     "gene_list": "scnym.feed.genes:gene_list",
@@ -81,7 +81,7 @@ _HOMES = {
     "open_store": "scnym.disk.store:open_store",
     "parse_bytes": "scnym.base.settings:parse_bytes",
     "predict": "scnym.runs.prediction:predict",
-    "predict_samples": "scnym.runs.samples:predict_samples",
+    "predict_samples": "scnym.runs.batch_prediction:predict_samples",
     "report": "scnym.runs.report:report",
     "train": "scnym.runs.training:train_tissue_independent",
     "train_tissue_dependent": "scnym.runs.training:train_tissue_dependent",

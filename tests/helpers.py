@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scnym.base.cost import COST_FILE
+from scnym.base.progress import COST_FILE
 
 
 def telling_counts(n_cells: int = 40, n_genes: int = 12) -> np.ndarray:

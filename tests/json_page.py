@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from cli.result import Failure
+from cli.model_results import Failure
 from cli.results import RESULTS
 
 DOCS = Path(__file__).parents[1] / "docs"

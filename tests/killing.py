@@ -21,7 +21,7 @@ import pandas as pd
 from helpers import bytes_but_cost, clustered_adata, write_csv, write_h5ad, write_loom
 
 LOADED = ("cli.main", "scnym", "anndata", "loompy", "numba", "torch", "zarr", "zarrs", "scnym.runs.training")
-LOADED += ("scnym.runs.samples", "scnym.runs.export", "cli.tables", "cli.reporting")
+LOADED += ("scnym.runs.batch_prediction", "scnym.runs.export", "cli.tables", "cli.progress")
 TIMES = {"_log.csv": ["cells_per_second", "wait_share"], "summary.csv": ["seconds"]}
 """The only times in tables: columns, by the end of the file's name."""
 TRAINING = (
@@ -153,12 +153,12 @@ class Bench:
 def _command(line: str, folder: Path, log: Path, largest_file: int, begun: Any) -> None:
     import torch
 
-    import scnym.disk.dataset_job
+    import scnym.disk.dataset
     import scnym.runs.checkpoints
     from cli.main import app
 
     torch.set_num_threads(1)
-    scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS = 2_000  # many parts of few cells
+    scnym.disk.dataset.MAX_BLOCK_ELEMENTS = 2_000  # many parts of few cells
     scnym.runs.checkpoints.SECONDS_BETWEEN = 0
     os.chdir(folder)
     opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

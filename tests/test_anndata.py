@@ -26,7 +26,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 import scnym
 from scnym import ConvertSettings, convert
 from scnym.base.errors import DataError, FormatError
-from scnym.disk.formats.sniff import open_source
+from scnym.disk.formats.detect import open_source
 
 CELLS = [f"cell {k}" for k in range(40)]
 GENES = [f"gene {k}" for k in range(12)]

@@ -192,10 +192,10 @@ def test_every_command_has_help_with_an_example_and_a_line_in_the_readme():
             assert parameter.help, f"{name} {parameter.name}"
 
 
-def test_no_function_is_longer_than_a_screen_and_no_module_longer_than_400_lines():
+def test_no_function_is_longer_than_a_screen_and_no_module_longer_than_480_lines():
     for path in [*MODULES, *(ROOT / "cli").glob("*.py")]:
         text = path.read_text()
-        assert len(text.splitlines()) <= 400, path
+        assert len(text.splitlines()) <= 480, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":
                 docstring = len((ast.get_docstring(node) or "").splitlines())

@@ -37,12 +37,11 @@ from scnym.base.errors import (
     SettingsError,
     UserError,
 )
-from scnym.base.progress import SilentProgress, Task
-from scnym.base.relay import Sender
+from scnym.base.progress import Sender, SilentProgress, Task
 from scnym.base.workers import Outcome, _once_free, crew, results_of
-from scnym.disk.aside import locked
-from scnym.disk.dataset_job import ENTRY
-from scnym.runs.samples import _with_types
+from scnym.disk.atomic import locked
+from scnym.disk.dataset import ENTRY
+from scnym.runs.batch_prediction import _with_types
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of workers that are killed
 
@@ -145,7 +144,7 @@ def trap(running, module: str, kind: str, function: str, marker: Path) -> None:
 
 def test_a_cluster_converts_to_the_same_bytes_though_a_worker_is_killed(running, cluster, files: Path, tmp_path: Path):
     alone = convert([files], tmp_path / "alone.zarr")
-    trap(running, "scnym.disk.cut", "Parts", "add", tmp_path / "killed")
+    trap(running, "scnym.disk.parts", "Parts", "add", tmp_path / "killed")
     shared = convert([files], tmp_path / "shared.zarr", cluster=cluster)
     assert (tmp_path / "killed").exists()
     assert content(shared) == content(alone)
@@ -200,7 +199,7 @@ def test_a_sample_that_a_lost_process_has_finished_is_not_labelled_again(
     files: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     labelled = predict_samples(files, model, tmp_path)
-    monkeypatch.setattr("scnym.runs.samples._missing", lambda jobs, **_: [*range(len(jobs))])
+    monkeypatch.setattr("scnym.runs.batch_prediction._missing", lambda jobs, **_: [*range(len(jobs))])
     before = {path: path.stat().st_mtime_ns for path in labelled.folder.glob("*/*")}
     predict_samples(files, model, tmp_path).require_all()
     assert {path: path.stat().st_mtime_ns for path in labelled.folder.glob("*/*")} == before
@@ -225,7 +224,7 @@ def test_a_cluster_labels_the_same_bytes_though_a_worker_is_killed(
     running, cluster, files: Path, model: Path, tmp_path: Path
 ):
     alone = predict_samples(files, model, tmp_path / "alone")
-    trap(running, "scnym.results.answers", "Answers", "put", tmp_path / "killed")
+    trap(running, "scnym.results.scored_cells", "Answers", "put", tmp_path / "killed")
     shared = predict_samples(files, model, tmp_path / "shared", cluster=cluster)
     assert (tmp_path / "killed").exists()
     shared.require_all()

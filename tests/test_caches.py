@@ -13,7 +13,7 @@ from scipy import sparse
 
 from scnym import ConvertSettings
 from scnym.base.errors import SettingsError
-from scnym.disk.formats.sniff import open_source
+from scnym.disk.formats.detect import open_source
 
 N_CELLS, N_GENES = 600, 500
 FORMS: dict[str, Any] = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": np.asarray, "loom": np.asarray}

@@ -17,7 +17,7 @@ from scnym.base.errors import DataError, FormatError
 from scnym.base.progress import SilentProgress
 from scnym.disk.annotations import join_annotations
 from scnym.disk.cell_ids import match_ids
-from scnym.runs.intake import annotated
+from scnym.runs.inputs import annotated
 
 RANDOM = np.random.default_rng(0)
 BARCODES = ["".join(RANDOM.choice([*"ACGT"], 16)) for _ in range(40)]

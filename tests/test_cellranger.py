@@ -21,10 +21,10 @@ from scnym.base.errors import DataError, FormatError, MissingInputError
 from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings
 from scnym.disk.formats.cellranger import CellRangerFile, is_10x_h5
-from scnym.disk.formats.companions import is_10x_folder
+from scnym.disk.formats.detect import open_source
 from scnym.disk.formats.matrix_market import MatrixMarketSource
-from scnym.disk.formats.sniff import open_source
-from scnym.disk.formats.turned import TurnedSource
+from scnym.disk.formats.matrix_market_files import is_10x_folder
+from scnym.disk.formats.source import TurnedSource
 
 N_CELLS, N_FEATURES = 40, 12
 IDS = [f"ENSG{k:011d}" for k in range(N_FEATURES)]

@@ -173,7 +173,7 @@ def test_ctrl_c_says_how_to_go_on(cells: Path, tmp_path: Path, monkeypatch: pyte
 
     line = ["train_tissue_independent", "--input_counts", cells, "--out_path", tmp_path / "out", *QUICK]
     with monkeypatch.context() as patch:
-        patch.setattr("scnym.runs.single_run._write_summary", interrupt)
+        patch.setattr("scnym.runs.cross_validation._write_summary", interrupt)
         assert "the same command with --resume, and without --overwrite, goes on" in scnym(*line, expect=130)
     assert "unfinished run is in the way" in scnym(*line, expect=2)
     assert "macro-F1" in scnym(*line, "--resume")
@@ -373,7 +373,7 @@ def test_the_wheel_holds_the_command_line_inside_the_package(tmp_path: Path):
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", target, wheel]
     subprocess.run(install, check=True, capture_output=True)
     assert sorted(path.name for path in target.iterdir() if "." not in path.name) == ["bin", "scnym"]
-    assert (target / "scnym" / "runs" / "handouts" / "templates" / "training.html").is_file()
+    assert (target / "scnym" / "runs" / "reports" / "templates" / "training.html").is_file()
     assert (target / "scnym" / "py.typed").is_file()
     done = subprocess.run(
         [sys.executable, target / "bin" / "scnym", "--version"],
@@ -387,7 +387,7 @@ def test_progress_bars_show_rate_and_time_left_on_a_terminal():
 
     from rich.console import Console
 
-    from cli.reporting import PlainProgress, TerminalProgress
+    from cli.progress import PlainProgress, TerminalProgress
 
     screen = StringIO()
     progress = TerminalProgress(Console(file=screen, force_terminal=True, width=120))

@@ -14,8 +14,8 @@ from test_cellranger import write_folder, write_h5, write_old_h5
 from test_matrix_market import BARCODES, BY_CELLS, IDS, PARSE_CELLS, PARSE_GENES, lines, mtx, put
 
 from scnym.base.errors import DataError, MissingInputError
-from scnym.disk.gather import Gathered, gather
-from scnym.disk.ingest import convert
+from scnym.disk.convert import convert
+from scnym.disk.inputs import Gathered, gather
 from scnym.disk.store import Store
 from scnym.runs.inspection import inspect
 

@@ -20,13 +20,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scnym import ConvertSettings, Store, convert, export
-from scnym.base.columns import original_names, safe_names
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError
 from scnym.base.progress import SilentProgress
-from scnym.base.schema import OWN_OBS_COLUMNS
-from scnym.disk.arrange import RowArranger
-from scnym.disk.cut import Parts
-from scnym.disk.gather import Input, gather
+from scnym.base.schema import OWN_OBS_COLUMNS, original_names, safe_names
+from scnym.disk.external_sort import RowArranger
+from scnym.disk.inputs import Input, gather
+from scnym.disk.parts import Parts
 
 
 def counts_of(store: Store, number: int = 0) -> np.ndarray:
@@ -90,7 +89,7 @@ def test_columns_zarr_and_stores_are_inputs_too(
     form: str, block_elements: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     source = OTHER_FORMS[form](tmp_path / form)
-    monkeypatch.setattr("scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setattr("scnym.disk.dataset.MAX_BLOCK_ELEMENTS", block_elements)
     store = Store(convert([source], tmp_path / "out.zarr"))
     np.testing.assert_array_equal(counts_of(store), telling_counts())
     assert list(store.obs["cell_type"]) == list(telling_adata().obs["cell_type"])
@@ -459,8 +458,8 @@ KILLED = """
 import os, sys
 import scnym.disk.{module} as module
 from scnym import ConvertSettings, convert
-import scnym.disk.dataset_job
-scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS = 40
+import scnym.disk.dataset
+scnym.disk.dataset.MAX_BLOCK_ELEMENTS = 40
 original, calls = getattr(module.{name}, "{method}"), 0
 def counting(*args, **kwargs):
     global calls
@@ -501,7 +500,7 @@ def test_after_a_kill_the_same_call_completes_the_same_store(
 
 
 def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS", 40)
+    monkeypatch.setattr("scnym.disk.dataset.MAX_BLOCK_ELEMENTS", 40)
     good, bad = write_h5ad(tmp_path / "good.h5ad"), tmp_path / "bad.csv"
     write_text(bad, "cell,a,b\nc,1,-2\n")
     with pytest.raises(DataError, match="negative"):
@@ -523,7 +522,7 @@ def test_what_was_finished_is_not_read_again(tmp_path: Path, monkeypatch: pytest
 
 
 def test_at_most_one_part_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS", 40)
+    monkeypatch.setattr("scnym.disk.dataset.MAX_BLOCK_ELEMENTS", 40)
     path, added = write_h5ad(tmp_path / "a.h5ad"), []
     original = Parts.add
 
@@ -565,7 +564,7 @@ def test_an_input_that_changed_meanwhile_is_read_anew(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("scnym.disk.dataset_job.write_csr", interrupted)
+        patched.setattr("scnym.disk.dataset.write_csr", interrupted)
         with pytest.raises(KeyboardInterrupt):
             convert([path], tmp_path / "a.zarr")
     assert (tmp_path / ".a.zarr.partial").exists()
@@ -577,16 +576,16 @@ def test_an_input_that_changed_meanwhile_is_read_anew(tmp_path: Path, monkeypatc
 def test_two_converters_on_one_target_do_not_spoil_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, target = write_h5ad(tmp_path / "a.h5ad"), tmp_path / "a.zarr"
     writing, go_on = threading.Event(), threading.Event()
-    from scnym.disk import dataset_job
+    from scnym.disk import dataset
 
-    original = dataset_job.write_csr
+    original = dataset.write_csr
 
     def slow(*args: Any, **kwargs: Any) -> str:
         writing.set()
         go_on.wait(30)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(dataset_job, "write_csr", slow)
+    monkeypatch.setattr(dataset, "write_csr", slow)
     first = threading.Thread(target=convert, args=([path], target))
     first.start()
     assert writing.wait(30)
@@ -601,7 +600,7 @@ def test_two_converters_on_one_target_do_not_spoil_it(tmp_path: Path, monkeypatc
 def test_killed_at_random_moments_it_still_ends_in_the_same_store(tmp_path: Path):
     path = write_h5ad(tmp_path / "a.h5ad", telling_adata(3000, 300))
     code = (
-        "import sys, scnym.disk.dataset_job as i; i.MAX_BLOCK_ELEMENTS = 20_000; from scnym import convert;"
+        "import sys, scnym.disk.dataset as i; i.MAX_BLOCK_ELEMENTS = 20_000; from scnym import convert;"
         "print('begin', flush=True); convert([sys.argv[1]], sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(path)]

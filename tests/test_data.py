@@ -27,9 +27,9 @@ from scnym.base.errors import (
     OutputExistsError,
     SettingsError,
 )
-from scnym.disk import download as downloading
-from scnym.disk.aside import locked, work_folder
-from scnym.disk.download import CHUNK_BYTES, N_TRIES
+from scnym.disk import public_data as downloading
+from scnym.disk.atomic import locked, work_folder
+from scnym.disk.public_data import CHUNK_BYTES, N_TRIES
 
 CONTENT = bytes(k * 7 % 251 for k in range(300_000))
 """Every place has another surrounding, so that bytes put together wrongly show."""

@@ -16,11 +16,10 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, SettingsError
 from scnym.base.progress import SILENT
-from scnym.disk.formats.axes import evidence_of_names
-from scnym.disk.formats.block import SeenNames
-from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
-from scnym.disk.formats.delimited import CellsByGenesTable, GenesByCellsTable, open_delimited
-from scnym.disk.formats.turned import TurnedSource
+from scnym.disk.formats.csv import CellsByGenesTable, GenesByCellsTable, open_delimited
+from scnym.disk.formats.csv_lines import chunks, numbers_in, opened
+from scnym.disk.formats.csv_orientation import evidence_of_names
+from scnym.disk.formats.source import SeenNames, TurnedSource
 
 ENSEMBL = [f"ENSG{k:011d}" for k in range(12)]
 BARCODES = [f"{''.join('ACGT'[(k >> 2 * j) & 3] for j in range(8))}ACGTACGT-1" for k in range(40)]
@@ -291,7 +290,7 @@ def test_a_name_that_stood_before_is_noticed_whenever_that_was(batches: list[lis
 PEAK_OF_READING = """
 import resource, sys
 from pathlib import Path
-from scnym.disk.formats.delimited import open_delimited
+from scnym.disk.formats.csv import open_delimited
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

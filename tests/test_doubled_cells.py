@@ -8,9 +8,9 @@ import pytest
 from helpers import clustered_adata, dense, write_csv, write_h5ad
 from test_runs import Listener
 
-import scnym.disk.formats.h5ad
+import scnym.disk.formats.anndata
 from scnym import convert
-from scnym.disk.formats.text_table import TextTable
+from scnym.disk.formats.csv_table import TextTable
 
 
 def sample_of(seed: int, n_cells: int = 200) -> anndata.AnnData:
@@ -101,10 +101,10 @@ def test_the_same_ids_of_other_cells_alarm_nobody(case: str, tmp_path: Path):
 
 
 def test_annotations_are_read_no_more_than_thrice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    read, n_read = scnym.disk.formats.h5ad.AnnDataFile.obs.fget, list[int]()
+    read, n_read = scnym.disk.formats.anndata.AnnDataFile.obs.fget, list[int]()
     assert read is not None
     monkeypatch.setattr(
-        scnym.disk.formats.h5ad.AnnDataFile, "obs", property(lambda file: n_read.append(1) or read(file))
+        scnym.disk.formats.anndata.AnnDataFile, "obs", property(lambda file: n_read.append(1) or read(file))
     )
     convert([write_h5ad(tmp_path / "a.h5ad", sample_of(1))], tmp_path / "x.zarr")
     assert len(n_read) == 3  # for the checks, for what is wrong with them, and to be written

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import scnym
-import scnym.runs.learning
+import scnym.runs.fold_training
 from cli.main import app
 from scnym import (
     NetworkSettings,
@@ -32,12 +32,12 @@ from scnym import (
 )
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError
 from scnym.base.progress import SilentProgress
-from scnym.feed.sizes import layout_for
+from scnym.feed.batches import layout_for
 from scnym.feed.stream import in_order_stream
-from scnym.model.forward import all_logits
-from scnym.results.tissues import figures_by_tissue
-from scnym.runs.families import folder_names
-from scnym.runs.intake import CellLabels, annotated, context_of
+from scnym.model.inference import all_logits
+from scnym.results.metrics import figures_by_tissue
+from scnym.runs.inputs import CellLabels, annotated, context_of
+from scnym.runs.output_tree import folder_names
 
 NAMED = {"north": {"0": "day", "1": "night"}, "south": {"0": "dusk", "1": "night"}}
 """What each kind of cell is called in each tissue: its genes alone do not tell."""
@@ -133,7 +133,7 @@ def test_the_model_file_knows_its_tissues_and_says_other_things_of_the_same_cell
             store, np.arange(40), snapshot.card.genes, StreamSettings(), conditions_C=np.full(store.n_cells, tissue),
             normalize_to=snapshot.card.network.normalize_to, layout=layout_for(store),
         )  # fmt: skip
-        said.append(all_logits(snapshot.network, stream, scnym.runs.learning.torch.device("cpu"))[1].argmax(1))
+        said.append(all_logits(snapshot.network, stream, scnym.runs.fold_training.torch.device("cpu"))[1].argmax(1))
     kinds = clustered_adata(240, n_genes=20, n_classes=2).obs["cell_type"].to_numpy()[:40]
     classes = np.array(snapshot.card.classes)
     for tissue, name in enumerate(snapshot.card.tissues):
@@ -334,10 +334,10 @@ def test_each_tissues_model_has_its_own_classes_and_learns_from_its_own_cells_on
 
 def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: list[tuple[str | None, str]] = []
-    original = scnym.runs.learning._train_fold
+    original = scnym.runs.fold_training._train_fold
 
     def spied(job, fold, *arguments):
-        stream = scnym.runs.learning.balanced_stream(job, fold)
+        stream = scnym.runs.fold_training.balanced_stream(job, fold)
         rows = {int(row) for batch in stream for row in batch.rows}
         assert rows <= set(fold.train.tolist())
         assert not rows & {*fold.held_out.tolist(), *fold.selection.tolist()}
@@ -345,7 +345,7 @@ def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Pat
         drawn.append((job.tissue, fold.name))
         return original(job, fold, *arguments)
 
-    monkeypatch.setattr(scnym.runs.learning, "_train_fold", spied)
+    monkeypatch.setattr(scnym.runs.fold_training, "_train_fold", spied)
     cells = write_h5ad(tmp_path / "cells.h5ad", two_tissues(120))
     settings = quick(stream=StreamSettings(batch_size=64, class_balance="uniform"), training=TrainSettings(n_epochs=1))
     train_tissue_specific(cells, tmp_path / "out", settings)
@@ -415,7 +415,7 @@ def test_an_interrupted_run_goes_on_with_the_tissues_that_are_missing_to_the_sam
     settings = quick(**short)
     train_tissue_specific(cells, tmp_path / "whole", settings)
     trained: list[tuple[str, str]] = []
-    original = scnym.runs.learning._train_fold
+    original = scnym.runs.fold_training._train_fold
 
     def noting(job, fold, *arguments):
         trained.append((job.tissue, fold.name))
@@ -427,7 +427,7 @@ def test_an_interrupted_run_goes_on_with_the_tissues_that_are_missing_to_the_sam
         return original(job, fold, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.learning, "_train_fold", interrupted)
+        patch.setattr(scnym.runs.fold_training, "_train_fold", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_tissue_specific(cells, tmp_path / "out", settings)
     assert not (tmp_path / "out" / "tissues").exists()
@@ -436,7 +436,7 @@ def test_an_interrupted_run_goes_on_with_the_tissues_that_are_missing_to_the_sam
     other = quick(training=TrainSettings(n_epochs=3, checkpoint_every=0), resume=True)
     with pytest.raises(SettingsError, match=r"settings\.training\.n_epochs was 2, is 3"):
         train_tissue_specific(cells, tmp_path / "out", other)
-    monkeypatch.setattr(scnym.runs.learning, "_train_fold", noting)
+    monkeypatch.setattr(scnym.runs.fold_training, "_train_fold", noting)
     train_tissue_specific(cells, tmp_path / "out", quick(**short, resume=True))
     assert trained == [("south", "fold01"), ("south", "all_data")]
     assert files_below(tmp_path / "out" / "tissues") == files_below(tmp_path / "whole" / "tissues")

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from scnym import ConvertSettings, ScnymError, Store, convert
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError
+from scnym.disk.formats.arrays import InMemorySource
 from scnym.disk.formats.genes import with_named_genes
-from scnym.disk.formats.in_memory import InMemorySource
 
 
 def counts_in(store: Store) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_every_format_gives_the_same_content_hash(tmp_path: Path):
 @pytest.mark.parametrize("block_elements", [1, 7, 100, 10**6])
 @pytest.mark.parametrize("kind", WRITERS)
 def test_blocks_of_any_size_hold_every_cell_once_in_order(kind: str, block_elements: int, tmp_path: Path):
-    from scnym.disk.formats.sniff import open_source
+    from scnym.disk.formats.detect import open_source
 
     source: Any = open_source(WRITERS[kind](tmp_path / f"cells.{kind}"), ConvertSettings())
     blocks = list(source.blocks(block_elements))
@@ -297,7 +297,7 @@ def test_a_conversion_that_was_killed_leaves_nothing_after_the_next_one(tmp_path
 
 
 def test_two_conversions_to_one_target_do_not_spoil_it(tmp_path: Path):
-    from scnym.disk.aside import aside
+    from scnym.disk.atomic import aside
 
     source, target = write_h5ad(tmp_path / "cells.h5ad"), tmp_path / "cells.zarr"
     with aside(target, overwrite=False, is_replaceable=lambda _: True) as folder:
@@ -309,7 +309,7 @@ def test_two_conversions_to_one_target_do_not_spoil_it(tmp_path: Path):
 
 
 def test_what_was_put_at_the_target_meanwhile_is_kept_and_so_is_the_finished_work(tmp_path: Path):
-    from scnym.disk.aside import aside
+    from scnym.disk.atomic import aside
 
     target = tmp_path / "out"
 
@@ -326,7 +326,7 @@ def test_what_was_put_at_the_target_meanwhile_is_kept_and_so_is_the_finished_wor
 
 
 def test_a_target_that_is_a_link_stays_one_however_often_it_is_overwritten(tmp_path: Path):
-    from scnym.disk.aside import aside
+    from scnym.disk.atomic import aside
 
     (tmp_path / "real").mkdir()
     link = tmp_path / "link"

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from scnym import convert, open_store
 from scnym.base.errors import DataError, FormatError
 from scnym.base.settings import ConvertSettings
-from scnym.model.bare_weights import read_weights
+from scnym.model.snapshot import read_weights
 from scnym.runs.checkpoints import UNFINISHED, Checkpoints
 
 

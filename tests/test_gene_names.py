@@ -27,11 +27,10 @@ from scnym import (
 )
 from scnym.base.errors import DataError
 from scnym.disk.features import are_numbered, gene_naming
-from scnym.disk.formats.genes import with_named_genes
-from scnym.disk.formats.in_memory import InMemorySource
-from scnym.disk.formats.sniff import open_source
-from scnym.disk.gene_columns import named
-from scnym.feed.gene_mismatch import matches_in_words, mismatch_advice
+from scnym.disk.formats.arrays import InMemorySource
+from scnym.disk.formats.detect import open_source
+from scnym.disk.formats.genes import named, with_named_genes
+from scnym.feed.checks import matches_in_words, mismatch_advice
 from scnym.feed.genes import map_genes, numbers_agree
 from scnym.results.coverage import naming_warning
 

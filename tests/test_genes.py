@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnym.disk.store import Dataset
-from scnym.feed.gene_mismatch import matches_in_words, mismatch_advice
+from scnym.feed.checks import matches_in_words, mismatch_advice
 from scnym.feed.genes import aliases_of, gene_list, map_datasets, map_genes
 
 IDS = [f"ENSG{number:011d}" for number in range(1, 7)]

@@ -16,7 +16,7 @@ from helpers import dense, telling_adata, write_csv, write_h5ad, write_text
 from scipy import sparse
 
 from scnym import ConvertSettings, convert, export, verify
-from scnym.disk.groups import copy_rows
+from scnym.disk.obs_var import copy_rows
 
 CELLS = np.arange(40)
 
@@ -176,7 +176,7 @@ def test_damage_to_any_group_is_found(kind: str, tmp_path: Path):
 
 KILLED = """
 import os, sys
-import scnym.disk.groups as groups
+import scnym.disk.obs_var as groups
 from scnym import ConvertSettings, convert
 original, calls = groups.copy_rows, 0
 def counting(*args, **kwargs):

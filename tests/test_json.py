@@ -155,9 +155,8 @@ def test_a_sample_that_fails_is_told_of_in_one_document(folder: Path, documents:
 
 
 def test_a_number_that_does_not_exist_is_null_and_names_are_ascii(capsys: pytest.CaptureFixture[str]):
-    from cli.look import print_json
-    from cli.model_results import Spread
-    from cli.result import Fault
+    from cli.model_results import Fault, Spread
+    from cli.output import print_json
 
     print_json(Spread(mean=1.0, sd=float("nan")))
     assert document(capsys.readouterr().out) == {"mean": 1.0, "sd": None}

@@ -26,15 +26,14 @@ from scnym import (
     train,
 )
 from scnym.base.errors import DataError, OutputExistsError, SettingsError
-from scnym.base.file_names import safe_name
 from scnym.base.progress import SILENT
-from scnym.feed.stack import csr_tensor
+from scnym.base.text import safe_name
+from scnym.feed.batches import csr_tensor
+from scnym.model.inference import SplitNetwork
 from scnym.model.network import CellTypeNetwork
 from scnym.model.snapshot import Card
-from scnym.model.split_network import SplitNetwork
-from scnym.results.cell_evidence import CellEvidence, LabelledCells, gather_evidence
 from scnym.results.class_optima import ClassOptima, optimise_inputs
-from scnym.results.markers import rank_genes
+from scnym.results.markers import CellEvidence, LabelledCells, gather_evidence, rank_genes
 from scnym.runs.markers import chosen_classes
 
 QUICK = MarkerSettings(n_restarts=3, n_steps=40)

@@ -11,9 +11,9 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, MissingInputError, UserError
 from scnym.base.settings import ConvertSettings
+from scnym.disk.formats.detect import open_source
 from scnym.disk.formats.matrix_market import MatrixMarketSource
-from scnym.disk.formats.sniff import open_source
-from scnym.disk.gather import gather
+from scnym.disk.inputs import gather
 
 N_CELLS, N_GENES = 9, 5
 COUNTS = telling_counts(N_CELLS, N_GENES)

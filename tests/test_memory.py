@@ -21,7 +21,7 @@ N_CELLS, N_GENES, PER_CELL = 12_000, 6_000, 2_500
 
 LIMITED = """
 import resource, sys
-import scnym.disk.dataset_job
+import scnym.disk.dataset
 if sys.argv[1].endswith("loom"):
     import loompy
 from scnym import ConvertSettings, convert

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from scnym.results.answers import ranked
-from scnym.results.judged import Judged
 from scnym.results.labels import label_table
 from scnym.results.metrics import HEADLINES, expected_calibration_error, measure, spread_over
+from scnym.results.scored_cells import Judged, ranked
 
 
 @given(seed=st.integers(0, 1000), n_classes=st.integers(2, 6))

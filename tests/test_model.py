@@ -27,20 +27,22 @@ from scnym import (
 )
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, SettingsError
 from scnym.base.progress import SILENT
-from scnym.feed.batches import Batch, Layout
-from scnym.feed.stack import csr_tensor
-from scnym.model.bare_weights import read_weights, save_weights
-from scnym.model.csr_product import csr_product
+from scnym.feed.batches import Batch, Layout, csr_tensor
 from scnym.model.device import choose_device
-from scnym.model.forward import all_logits
-from scnym.model.gene_variances import gene_variances, most_variable
-from scnym.model.mixup import Mix, draw_mix, mixed, mixed_cross_entropy
-from scnym.model.network import TISSUE_SCALE, CellTypeNetwork
-from scnym.model.objective import Objective, fit_temperature, probabilities_of
+from scnym.model.inference import all_logits
+from scnym.model.losses import Mix, Objective, draw_mix, fit_temperature, mixed, mixed_cross_entropy, probabilities_of
+from scnym.model.network import TISSUE_SCALE, CellTypeNetwork, csr_product
 from scnym.model.optimizers import Optimizers
-from scnym.model.refit import refit
-from scnym.model.snapshot import Card
-from scnym.model.trainer import TOTAL_VARIANCE, TrainingResult, fit_input_scale, train
+from scnym.model.snapshot import Card, read_weights, save_weights
+from scnym.model.trainer import (
+    TOTAL_VARIANCE,
+    TrainingResult,
+    fit_input_scale,
+    gene_variances,
+    most_variable,
+    refit,
+    train,
+)
 
 CPU = torch.device("cpu")
 GENES, CLASSES = tuple(f"gene {k}" for k in range(60)), ("type 0", "type 1", "type 2")

@@ -33,8 +33,10 @@ from scnym import (
     verify,
 )
 from scnym.base.errors import FormatError, OutputExistsError, ScnymError, SettingsError, UserError
-from scnym.disk import bucket, handover, ranges
-from scnym.disk.bucket import ObjectPath, location
+from scnym.disk import convert as upload
+from scnym.disk import location as bucket
+from scnym.disk import rows as ranges
+from scnym.disk.location import ObjectPath, location
 
 BUCKET = "cells"
 SECRET = "nobody-writes-this-down"  # noqa: S105 - no secret: the server takes any
@@ -216,7 +218,7 @@ def test_a_conversion_that_was_cut_off_is_no_store_and_the_same_command_sends_wh
         return write(self, content)
 
     monkeypatch.setattr(ObjectPath, "write", failing_write)
-    monkeypatch.setattr(handover, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(upload, "FILES_AT_ONCE", 1)
     with pytest.raises(UserError, match="network is gone"):
         convert([source], target)
     assert "zarr.json" not in target.listed()
@@ -227,7 +229,7 @@ def test_a_conversion_that_was_cut_off_is_no_store_and_the_same_command_sends_wh
     convert([source], target)
     names = [name.removeprefix(f"{target}/") for name in written]
     assert names[-1] == "zarr.json"
-    assert not (first - {handover.MARKER}) & set(names)
+    assert not (first - {upload.MARKER}) & set(names)
     assert {name: (target / name).read_bytes() for name in target.listed()} == contents(whole)
 
 

@@ -19,7 +19,7 @@ from scnym import (
     train,
     train_tissue_dependent,
 )
-from scnym.runs.odd_names import remarks_on_names
+from scnym.runs.inputs import remarks_on_names
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import balance_exponent
-from scnym.feed.pieces import class_sizes, find_pieces
+from scnym.feed.blocks import class_sizes, find_pieces
 from scnym.feed.plan import SEED_SCHEME_DRAWS, BalancedPlan, InOrderPlan, digest, draws_per_class
 
 BALANCES = ["natural", "seed", "uniform", "power:0.5"]

@@ -32,9 +32,9 @@ from scnym.base.errors import DataError, MissingInputError, SettingsError, UserE
 from scnym.feed.genes import map_genes
 from scnym.model.network import CellTypeNetwork
 from scnym.model.snapshot import Card
-from scnym.results.answers import Answers, Ranked, RowMatrix, ranked
 from scnym.results.coverage import species_warning
-from scnym.results.votes import Votes, vote_in_groups, vote_of_neighbours, voters_of
+from scnym.results.labels import Votes, vote_in_groups, vote_of_neighbours, voters_of
+from scnym.results.scored_cells import Answers, Ranked, RowMatrix, ranked
 
 QUICK = {
     "label_column": "cell_type",
@@ -279,7 +279,7 @@ def test_a_cell_is_its_own_first_voter_also_among_twins_and_few_cells():
 def test_many_cells_find_nearly_the_same_neighbours_and_the_same_ones_twice(monkeypatch: pytest.MonkeyPatch):
     points = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
     exact = voters_of(points, 10, seed=0)
-    monkeypatch.setattr("scnym.results.votes.MAX_EXACT_CELLS", 1000)
+    monkeypatch.setattr("scnym.results.labels.MAX_EXACT_CELLS", 1000)
     found = voters_of(points, 10, seed=0)
     np.testing.assert_array_equal(found, voters_of(points, 10, seed=0))
     assert np.mean([len(set(a) & set(b)) / 11 for a, b in zip(exact, found, strict=True)]) > 0.95

@@ -23,13 +23,12 @@ import scnym.runs.checkpoints
 from cli.main import app
 from scnym import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings, convert, train
 from scnym.base.errors import MissingInputError, ScnymError, SettingsError
-from scnym.base.launch import Launch
 from scnym.base.progress import SilentProgress
+from scnym.base.workers import Launch
 from scnym.disk.store import Store
 from scnym.feed.stream import StreamDataset, training_stream
-from scnym.model.collectives import ALONE, joined
-from scnym.model.parallel import SharedBatchNorm
-from scnym.runs.resumption import BEGUN_FILE
+from scnym.model.distributed import ALONE, SharedBatchNorm, joined
+from scnym.runs.checkpoints import BEGUN_FILE
 
 SETTINGS = RunSettings(
     label_column="cell_type",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import scnym.base.relay
-from scnym.base.relay import Receiver, Sender
+import scnym.base.progress
+from scnym.base.progress import Receiver, Sender
 
 CALL = "a call"
 
@@ -68,7 +68,7 @@ def test_many_steps_are_few_messages(monkeypatch: pytest.MonkeyPatch):
     with Sender(CALL, 0, messages.append).task("convert a", total=None, unit="cells") as task:
         for _ in range(1000):
             task.advance(1)
-        monkeypatch.setattr(scnym.base.relay, "SECONDS_BETWEEN_MESSAGES", 0.0)
+        monkeypatch.setattr(scnym.base.progress, "SECONDS_BETWEEN_MESSAGES", 0.0)
         task.advance(1)
     assert [message.get("amount") for message in messages] == [None, 1001, 0, None]
 

@@ -16,8 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from typer.testing import CliRunner
 
 import scnym
-import scnym.runs.handouts.bundle
-import scnym.runs.handouts.document
+import scnym.runs.reports.page
 from cli.main import app
 from scnym import (
     MarkerSettings,
@@ -31,15 +30,14 @@ from scnym import (
     report,
     train,
 )
-from scnym.base.display import displayed
 from scnym.base.errors import FormatError, MissingInputError, OutputExistsError, SettingsError
+from scnym.base.text import displayed
 from scnym.model.snapshot import Snapshot
-from scnym.results.confidence import histogram, reliability
-from scnym.results.metrics import CALIBRATION_BINS, expected_calibration_error
-from scnym.runs.folder import FIGURES_FILE, MAP_FILE, METRICS_FILE, write_json, write_table
-from scnym.runs.handouts.class_charts import MAX_BARS
-from scnym.runs.handouts.document import as_markdown
-from scnym.runs.handouts.model_card import model_card
+from scnym.results.metrics import CALIBRATION_BINS, expected_calibration_error, histogram, reliability
+from scnym.runs.output_tree import FIGURES_FILE, MAP_FILE, METRICS_FILE, write_json, write_table
+from scnym.runs.reports.class_charts import MAX_BARS
+from scnym.runs.reports.page import as_markdown
+from scnym.runs.reports.training import model_card
 
 NASTY = ("</script><img src=x onerror=alert(1)>", "<script>alert(1)</script>", "$x$ \x1b[2J | `a` _b_")
 """Names of classes; genes and cells get them too."""
@@ -338,8 +336,8 @@ def test_a_run_of_an_older_version_gets_the_page_that_its_files_allow(out: Path,
 def test_where_nothing_can_be_drawn_the_tables_are_there_and_it_is_said(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scnym.runs.handouts.bundle, "_PROGRAM", "import sys; sys.exit(1)")
-    monkeypatch.setattr(scnym.runs.handouts.document, "javascript", scnym.runs.handouts.bundle.javascript.__wrapped__)
+    monkeypatch.setattr(scnym.runs.reports.page, "_PROGRAM", "import sys; sys.exit(1)")
+    monkeypatch.setattr(scnym.runs.reports.page, "javascript", scnym.runs.reports.page.javascript.__wrapped__)
     (page,) = report(shutil.copytree(out / "tissue_independent", tmp_path / "run"))
     text = page.read_text()
     assert "The figures are missing" in text

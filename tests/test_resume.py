@@ -16,8 +16,8 @@ import torch
 from helpers import bytes_but_cost, clustered_adata, write_h5ad
 
 import scnym.runs.checkpoints
-import scnym.runs.learning
-import scnym.runs.single_run
+import scnym.runs.cross_validation
+import scnym.runs.fold_training
 from scnym import (
     ConvertSettings,
     NetworkSettings,
@@ -189,7 +189,7 @@ def test_other_settings_data_or_versions_are_refused_and_named(
     with pytest.raises(SettingsError, match=r"counts was .*labels was"):
         train(changed, tmp_path, RESUMED)
     with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.single_run, "version", lambda _: "0.0")
+        patch.setattr(scnym.runs.cross_validation, "version", lambda _: "0.0")
         with pytest.raises(SettingsError, match=r"versions\.scnym was '1.*', is '0\.0'"):
             train(cells, tmp_path, RESUMED)
     train(cells, tmp_path, RESUMED)  # what was finished is still there
@@ -211,7 +211,7 @@ def test_a_full_disk_keeps_what_is_finished(cells: Path, undisturbed, tmp_path: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scnym.runs.single_run, "_write_summary", full)
+        patch.setattr(scnym.runs.cross_validation, "_write_summary", full)
         with pytest.raises(NoRoomError, match=r"tissue_independent: no space .*--resume"):
             train(cells, tmp_path, SETTINGS)
     heard = Interrupting(1000)
@@ -252,7 +252,7 @@ def test_a_state_that_is_not_this_folds_is_refused_before_anything_is_trained(
     state = tmp_path / ".tissue_independent.partial" / "states" / "fold00.finished.pt"
     other = {"x": 1} if content == "something else" else {**torch.load(state), "cells": "those of another fold"}
     torch.save(other, state)
-    monkeypatch.setattr("scnym.runs.learning._learnt", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("scnym.runs.fold_training._learnt", lambda *_: pytest.fail("it was trained"))
     with pytest.raises(FormatError, match=r"fold00\.finished\.pt: a damaged checkpoint.*--overwrite"):
         train(cells, tmp_path, RESUMED)
 
@@ -260,13 +260,13 @@ def test_a_state_that_is_not_this_folds_is_refused_before_anything_is_trained(
 def test_a_checkpoint_that_goes_while_later_folds_train_is_missed(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real, states = scnym.runs.single_run.run_fold, tmp_path / ".tissue_independent.partial" / "states"
+    real, states = scnym.runs.cross_validation.run_fold, tmp_path / ".tissue_independent.partial" / "states"
 
     def losing(job, fold, *rest):
         real(job, fold, *rest)
         (states / "fold00.finished.pt").unlink(missing_ok=True)
 
-    monkeypatch.setattr(scnym.runs.single_run, "run_fold", losing)
+    monkeypatch.setattr(scnym.runs.cross_validation, "run_fold", losing)
     with pytest.raises(ScnymError, match=r"the checkpoint of 'fold00' has gone; .* --resume goes on"):
         train(cells, tmp_path, SETTINGS)
 

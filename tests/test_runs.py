@@ -16,8 +16,8 @@ from helpers import clustered_adata, dense, write_csv, write_h5ad, write_loom, w
 from killing import tree
 from scipy import sparse
 
-import scnym.runs.learning
-import scnym.runs.single_run
+import scnym.runs.cross_validation
+import scnym.runs.fold_training
 from scnym import (
     ConvertSettings,
     NetworkSettings,
@@ -33,8 +33,8 @@ from scnym import (
     train,
 )
 from scnym.base.errors import DataError, FormatError, MissingInputError, OutputExistsError, SettingsError, UserError
-from scnym.base.formulas import unguarded
 from scnym.base.progress import SilentProgress
+from scnym.base.text_columns import unguarded
 from scnym.results.metrics import expected_calibration_error
 
 FOLD_FILES = [
@@ -203,7 +203,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished: 
 
 def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: dict[str, set[int]] = {}
-    original = scnym.runs.learning.run_fold
+    original = scnym.runs.fold_training.run_fold
 
     def spied(job, fold, number, folder, checkpoints, progress):
         rows: set[int] = set()
@@ -218,9 +218,9 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
             return stream
 
         with monkeypatch.context() as patch:
-            patch.setattr(scnym.runs.learning, "training_stream", noting(scnym.runs.learning.training_stream))
+            patch.setattr(scnym.runs.fold_training, "training_stream", noting(scnym.runs.fold_training.training_stream))
             patch.setattr(
-                scnym.runs.learning,
+                scnym.runs.fold_training,
                 "gene_variances",
                 lambda stream, _: rows.update(*(batch.rows.tolist() for batch in stream)) or np.ones(stream.n_genes),
             )
@@ -230,7 +230,7 @@ def test_balance_scaling_and_training_see_the_training_part_only(tmp_path: Path,
         assert not rows & set(fold.held_out.tolist())
         assert not rows & set(fold.selection.tolist())
 
-    monkeypatch.setattr(scnym.runs.single_run, "run_fold", spied)
+    monkeypatch.setattr(scnym.runs.cross_validation, "run_fold", spied)
     path = write_h5ad(tmp_path / "cells.h5ad", clustered_adata(shares=[0.8, 0.15, 0.05]))
     settings = quick(
         stream=StreamSettings(batch_size=32, class_balance="uniform"), training=TrainSettings(n_epochs=6, refit_cells=0)
@@ -320,13 +320,13 @@ def test_few_selection_cells_are_learned_from_once_they_have_judged_but_never_he
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path, refitted = write_h5ad(tmp_path / "cells.h5ad", clustered_adata()), []
-    original = scnym.runs.learning.refit
+    original = scnym.runs.fold_training.refit
 
     def spied(network, stream, *arguments, **options):
         refitted.append({row for batch in stream.epoch(0) for row in batch.rows.tolist()})
         original(network, stream, *arguments, **options)
 
-    monkeypatch.setattr(scnym.runs.learning, "refit", spied)
+    monkeypatch.setattr(scnym.runs.fold_training, "refit", spied)
     few = train(path, tmp_path / "few", quick())
     for result, rows in zip([*few.folds, few.final], refitted, strict=True):
         assert rows == set(result.fold.train.tolist()) | set(result.fold.selection.tolist())
@@ -421,10 +421,10 @@ def test_each_fold_reads_the_genes_that_vary_most_among_its_training_cells_whate
 
 
 def test_a_raw_input_is_converted_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import scnym.runs.intake
+    import scnym.runs.inputs
 
     calls = []
-    monkeypatch.setattr(scnym.runs.intake, "convert", lambda *a, **k: calls.append(a) or convert(*a, **k))
+    monkeypatch.setattr(scnym.runs.inputs, "convert", lambda *a, **k: calls.append(a) or convert(*a, **k))
     path, settings = write_h5ad(tmp_path / "cells.h5ad", clustered_adata()), quick(split=SplitSettings(n_folds=0))
     train(path, tmp_path / "out", settings)
     train(path, tmp_path / "out", RunSettings(**{**vars(settings), "overwrite": True}))

@@ -17,11 +17,10 @@ from scipy import sparse
 from scnym.base.errors import DataError
 from scnym.base.schema import LOGARITHMS
 from scnym.base.settings import CountsAs
-from scnym.disk.checks import ValueRange
-from scnym.disk.cut import Part, PartsInMemory
-from scnym.disk.libraries import is_likely, library_sizes
-from scnym.disk.scales import Reading, reading_of
-from scnym.disk.transforms import TRANSFORMS
+from scnym.disk.parts import Part, PartsInMemory, ValueRange
+from scnym.disk.values.library_size import is_likely, library_sizes
+from scnym.disk.values.scales import Reading, reading_of
+from scnym.disk.values.transforms import TRANSFORMS
 
 Array = np.ndarray
 N_PARTS = 3

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from scnym import Batch, Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import DataError, SettingsError, UserError
 from scnym.disk.store import Dataset
-from scnym.feed.state import StreamState
+from scnym.feed.resume_state import StreamState
 
 SMALL: dict[str, Any] = {"batch_size": 7, "window_rows": 32, "block_rows": 4, "class_balance": "uniform"}
 CODES = np.arange(200) % 3

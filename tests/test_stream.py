@@ -17,8 +17,8 @@ import scnym.feed.stream
 from scnym import ConvertSettings, Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import ScnymError, SettingsError
 from scnym.disk.store import Dataset
+from scnym.feed.batches import window_size
 from scnym.feed.plan import BalancedPlan, InOrderPlan
-from scnym.feed.sizes import window_size
 
 
 def make_store(path: Path, adata=None) -> Store:

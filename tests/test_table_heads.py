@@ -13,8 +13,8 @@ import scnym
 from scnym import ConvertSettings, Store, convert
 from scnym.base.errors import FormatError, SettingsError
 from scnym.disk.annotations import read_table
-from scnym.disk.formats.axes import evidence_of_totals
-from scnym.disk.formats.delimited import GenesByCellsTable, open_delimited
+from scnym.disk.formats.csv import GenesByCellsTable, open_delimited
+from scnym.disk.formats.csv_orientation import evidence_of_totals
 from scnym.disk.formats.genes import with_named_genes
 
 GENES = [f"ENSG{k:011d}" for k in range(12)]

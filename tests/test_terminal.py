@@ -20,9 +20,9 @@ from every_command import LINES, prepare, run
 from rich.console import Console
 from rich.text import Text
 
-import cli.look
-from cli.look import show, table_of
-from cli.reporting import PlainProgress, TerminalProgress
+import cli.output
+from cli.output import show, table_of
+from cli.progress import PlainProgress, TerminalProgress
 from scnym.base.progress import RemoteTask
 
 NARROW = 40
@@ -33,13 +33,13 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What each command prints on a narrow terminal."""
     folder = tmp_path_factory.mktemp("printed")
     prepare(folder)
-    before, cli.look.STDOUT.width = cli.look.STDOUT.width, NARROW
+    before, cli.output.STDOUT.width = cli.output.STDOUT.width, NARROW
     with contextlib.chdir(folder):
         found = {name: run(line).stdout for name, line in LINES.items()}
         for words in (stdout.split() for stdout in found.values()):
             for word, page in pairwise(words):
                 assert word != "report:" or Path(page).is_file(), page
-    cli.look.STDOUT.width = before
+    cli.output.STDOUT.width = before
     return found
 
 
@@ -60,7 +60,7 @@ def test_on_a_narrow_terminal_nothing_is_cut_and_words_stay_whole(name: str, pri
 def screen(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     """A terminal of 40 columns."""
     screen = StringIO()
-    monkeypatch.setattr(cli.look, "STDOUT", Console(file=screen, width=NARROW, color_system=None))
+    monkeypatch.setattr(cli.output, "STDOUT", Console(file=screen, width=NARROW, color_system=None))
     return screen
 
 

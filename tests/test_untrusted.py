@@ -37,19 +37,17 @@ from typer.testing import CliRunner
 
 import scnym
 from cli.main import app
-from scnym.base.display import displayed
 from scnym.base.errors import DataError, FormatError, OutputExistsError, ScnymError, UserError
-from scnym.base.formulas import guarded, unguarded
-from scnym.base.numerals import as_numbers
 from scnym.base.schema import HASHES_FILE
 from scnym.base.settings import ConvertSettings
+from scnym.base.text import displayed
+from scnym.base.text_columns import as_numbers, guarded, unguarded
 from scnym.disk.annotations import read_annotations
-from scnym.disk.chunk_claims import BLOSC_CLAIM
-from scnym.disk.chunk_index import index_bytes, read_index
-from scnym.disk.formats.sniff import open_source
+from scnym.disk.chunks import BLOSC_CLAIM, index_bytes, read_index
+from scnym.disk.formats.detect import open_source
 from scnym.model.snapshot import CLASSES_FILE, Snapshot
-from scnym.runs.folder import write_table
-from scnym.runs.tissue_comparison import replace_own
+from scnym.runs.comparison import replace_own
+from scnym.runs.output_tree import write_table
 
 MEMORY_BYTES = 10**9
 HUGE = 10**15

@@ -22,8 +22,8 @@ from scnym.base.progress import SilentProgress
 from scnym.base.settings import ConvertSettings, StreamSettings
 from scnym.disk.store import Store
 from scnym.feed.stream import in_order_stream
+from scnym.runs.inputs import open_input
 from scnym.runs.inspection import inspect
-from scnym.runs.intake import open_input
 
 Array = np.ndarray
 
@@ -231,7 +231,7 @@ def test_counts_in_x_are_named_to_who_asks_for_a_layer(tmp_path: Path):
 
 def test_a_conversion_that_was_interrupted_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     counts_CG = counts_of("umis", 60)
-    monkeypatch.setattr("scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS", 10 * counts_CG.shape[1])
+    monkeypatch.setattr("scnym.disk.dataset.MAX_BLOCK_ELEMENTS", 10 * counts_CG.shape[1])
     path = write_h5ad(tmp_path / "cells.h5ad", adata_of(np.log10(normalised(counts_CG) + 1), counts_CG))
     whole = Store(scnym.convert([path], tmp_path / "whole.zarr"))
 

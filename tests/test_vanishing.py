@@ -12,7 +12,7 @@ from helpers import WRITERS, clustered_adata, write_h5ad
 from scnym import NetworkSettings, RunSettings, SplitSettings, StreamSettings, TrainSettings, convert, train, verify
 from scnym.base.errors import UserError
 from scnym.base.progress import SilentProgress
-from scnym.disk.cut import Parts
+from scnym.disk.parts import Parts
 
 
 def cut_after_a_line(path: Path) -> None:
@@ -27,7 +27,7 @@ def cut_after_a_line(path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_refused_and_read_anew(
     form: str, spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("scnym.disk.dataset_job.MAX_BLOCK_ELEMENTS", 600)
+    monkeypatch.setattr("scnym.disk.dataset.MAX_BLOCK_ELEMENTS", 600)
     path, target = tmp_path / f"cells.{form}", tmp_path / "cells.zarr"
     WRITERS[form](path, clustered_adata(400))
     content, original = path.read_bytes(), Parts.add

@@ -16,7 +16,7 @@ import scnym.base.schema
 from scnym import Store, convert, verify
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.schema import HASHES_FILE
-from scnym.disk.hashes import SMALL_BYTES, file_hashes
+from scnym.disk.manifest import SMALL_BYTES, file_hashes
 
 
 @pytest.fixture

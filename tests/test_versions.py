@@ -18,8 +18,8 @@ from zarr.registry import get_pipeline_class
 from scnym import convert
 from scnym.base.errors import DataError
 from scnym.base.settings import ConvertSettings
-from scnym.disk.frames import plain_text
-from scnym.disk.zarr_arrays import OWN_PIPELINE
+from scnym.disk.encode import OWN_PIPELINE
+from scnym.disk.obs_var import plain_text
 
 ROOT = Path(__file__).parent.parent
 OURS = {"scnym", "cli"}
@@ -27,7 +27,7 @@ PRIVATE = {
     "anndata._io.specs.registry": (
         "IORegistryError",
         "find the class that anndata.io.read_elem raises for an encoding that it does not know, and import it in "
-        "scnym/disk/formats/block.py; until then such a file ends in a traceback",
+        "scnym/disk/formats/source.py; until then such a file ends in a traceback",
     ),
     "typer._click.core": (
         "Context Parameter",
@@ -40,11 +40,11 @@ PRIVATE = {
     "typer._click.globals": ("get_current_context", "see cli/click_names.py, as for typer._click.core"),
     "zarr.core.array_spec": (
         "ArraySpec",
-        "see how zarr.Array makes what it hands to its codec pipeline, and mend scnym/disk/zarr_arrays.py",
+        "see how zarr.Array makes what it hands to its codec pipeline, and mend scnym/disk/encode.py",
     ),
     "zarr.core.sync": (
         "sync",
-        "run a coroutine on another thread's event loop, as zarr.Array does, in scnym/disk/zarr_arrays.py",
+        "run a coroutine on another thread's event loop, as zarr.Array does, in scnym/disk/encode.py",
     ),
 }
 """Modules that other packages call their own and that we import: the names, and what to do when these have gone."""

@@ -25,7 +25,7 @@ from torch.utils.data._utils import worker as torch_worker
 from cli.group import StoppedError
 from scnym import Store, StreamDataset, StreamSettings, convert, in_order_stream, training_stream
 from scnym.base.errors import BusyError, ScnymError, SettingsError
-from scnym.feed.state import StreamState
+from scnym.feed.resume_state import StreamState
 
 N_CELLS = 200
 SMALL = StreamSettings(batch_size=7, window_rows=32, block_rows=4, class_balance="uniform")

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from scnym.base.display import displayed, shortened
+from scnym.base.text import displayed, shortened
 
 MAX_EXAMPLES = 3
 PARTS_NOTE = "parts of the error: "

@@ -1,12 +1,14 @@
 """Independent jobs, done here one after the other, or shared out among the processes of a Dask cluster.
 
 A job whose process dies is done again by another. A job that fails is told of, and the others are finished.
+
+How this process was started: alone, or by torchrun as one of several that train together.
 """
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -18,13 +20,41 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from uuid import uuid4
 
-from scnym.base.documents import parse_json
 from scnym.base.errors import BusyError, FormatError, MissingInputError, SettingsError, UserError
-from scnym.base.progress import SILENT, Progress
-from scnym.base.relay import Receiver, Sender
+from scnym.base.progress import SILENT, Progress, Receiver, Sender
+from scnym.base.text import parse_json
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells every process that it starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One process among those that were started together."""
+
+    number: int = 0
+    """Its number among all of them."""
+    count: int = 1
+    """How many there are."""
+    number_here: int = 0
+    """Its number among those on this machine."""
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Launch":
+        """Read what torchrun has told; a process that was told nothing is alone."""
+        if any(name not in environment for name in VARIABLES):
+            return cls()
+        number, count, number_here = (int(environment[name]) for name in VARIABLES[:3])
+        return cls(number=number, count=count, number_here=number_here)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that writes, and talks to the user."""
+        return self.number == 0
+
 
 ONE_AT_A_TIME = Lock()
 """A process does one job at a time, whatever number of threads its Dask worker has: what the order of a store's bytes

@@ -13,10 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, FormatError, MissingInputError, examples
-from scnym.base.formulas import unguarded
+from scnym.base.text_columns import unguarded
 from scnym.disk.cell_ids import BARE_BARCODE, IdMatch, match_ids
-from scnym.disk.formats.byte_lines import UTF16_MARKS
-from scnym.disk.formats.separators import LOOKED_AT, MARKS, is_marked_header, separator_among
+from scnym.disk.formats.csv_lines import LOOKED_AT, MARKS, UTF16_MARKS, is_marked_header, separator_among
 
 SAMPLE_COLUMN = "sample"
 ROW_NAMES = "row_name"

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import examples
-from scnym.base.numerals import as_numbers
+from scnym.base.text_columns import as_numbers
 
 MOST_COLUMNS = 8
 """Columns in which ids are looked for that are spelt otherwise: each is read many times, and they stand in front."""

@@ -2,6 +2,15 @@
 
 Every chunk carries a checksum (CRC-32C), which costs nothing that could be measured: of a damaged shard, all but the
 damaged chunks are known to be whole (`scnym.disk.verify`).
+
+How an array is handed to Zarr's codecs directly, where Zarr has no public name for it: all of that is here.
+
+Zarr calls `zarr.core` its own, and moves things in it between minor versions; these stood still from 3.1 to 3.4.
+What to do when they move: `tests/test_versions.py`.
+
+Texts of Zarr arrays, decoded only if a chunk is long enough for as many of them as it claims.
+
+Without this a damaged count in a chunk of a few bytes takes 32 GB: zarr and numcodecs make room for all texts at once.
 """
 
 import hashlib
@@ -16,14 +25,93 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
+from numcodecs.compat import ensure_contiguous_ndarray
+from numcodecs.registry import register_codec as register_numcodec
+from numcodecs.vlen import VLenUTF8
+from zarr import codecs
+from zarr.buffer import default_buffer_prototype
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.sync import sync
 from zarr.errors import UnstableSpecificationWarning
+from zarr.registry import get_pipeline_class, register_codec
 
 from scnym.base.schema import chunk_elements, index_dtype, shard_elements
 from scnym.base.settings import Profile
-from scnym.disk.bucket import Location
-from scnym.disk.checked_text import CONFIG as CHECKED_TEXT
-from scnym.disk.cut import Part
+from scnym.disk.location import Location
+from scnym.disk.parts import Part
+
+__all__ = ["OWN_PIPELINE", "own_codecs", "spec_of", "sync"]
+
+OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+"""Name of the pipeline that Zarr takes by default, in its settings."""
+
+
+def spec_of(array: zarr.Array, n_elements: int) -> ArraySpec:
+    """Return what codecs are to know of a chunk, or a shard, of so many elements of an array of one dimension."""
+    metadata: Any = array.metadata
+    return ArraySpec(
+        shape=(n_elements,),
+        dtype=metadata.data_type,
+        fill_value=metadata.fill_value,
+        config=array.async_array.config,
+        prototype=default_buffer_prototype(),
+    )
+
+
+def own_codecs(codecs: Any, spec: ArraySpec) -> Any:
+    """Return Zarr's own pipeline of some codecs."""
+    with zarr.config.set({"codec_pipeline.path": OWN_PIPELINE}):
+        return get_pipeline_class().from_codecs([codec.evolve_from_array_spec(spec) for codec in codecs])
+
+
+CODEC_ID = "vlen-utf8"
+COUNT_BYTES = 4
+"""How many texts follow, in front of a chunk; and the length of each, in front of it."""
+
+
+class CheckedVLenUTF8(VLenUTF8):
+    """The codec of format 2."""
+
+    codec_id = CODEC_ID
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode a chunk; ValueError if it cannot hold what it claims."""
+        require_plausible(buf)
+        return super().decode(buf, out)
+
+
+class VLenUTF8Codec(codecs.VLenUTF8Codec):
+    """The codec of format 3; Zarr wants it to have this name."""
+
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        require_plausible(chunk_bytes.as_array_like())
+        return super()._decode_sync(chunk_bytes, chunk_spec)
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        require_plausible(chunk_bytes.as_array_like())
+        return await super()._decode_single(chunk_bytes, chunk_spec)
+
+
+def require_plausible(chunk: Any) -> None:
+    """Refuse a chunk that is shorter than the lengths of its texts alone.
+
+    Raises
+    ------
+    ValueError
+        With both.
+    """
+    content = ensure_contiguous_ndarray(chunk).view(np.uint8)
+    n_texts = int.from_bytes(content[:COUNT_BYTES].tobytes(), "little")
+    if len(content) < COUNT_BYTES * (1 + n_texts):
+        raise ValueError(f"a chunk of {len(content):,} bytes is said to hold {n_texts:,} texts")
+
+
+register_numcodec(CheckedVLenUTF8)
+register_codec(CODEC_ID, VLenUTF8Codec)
+CHECKED_TEXT = {f"codecs.{CODEC_ID}": f"{__name__}.{VLenUTF8Codec.__name__}"}
+"""What makes Zarr take it."""
+
 
 CODEC_PIPELINE = "zarrs.ZarrsCodecPipeline"
 SHARDS_IN_MEMORY = 16
@@ -76,7 +164,7 @@ def rust_codecs(*, in_order: bool = False) -> Iterator[None]:
 
 @contextmanager
 def codecs_for(place: Location) -> Iterator[None]:
-    """Arrays opened inside are decoded by what suits the place; why not by Rust always, `scnym.disk.ranges` says."""
+    """Arrays opened inside are decoded by what suits the place; why not by Rust always, `scnym.disk.rows` says."""
     with rust_codecs() if isinstance(place, Path) else _without_remarks(), zarr.config.set(CHECKED_TEXT):
         yield
 

@@ -19,14 +19,12 @@ from zarr.errors import ZarrUserWarning
 
 from scnym.base.errors import FormatError, MissingInputError, ScnymError, command, examples
 from scnym.base.schema import FORMAT_VERSION, LOGARITHMS, N_COUNTS, STORE_ENCODING, STORE_SUFFIX
-from scnym.disk.bucket import Location, ObjectPath, location, zarr_store
-from scnym.disk.chunk_index import require_chunks
+from scnym.disk.chunks import require_chunks
 from scnym.disk.encode import codecs_for
-from scnym.disk.formats.block import READING_FAULTS, read_strings, require_indptr, strings
-from scnym.disk.frames import stacked
-from scnym.disk.hashes import read_hashes, require_contained
-from scnym.disk.layout import require_dataset
-from scnym.disk.manifest import Manifest
+from scnym.disk.formats.source import READING_FAULTS, read_strings, require_indptr, strings
+from scnym.disk.location import Location, ObjectPath, location, zarr_store
+from scnym.disk.manifest import Manifest, read_hashes, require_contained, require_dataset
+from scnym.disk.obs_var import stacked
 from scnym.disk.rows import CsrRows, Empty, RowReader
 
 VALUE_KINDS = {"data": "iuf", "indices": "iu"}

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import zarr
 
-from scnym.base.documents import parse_json
 from scnym.base.errors import FormatError, MissingInputError
 from scnym.base.progress import SILENT, Progress
-from scnym.disk.bucket import Location, location, zarr_store
-from scnym.disk.chunk_index import index_bytes, is_whole, read_index, require_own_cut
+from scnym.base.text import parse_json
+from scnym.disk.chunks import index_bytes, is_whole, read_index, require_own_cut
 from scnym.disk.encode import codecs_for
-from scnym.disk.formats.block import READING_FAULTS
-from scnym.disk.formats.sniff import is_zarr
-from scnym.disk.hashes import file_hashes, read_hashes
+from scnym.disk.formats.detect import is_zarr
+from scnym.disk.formats.source import READING_FAULTS
+from scnym.disk.location import Location, location, zarr_store
+from scnym.disk.manifest import file_hashes, read_hashes
 from scnym.disk.store import made_by_converting
 
 FILES_AT_ONCE = 64

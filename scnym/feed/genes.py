@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, SettingsError, examples
-from scnym.disk.features import are_numbered
-from scnym.disk.spellings import (
+from scnym.disk.features import (
     MARKS,
     PART,
     PREFIX,
     SUFFIX,
+    are_numbered,
     has_versions,
     parts_of,
     prefixes_of,

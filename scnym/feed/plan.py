@@ -18,7 +18,7 @@ import numpy as np
 
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import balance_exponent
-from scnym.feed.pieces import Pieces, class_sizes, count_pieces, find_pieces
+from scnym.feed.blocks import Pieces, class_sizes, count_pieces, find_pieces
 
 SEED_SCHEME_DRAWS = 128
 """Least number of draws per class and epoch in the `seed` scheme."""

@@ -15,15 +15,12 @@ from torch.utils.data import IterableDataset
 from scnym.base.errors import DataError, SettingsError
 from scnym.base.settings import StreamSettings
 from scnym.disk.store import Store
-from scnym.feed.batches import Batch, BatchMaker, Layout
-from scnym.feed.codes import MAX_CLASSES, NO_CODE, Codes, Rows, codes_of, rows_of
-from scnym.feed.gene_mismatch import require_shared
+from scnym.feed.batches import Batch, BatchMaker, Layout, window_size
+from scnym.feed.checks import MAX_CLASSES, NO_CODE, Codes, Rows, codes_of, require_shared, rows_of
 from scnym.feed.genes import distinct_names, map_datasets
-from scnym.feed.passes import Passes, this_worker
 from scnym.feed.plan import BalancedPlan, BatchPlan, InOrderPlan, digest
 from scnym.feed.reader import ARENAS, WindowReader
-from scnym.feed.sizes import window_size
-from scnym.feed.state import STATE_VERSION, StreamState, checked
+from scnym.feed.resume_state import STATE_VERSION, Passes, StreamState, checked, this_worker
 
 CPM = 1e6
 BATCHES_PER_WINDOW, LEAST_WINDOW = 4, 1024

@@ -7,8 +7,7 @@ import torch
 from scnym.base.errors import SettingsError
 from scnym.base.settings import Device
 from scnym.disk.store import Store
-from scnym.feed.batches import Layout
-from scnym.feed.sizes import layout_for
+from scnym.feed.batches import Layout, layout_for
 
 
 def choose_device(wanted: Device) -> torch.device:

@@ -1,6 +1,15 @@
 """The training loop, readable as the algorithm: batch, forward, loss, step; after each epoch, selection.
 
 B cells of a batch, G genes, K classes.
+
+How much each gene varies among some cells: one pass, for the input's scale and for the choice of genes.
+
+C cells, G genes.
+
+A second, shorter training of the chosen network, on training and selection cells together.
+
+Where cells are few, the tenth that chose epoch and temperature is missed: a logistic regression loses 0.02 of macro-F1
+by it on types of ten cells (`docs/decisions.md`). So once both are chosen, the network learns from these cells as well.
 """
 
 import copy
@@ -19,12 +28,88 @@ from scnym.base.progress import Task
 from scnym.base.settings import TrainSettings
 from scnym.feed.batches import Batch
 from scnym.feed.stream import StreamDataset
-from scnym.model.collectives import ALONE, Processes
-from scnym.model.forward import all_logits
+from scnym.model.distributed import ALONE, Processes, reader_of
+from scnym.model.inference import all_logits
+from scnym.model.losses import Objective, fit_temperature
 from scnym.model.network import CellTypeNetwork, Reading
-from scnym.model.objective import Objective, fit_temperature
 from scnym.model.optimizers import Optimizers
-from scnym.model.parallel import reader_of
+
+
+def gene_variances(cells: StreamDataset, processes: Processes = ALONE) -> np.ndarray:
+    """Give the variance of every gene over the cells of a stream of CSR batches, each cell once; shape (G,).
+
+    Of several processes each reads every n-th batch.
+    """
+    n_cells, sum_G, square_G = 0, np.zeros(cells.n_genes), np.zeros(cells.n_genes)
+    for batch in cells.epoch(0, worker=processes.number, n_workers=processes.count):
+        values, genes = batch.x.values().double().numpy(), batch.x.col_indices().numpy()
+        n_cells += len(batch.rows)
+        sum_G += np.bincount(genes, weights=values, minlength=len(sum_G))
+        square_G += np.bincount(genes, weights=values * values, minlength=len(sum_G))
+    n_cells, sum_G, square_G = map(sum, zip(*processes.gathered((n_cells, sum_G, square_G)), strict=True))
+    return np.maximum(square_G / n_cells - np.square(sum_G / n_cells), 0)
+
+
+def most_variable(variances_G: np.ndarray, n_genes: int) -> np.ndarray:
+    """Give the positions of the genes that vary most, ascending; of equal ones the first."""
+    return np.sort(np.argsort(-variances_G, kind="stable")[:n_genes])
+
+
+KEY = 1
+"""Tells the random numbers of mixup here from those of the first training."""
+
+
+def refit(
+    network: CellTypeNetwork,
+    cells: StreamDataset,
+    settings: TrainSettings,
+    *,
+    objective: Objective,
+    n_epochs: int,
+    device: torch.device,
+    task: Task,
+    processes: Processes = ALONE,
+) -> None:
+    """Train on, in place; the last weights stay, or those from before if these are not finite.
+
+    Parameters
+    ----------
+    network
+        As training left it.
+    cells
+        Shuffled batches of training and selection cells.
+    settings
+        Optimiser, rates.
+    objective
+        What is minimised.
+    n_epochs
+        Passes over the cells.
+    device
+        Where to compute.
+    task
+        Told of every batch.
+    processes
+        Who trains together.
+    """
+    before = copy.deepcopy(network.state_dict())
+    optimizers = Optimizers(
+        network,
+        settings,
+        n_steps=n_epochs * cells.plan.n_batches,
+        n_train=cells.plan.n_draws,
+        peak=settings.refit_rate,
+    )
+    read = reader_of(network.train(), processes)
+    for epoch in range(n_epochs):
+        for number, batch in enumerate(cells.epoch(epoch, share=processes.share)):
+            key = (settings.seed, KEY, epoch, number)
+            _, _, loss = objective.of_batch(network, read, batch, batch.labels.to(device), key)
+            optimizers.step(loss)
+            task.advance(batch.whole_size)
+    if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):
+        network.load_state_dict(before)
+    network.eval()
+
 
 TOTAL_VARIANCE = 1000.0
 """The input is scaled so that the variances of its genes add up to this: the same rates then fit every data set."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 from scnym.base.errors import SettingsError
 from scnym.base.progress import Task
 from scnym.base.settings import MarkerSettings
-from scnym.model.split_network import SplitNetwork
+from scnym.model.inference import SplitNetwork
 
 N_NOTES = 10
 """Losses are noted at the beginning, and so often afterwards."""

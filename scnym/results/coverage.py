@@ -11,7 +11,7 @@ import numpy as np
 from scnym.base.errors import DataError
 from scnym.disk.features import are_numbered, gene_naming
 from scnym.disk.store import Store
-from scnym.feed.gene_mismatch import mismatch_advice
+from scnym.feed.checks import mismatch_advice
 from scnym.feed.genes import CASE, EXACT, GeneMap, numbers_agree
 from scnym.model.snapshot import Snapshot
 

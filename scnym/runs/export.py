@@ -16,16 +16,14 @@ import pandas as pd
 from anndata.io import write_elem
 from pandas.api.types import is_string_dtype
 
-from scnym.base.columns import safe_names
 from scnym.base.errors import OutputExistsError, SettingsError
 from scnym.base.progress import SILENT, Progress
-from scnym.base.schema import SOURCE
-from scnym.disk.aside import nothing_at, room_for
-from scnym.disk.bucket import require_local
-from scnym.disk.formats.restored import RestoredDataset
-from scnym.disk.frames import plain_text, stacked
-from scnym.disk.groups import carry_groups, copy_rows, is_plain, make_array
-from scnym.disk.readback import take_out_unreadable
+from scnym.base.schema import SOURCE, safe_names
+from scnym.disk.atomic import nothing_at, room_for
+from scnym.disk.dataset import take_out_unreadable
+from scnym.disk.formats.anndata import RestoredDataset
+from scnym.disk.location import require_local
+from scnym.disk.obs_var import carry_groups, copy_rows, is_plain, make_array, plain_text, stacked
 from scnym.disk.store import Store
 from scnym.disk.verify import verify
 

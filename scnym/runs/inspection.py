@@ -13,20 +13,19 @@ from scipy import sparse
 from scnym.base.errors import DataError, MissingInputError, OutputExistsError, SettingsError
 from scnym.base.schema import OWN_OBS_COLUMNS
 from scnym.base.settings import ConvertSettings
-from scnym.disk.bucket import Location, ObjectPath, location
-from scnym.disk.checks import ValueChecks
-from scnym.disk.cut import Part, PartsInMemory, canonical
 from scnym.disk.features import GeneNaming, gene_naming
-from scnym.disk.formats.block import Scattered, ScatteredSource, Slab
-from scnym.disk.formats.sniff import AnySource, is_readable, is_store
-from scnym.disk.gather import Input, gather
-from scnym.disk.libraries import library_sizes
-from scnym.disk.other_counts import other_counts
-from scnym.disk.scales import reading_of, require_untold
+from scnym.disk.formats.detect import AnySource, is_readable, is_store
+from scnym.disk.formats.source import Scattered, ScatteredSource, Slab
+from scnym.disk.inputs import Input, gather
+from scnym.disk.location import Location, ObjectPath, location
+from scnym.disk.parts import Part, PartsInMemory, ValueChecks, canonical
+from scnym.disk.preflight import other_counts
 from scnym.disk.store import Store
+from scnym.disk.values.library_size import library_sizes
+from scnym.disk.values.scales import reading_of, require_untold
 from scnym.model.snapshot import Snapshot
-from scnym.runs.folder import FINAL_FOLDER, MODEL_FILE, final_model
-from scnym.runs.handouts.model_card import write_model_card
+from scnym.runs.output_tree import FINAL_FOLDER, MODEL_FILE, final_model
+from scnym.runs.reports.training import write_model_card
 
 SAMPLE_ELEMENTS = 2**20
 """Values looked at to say what they are."""

@@ -9,26 +9,22 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.cost import COST_FILE, Stopwatch
 from scnym.base.errors import DataError, SettingsError, examples
-from scnym.base.file_names import safe_name
-from scnym.base.progress import SILENT, Progress
+from scnym.base.progress import COST_FILE, SILENT, Progress, Stopwatch
 from scnym.base.settings import ConvertSettings, MarkerSettings
-from scnym.disk.aside import aside, require_replaceable
-from scnym.disk.bucket import require_folder
-from scnym.disk.gather import Given
+from scnym.base.text import safe_name
+from scnym.disk.atomic import aside, require_replaceable
+from scnym.disk.inputs import Given
+from scnym.disk.location import require_folder
 from scnym.feed.genes import map_datasets
+from scnym.model.inference import SplitNetwork
 from scnym.model.snapshot import Snapshot
-from scnym.model.split_network import SplitNetwork
-from scnym.results.cell_evidence import LabelledCells, gather_evidence
 from scnym.results.class_optima import ClassOptima, optimise_inputs
 from scnym.results.coverage import gene_coverage
-from scnym.results.deletion import Deletion, delete_genes
-from scnym.results.markers import Markers, rank_genes
-from scnym.runs.folder import REPORT_FILE, SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
-from scnym.runs.handouts.markers import write_markers_page
-from scnym.runs.intake import annotated, labels_of, name_of, open_input
-from scnym.runs.odd_names import remarks_on_names
+from scnym.results.markers import Deletion, LabelledCells, Markers, delete_genes, gather_evidence, rank_genes
+from scnym.runs.inputs import annotated, labels_of, name_of, open_input, remarks_on_names
+from scnym.runs.output_tree import REPORT_FILE, SUMMARY_FILE, final_model, is_run, write_csv, write_json, write_table
+from scnym.runs.reports.markers import write_markers_page
 
 FOLDER = "tissue_ind_class_optimums"
 N_IN_SUMMARY = 20

@@ -11,26 +11,25 @@ from typing import Any, overload
 import pandas as pd
 from anndata import AnnData
 
-from scnym.base.cost import COST_FILE, Stopwatch
 from scnym.base.errors import SettingsError
-from scnym.base.progress import SILENT, Progress
+from scnym.base.progress import COST_FILE, SILENT, Progress, Stopwatch
 from scnym.base.settings import ConvertSettings, PredictSettings
-from scnym.disk.aside import aside, require_replaceable
-from scnym.disk.bucket import require_folder
+from scnym.disk.atomic import aside, require_replaceable
+from scnym.disk.location import require_folder
 from scnym.model.device import choose_device
 from scnym.results.cell_map import EmbeddingSample
 from scnym.results.coverage import GeneCoverage
-from scnym.results.predictions import Predictions
-from scnym.runs.folder import FIGURES_FILE, MAP_FILE, REPORT_FILE, SUMMARY_FILE, is_run, write_json, write_table
-from scnym.runs.handouts.prediction import write_prediction_page
-from scnym.runs.intake import open_input, sources_of
+from scnym.results.labels import Predictions
+from scnym.runs.inputs import open_input, sources_of
 from scnym.runs.models import find_models
-from scnym.runs.one_pass import Checked, Pass
-from scnym.runs.outputs import (
+from scnym.runs.output_tree import FIGURES_FILE, MAP_FILE, REPORT_FILE, SUMMARY_FILE, is_run, write_json, write_table
+from scnym.runs.predictor import (
     EMBEDDING,
     H5AD_FILE,
     PREDICTIONS_FILE,
     PROBABILITIES,
+    Checked,
+    Pass,
     annotate,
     unit_names,
     write_h5ad,
@@ -38,6 +37,7 @@ from scnym.runs.outputs import (
     write_matrix_zarr,
     write_predictions,
 )
+from scnym.runs.reports.prediction import write_prediction_page
 
 FOLDER = "predictions"
 

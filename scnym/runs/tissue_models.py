@@ -15,16 +15,24 @@ import pandas as pd
 
 from scnym.base.errors import MAX_EXAMPLES, DataError, UserError
 from scnym.base.progress import Progress
-from scnym.disk.aside import RESULT
-from scnym.runs.checkpoints import Checkpoints
-from scnym.runs.families import SKIPPED, TISSUES_FILE, TRAINED, folder_names
-from scnym.runs.folder import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, without_nan, write_json, write_table
-from scnym.runs.folds import Fold
-from scnym.runs.handouts.tissues import write_tissues_page
-from scnym.runs.intake import Context
-from scnym.runs.job import Job
-from scnym.runs.resumption import STATES, attempt
-from scnym.runs.single_run import identity_of, run_all
+from scnym.disk.atomic import RESULT
+from scnym.runs.checkpoints import STATES, Checkpoints, attempt
+from scnym.runs.cross_validation import identity_of, run_all
+from scnym.runs.folds import Fold, Job
+from scnym.runs.inputs import Context
+from scnym.runs.output_tree import (
+    METRICS_FILE,
+    REPORT_FILE,
+    SKIPPED,
+    SUMMARY_FILE,
+    TISSUES_FILE,
+    TRAINED,
+    folder_names,
+    without_nan,
+    write_json,
+    write_table,
+)
+from scnym.runs.reports.training import write_tissues_page
 
 COLUMNS = (
     *("tissue", "folder", "n_cells", "n_classes", "status", "reason"),

@@ -14,19 +14,20 @@ from anndata import AnnData
 from scnym.base.errors import DataError, examples
 from scnym.base.progress import SILENT, Progress
 from scnym.base.settings import RunSettings
-from scnym.disk.aside import RESULT
-from scnym.disk.bucket import Location, require_folder
+from scnym.disk.atomic import RESULT
 from scnym.disk.features import read_genes
+from scnym.disk.location import Location, require_folder
 from scnym.disk.store import Store
-from scnym.feed.gene_mismatch import mismatch_advice
+from scnym.feed.checks import mismatch_advice
 from scnym.feed.genes import gene_list
 from scnym.feed.stream import StreamDataset
-from scnym.model.collectives import Processes, joined
 from scnym.model.device import choose_device
-from scnym.runs.checkpoints import Checkpoints
-from scnym.runs.families import FOLDERS
-from scnym.runs.folds import Fold, classes_of_one_group, make_folds, remarks_on_folds
-from scnym.runs.intake import (
+from scnym.model.distributed import Processes, joined
+from scnym.runs.checkpoints import STATES, Checkpoints, attempt, require_startable
+from scnym.runs.cross_validation import RunSummary, identity_of, run_all
+from scnym.runs.fold_training import balanced_stream
+from scnym.runs.folds import Fold, Job, classes_of_one_group, make_folds, remarks_on_folds
+from scnym.runs.inputs import (
     UNLABELLED,
     CellLabels,
     Context,
@@ -36,14 +37,11 @@ from scnym.runs.intake import (
     labels_of,
     name_of,
     open_input,
+    remarks_on_names,
     require_context,
     require_grouped,
 )
-from scnym.runs.job import Job
-from scnym.runs.learning import balanced_stream
-from scnym.runs.odd_names import remarks_on_names
-from scnym.runs.resumption import STATES, attempt, require_startable
-from scnym.runs.single_run import RunSummary, identity_of, run_all
+from scnym.runs.output_tree import FOLDERS
 from scnym.runs.tissue_models import TissueModels, plan_tissues, train_tissues
 
 HIGH_AMPLIFICATION = 3.0

@@ -121,7 +121,7 @@ def _make_ready() -> None:
     write_h5ad(Path("cells.h5ad"), cells())
     for line in READY.values():
         _run(line)
-    with mock.patch("scnym.runs.single_run._write_summary", side_effect=KeyboardInterrupt):
+    with mock.patch("scnym.runs.cross_validation._write_summary", side_effect=KeyboardInterrupt):
         _run(TRAIN.replace("--out_path run", "--out_path unfinished"), expect=130)
 
 

@@ -14,7 +14,7 @@ from faults.tables import write_text_at
 
 from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings
-from scnym.runs.intake import open_input
+from scnym.runs.inputs import open_input
 
 STORE = "store"
 TRAIN = f"train_tissue_independent --input_counts cells.zarr --out_path out {QUICK}"

@@ -13,15 +13,12 @@ import torch
 from scnym import verify
 from scnym.base.progress import SILENT
 from scnym.base.settings import ConvertSettings, StreamSettings
-from scnym.disk.checks import ValueChecks
-from scnym.disk.cut import Parts, canonical
-from scnym.disk.formats.block import GroupSource, Scattered
-from scnym.disk.formats.sniff import open_source
-from scnym.disk.formats.turned import TurnedSource
-from scnym.disk.frames import storable
-from scnym.disk.groups import carry_groups
-from scnym.disk.scales import reading_of
+from scnym.disk.formats.detect import open_source
+from scnym.disk.formats.source import GroupSource, Scattered, TurnedSource
+from scnym.disk.obs_var import carry_groups, storable
+from scnym.disk.parts import Parts, ValueChecks, canonical
 from scnym.disk.store import Store
+from scnym.disk.values.scales import reading_of
 from scnym.feed.stream import in_order_stream
 from scnym.model.snapshot import Snapshot
 

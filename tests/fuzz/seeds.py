@@ -11,9 +11,8 @@ from safetensors.torch import save
 from scipy import sparse
 
 from scnym.base.settings import NetworkSettings, StreamSettings, TrainSettings
-from scnym.model.bare_weights import save_weights
 from scnym.model.network import CellTypeNetwork
-from scnym.model.snapshot import CLASSES_FILE, METADATA_KEY, Card, Snapshot
+from scnym.model.snapshot import CLASSES_FILE, METADATA_KEY, Card, Snapshot, save_weights
 
 FEW = telling_adata(n_cells=6, n_genes=5)
 GENES = tuple(f"gene {k}" for k in range(5))

@@ -31,7 +31,7 @@ from scnym.base.errors import ScnymError, SettingsError
 from scnym.base.settings import ConvertSettings
 from scnym.disk.annotations import read_table
 from scnym.disk.features import gene_naming, read_genes
-from scnym.disk.gather import gather
+from scnym.disk.inputs import gather
 from scnym.model.snapshot import METADATA_KEY
 from scnym.runs.checkpoints import UNFINISHED, Checkpoints
 

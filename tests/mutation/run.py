@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 AIMS = {
     "scnym/feed/genes.py": ("tests/test_genes.py",),
     "scnym/feed/plan.py": ("tests/test_plan.py",),
-    "scnym/results/judged.py": ("tests/test_metrics.py",),
+    "scnym/results/scored_cells.py": ("tests/test_metrics.py",),
     "scnym/results/metrics.py": ("tests/test_metrics.py",),
     "scnym/runs/folds.py": ("tests/test_folds.py",),
 }

@@ -15,7 +15,8 @@ from scipy import sparse
 
 from scnym.base.errors import FormatError, ScnymError, examples
 from scnym.disk.feature_kinds import genes_among
-from scnym.disk.formats.block import (
+from scnym.disk.formats.name_lists import FEATURE_TYPES, GENE_IDS, GENE_SYMBOLS, GENOME
+from scnym.disk.formats.source import (
     READING_FAULTS,
     CellBlock,
     names_or_ids,
@@ -24,7 +25,6 @@ from scnym.disk.formats.block import (
     require_unique,
     row_spans,
 )
-from scnym.disk.formats.name_lists import FEATURE_TYPES, GENE_IDS, GENE_SYMBOLS, GENOME
 
 GROUP_FIELDS = frozenset({"barcodes", "data", "indices", "indptr"})
 NAMED = frozenset({"genes", "features"})

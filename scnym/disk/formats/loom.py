@@ -12,9 +12,9 @@ from scipy import sparse
 
 from scnym.base.errors import DataError, FormatError, ScnymError, examples, meant
 from scnym.base.settings import GIGABYTE
-from scnym.disk.annotation_names import plain
-from scnym.disk.formats.block import READING_FAULTS, CellBlock, numbers, require_unique
-from scnym.disk.formats.caches import cache_for
+from scnym.disk.feature_kinds import plain
+from scnym.disk.formats.hdf5 import cache_for
+from scnym.disk.formats.source import READING_FAULTS, CellBlock, numbers, require_unique
 
 GENE_ATTRIBUTES = (
     *("Gene", "var_names", "genes", "gene_name", "gene_names", "gene_symbol", "gene_symbols", "symbol", "symbols"),

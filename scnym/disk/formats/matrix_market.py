@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, FormatError
-from scnym.disk.formats.axes import evidence_of_names
-from scnym.disk.formats.block import Slab, require_unique, smallest
-from scnym.disk.formats.byte_lines import chunks, numbers_in, opened
 from scnym.disk.formats.cellranger import Features
-from scnym.disk.formats.companions import MatrixFiles, is_matrix, matrix_files, names_of
+from scnym.disk.formats.csv_lines import chunks, numbers_in, opened
+from scnym.disk.formats.csv_orientation import evidence_of_names
+from scnym.disk.formats.matrix_market_files import MatrixFiles, is_matrix, matrix_files, names_of
 from scnym.disk.formats.name_lists import GENE_IDS, GENE_SYMBOLS, NameList, cells_of, features_of
+from scnym.disk.formats.source import Slab, require_unique, smallest
 
 BANNER = ("%%matrixmarket", "matrix", "coordinate")
 FIELDS = ("integer", "unsigned-integer", "real", "float", "double")

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from scnym.base.errors import DataError, FormatError, examples
-from scnym.disk.annotation_names import plain
 from scnym.disk.annotations import require_bounded
-from scnym.disk.formats.axes import CELL
-from scnym.disk.formats.byte_lines import opened
+from scnym.disk.feature_kinds import plain
+from scnym.disk.formats.csv_lines import opened
+from scnym.disk.formats.csv_orientation import CELL
 
 GENE_IDS, GENE_SYMBOLS, FEATURE_TYPES, GENOME = "gene_ids", "gene_symbols", "feature_types", "genome"
 KNOWN_TYPES = frozenset(
