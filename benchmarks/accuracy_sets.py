@@ -33,7 +33,7 @@ class Task:
 
     name: str
     splits: Callable[[], Iterator[tuple[anndata.AnnData, anndata.AnnData]]]
-    """Gives the two parts of each split, on the same genes."""
+    """Returns the two parts of each split, on the same genes."""
     coarse: dict[str, str] = field(default_factory=dict)
     """From each type to the one that is judged; empty for as they are."""
 
@@ -93,7 +93,7 @@ def folds(cells: anndata.AnnData) -> Iterator[tuple[anndata.AnnData, anndata.Ann
 
 
 def whole(learn: anndata.AnnData, judge: anndata.AnnData) -> Iterator[tuple[anndata.AnnData, anndata.AnnData]]:
-    """Give one split, on the genes that both parts have."""
+    """Yield one split, on the genes that both parts have."""
     genes = learn.var_names.intersection(judge.var_names)
     yield learn[:, genes].copy(), judge[:, genes].copy()
 
@@ -101,7 +101,7 @@ def whole(learn: anndata.AnnData, judge: anndata.AnnData) -> Iterator[tuple[annd
 def onto(
     name: str, learn: anndata.AnnData, judge: anndata.AnnData
 ) -> Iterator[tuple[anndata.AnnData, anndata.AnnData]]:
-    """Give one split whose judged cells have the coarse types of a set."""
+    """Return one split whose judged cells have the coarse types of a set."""
     judge.obs[LABEL] = judge.obs[LABEL].map(COARSE[name])
     return whole(learn, judge)
 

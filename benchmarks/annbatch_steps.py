@@ -44,7 +44,7 @@ def _dense(counts_BG: Any) -> np.ndarray:
 
 
 def _normalised(counts_BG: Any) -> np.ndarray:
-    """Give dense ln(CPM+1), in the way that is fastest with SciPy: on the stored values, then made dense."""
+    """Return dense ln(CPM+1), in the way that is fastest with SciPy: on the stored values, then made dense."""
     totals_B = np.asarray(counts_BG.sum(axis=1)).ravel()
     values_BG = counts_BG.astype(np.float32)
     lengths_B = np.diff(values_BG.indptr)

@@ -121,7 +121,7 @@ class Atlas:
         return cast("float", brentq(surplus, 1, MOST_LIBRARY, rtol=1e-3))
 
     def gene_names(self) -> list[str]:
-        """Give unique symbols in families, such as ``KRB7``."""
+        """Return unique symbols in families, such as ``KRB7``."""
         random = _keyed(self.settings.seed, _OF_ATLAS, 1)
         letters = np.array(list("ABCDEFGHIKLMNPRSTVWZ"))
         names: dict[str, None] = {}
@@ -153,7 +153,7 @@ class Atlas:
             yield self.block(number)
 
     def source_genes(self, source: int) -> np.ndarray:
-        """Give the genes that a source has, ascending: all when there is one source."""
+        """Return the genes that a source has, ascending: all when there is one source."""
         settings = self.settings
         if settings.n_sources == 1:
             return np.arange(settings.n_genes)
@@ -161,7 +161,7 @@ class Atlas:
         return np.flatnonzero(random.random(settings.n_genes) < settings.source_genes)
 
     def source_blocks(self, source: int) -> range:
-        """Give the blocks whose cells a source has."""
+        """Return the blocks whose cells a source has."""
         bounds = np.arange(self.settings.n_sources + 1) * self.n_blocks // self.settings.n_sources
         return range(int(bounds[source]), int(bounds[source + 1]))
 
@@ -293,7 +293,7 @@ def alias_table(shares_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @numba.njit(inline="always")
 def _mixed(state):  # noqa: ANN001, ANN202 - compiled
-    """Give 64 random bits for a counter (SplitMix64: Steele, Lea and Flood 2014)."""
+    """Return 64 random bits for a counter (SplitMix64: Steele, Lea and Flood 2014)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))

@@ -121,7 +121,7 @@ def jobs(tasks: Sequence[Task], work: Path, n_seeds: int) -> Iterable[Job]:
 
 
 def means(runs: Sequence[Run]) -> pd.DataFrame:
-    """Give the mean over seeds, a row per task and method, in order."""
+    """Return the mean over seeds, a row per task and method, in order."""
     names = [*dict.fromkeys(run.task for run in runs)]
     order = pd.MultiIndex.from_product([names, METHODS], names=["task", "method"])
     return pd.DataFrame(map(asdict, runs)).groupby(["task", "method"])[list(FIGURES)].mean().reindex(order)

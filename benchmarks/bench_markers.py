@@ -99,7 +99,7 @@ def prepare_large(work: Path) -> Path:
 
 
 def model_of(work: Path, name: str) -> Path:
-    """Say where a set's model is."""
+    """Return where a set's model is."""
     return work / name / "tissue_independent" / "all_data" / "model.safetensors"
 
 
@@ -109,7 +109,7 @@ def markers_of(out: Path) -> pd.DataFrame:
 
 
 def recovered(work: Path, out: Path) -> dict[str, float]:
-    """Give for each class of the atlas the share of its known markers among its first 20."""
+    """Return for each class of the atlas the share of its known markers among its first 20."""
     marker_of = scnym.open_store(work / "atlas.zarr").datasets[0].var["marker_of"].astype(object)
     known = {str(name): set(genes.index) for name, genes in marker_of.groupby(marker_of)}
     first = markers_of(out).groupby("class").head(20).groupby("class")["gene"].agg(set)
@@ -117,7 +117,7 @@ def recovered(work: Path, out: Path) -> dict[str, float]:
 
 
 def recovery_line(work: Path, out: Path, what: str, *, judged: bool = True) -> Line:
-    """Say how many of the known markers are found."""
+    """Return how many of the known markers are found."""
     shares = list(recovered(work, out).values())
     median, least = statistics.median(shares), min(shares)
     figure = f"median {median:.0%}, least {least:.0%}"
@@ -127,7 +127,7 @@ def recovery_line(work: Path, out: Path, what: str, *, judged: bool = True) -> L
 
 
 def known_line(out: Path, what: str, *, judged: bool = True) -> Line:
-    """Say at which ranks the genes that everybody knows are."""
+    """Return a line with the ranks of well-known marker genes."""
     ranks = markers_of(out).set_index(["class", "gene"])["rank"].to_dict()
     found = {gene: ranks.get((name, gene), 10**6) for name, genes in KNOWN.items() for gene in genes}
     figure = ", ".join(f"{gene} {rank}" for gene, rank in found.items())
@@ -143,7 +143,7 @@ def deletions(out: Path) -> pd.DataFrame:
 
 
 def deletion_line(name: str, out: Path) -> Line:
-    """Say for how many classes zeroing the top 50 lowers the accuracy more than zeroing 50 random genes."""
+    """Return a line: for how many classes zeroing the top 50 lowers the accuracy more than zeroing 50 random genes."""
     found = deletions(out)
     below = found["accuracy_without_markers"] < found["accuracy_without_random"]
     medians = found.median(numeric_only=True)
@@ -174,7 +174,7 @@ def deletion_table(out: Path) -> str:
 
 
 def cost_lines(rounds: Mapping[str, Rounds]) -> list[Line]:
-    """Say what the searches took."""
+    """Return what the searches took."""
     seconds = {name: figures.figures[0].cells / figures.rate for name, figures in rounds.items()}
     what = "pbmc_facs: 10 classes x 10 restarts x 16,791 genes"
     alone, with_cells = "pbmc_facs without cells", "pbmc_facs"

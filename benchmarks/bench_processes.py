@@ -36,7 +36,7 @@ def train(store: Path, out: Path, batch_size: int, n_processes: int) -> Figure:
 
 
 def lines_of(found: dict[str, Rounds]) -> list[Line]:
-    """Give one line for each batch size."""
+    """Return one line for each batch size."""
     lines = []
     for size in BATCH_SIZES:
         one, two = (found[f"{size} by {n}"] for n in (1, 2))

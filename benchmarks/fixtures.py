@@ -12,19 +12,19 @@ import scnym
 
 
 def atlas_files(work: Path, name: str, settings: AtlasSettings) -> list[Path]:
-    """Give the h5ad files of an atlas, written if they are not there."""
+    """Return the h5ad files of an atlas, written if they are not there."""
     n = settings.n_sources
     paths = [work / f"{name}.h5ad"] if n == 1 else [work / f"{name}_{source}.h5ad" for source in range(n)]
     return paths if all(path.exists() for path in paths) else write_atlas(work / f"{name}.h5ad", settings)
 
 
 def store_of(inputs: Sequence[Path], target: Path, **settings: Any) -> Path:
-    """Give the store of some files, converted if it is not there."""
+    """Return the store of some files, converted if it is not there."""
     return target if target.exists() else scnym.convert(inputs, target, scnym.ConvertSettings(**settings))
 
 
 def csv_table(path: Path, settings: AtlasSettings) -> Path:
-    """Give an atlas as a wide CSV of cells x genes, gzipped if its name says so, written if it is not there."""
+    """Return an atlas as a wide CSV of cells x genes, gzipped if its name says so, written if it is not there."""
     if path.exists():
         return path
     atlas = Atlas(settings)

@@ -81,7 +81,7 @@ Step = Callable[[Sequence[str]], tuple[float, float]]
 
 
 def peak_bytes() -> int:
-    """Give the high-water mark of this process alone: getrusage would count the parent's memory before the start."""
+    """Return the high-water mark of this process alone: getrusage would count the parent's memory before the start."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
@@ -185,7 +185,7 @@ def write_results(name: str, text: str, lines: Sequence[Line], figures: Mapping[
 
 
 def work_options(description: str) -> argparse.ArgumentParser:
-    """Give a parser with what every benchmark takes."""
+    """Return a parser with what every benchmark takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, help="folder for generated files, reused when given (default: temporary)")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds, of which medians are given")
@@ -194,7 +194,7 @@ def work_options(description: str) -> argparse.ArgumentParser:
 
 @contextmanager
 def work_folder(given: Path | None) -> Iterator[Path]:
-    """Give the folder for generated files; a temporary one goes away afterwards."""
+    """Yield the folder for generated files; a temporary one is removed afterwards."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given

@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _option_names(ctx: typer.Context) -> dict[str, str]:
-    """Give every spelling of every command's options, without dashes, with the parameter it stands for."""
+    """Return every spelling of every command's options, without dashes, with the parameter it stands for."""
     commands = getattr(ctx.find_root().command, "commands", {ctx.command.name: ctx.command})
     parameters = [parameter for command in commands.values() for parameter in command.params]
     return {

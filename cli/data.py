@@ -68,7 +68,7 @@ def list_data(registry: Registry = None, json: options.Json = False) -> None:
 
 
 def _names_like(context: typer.Context, incomplete: str) -> list[str]:
-    """Give the data sets that a shell offers; none where the list cannot be read."""
+    """Return the data sets that a shell offers; none where the list cannot be read."""
     import scnym
 
     with suppress(ScnymError):

@@ -1,9 +1,4 @@
-"""``scnym evaluate``.
-
-``scnym compare``.
-
-``scnym report``.
-"""
+"""The commands ``evaluate``, ``compare`` and ``report``: results looked at again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +14,7 @@ def compare(
     run: Annotated[Path, typer.Argument(help="The --out_path of the training commands.")],
     json: options.Json = False,
 ) -> None:
-    """Say which family of models is best for which tissue, on held-out cells, with the spread over folds.
+    """Compare which family of models is best for which tissue, on held-out cells, with the spread over folds.
 
     For example:
 

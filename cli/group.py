@@ -1,6 +1,6 @@
-"""The group of commands: forgiving about spelling and order, one line for every error.
+"""The group of commands: forgiving about spelling and order, with one line for every error.
 
-The command that the user most likely meant: the line that was given, with what was wrong in it changed.
+After an error it proposes the user's own command with what was wrong in it changed, to be pasted.
 """
 
 import os
@@ -23,11 +23,11 @@ from scnym.base.workers import Launch
 from .click_names import BadOptionUsage, BadParameter, ClickException, Context, NoArgsIsHelpError, Parameter
 
 Finder = Callable[[str], Parameter | None]
-"""Gives the option that a word of the line names."""
+"""Returns the option that a word of the line names."""
 
 
 def mended(line: Sequence[str], fault: ScnymError, option_of: Finder) -> str | None:
-    """Give the whole command as it can be pasted into a shell; None if it is not known what would help.
+    """Return the whole command as it can be pasted into a shell; None if it is not known what would help.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ def mended(line: Sequence[str], fault: ScnymError, option_of: Finder) -> str | N
 
 
 def commands_like(word: str, commands: Iterable[str]) -> list[str]:
-    """Give the command whose name is most like a word; else those that have the word in their names."""
+    """Return the command whose name is most like a word; else those that have the word in their names."""
     names = list(commands)
     return get_close_matches(word, names, n=1) or [name for name in names if word in name.split("_")]
 
 
 def _like_one_that_is_there(fault: ScnymError) -> Mapping[str, object]:
-    """Give the path beside one that is not there whose name is most like it."""
+    """Return the path beside one that is not there whose name is most like it."""
     if not isinstance(fault, MissingInputError) or fault.where is None:
         return {}
     path = Path(fault.where)
@@ -204,7 +204,7 @@ class ScnymGroup(TyperGroup):
         return [*loudness, *([] if command is None else [command]), *rest]
 
     def _require_no_other_command(self, line: list[str], words: list[str]) -> None:
-        """Say that a line has no command; the one that is meant is most like one of its words, not of its values."""
+        """Raise if a line has no command; the one that is meant is most like one of its words, not of its values."""
         near = next(
             ((word, found) for word in words if (found := commands_like(underscored(word), self.commands))), None
         )
@@ -227,7 +227,7 @@ class ScnymGroup(TyperGroup):
         return not getattr(option, "is_flag", False), option.metavar == SWITCH_METAVAR
 
     def _option(self, token: str) -> Parameter | None:
-        """Give the option that a word names, of whatever command; a path may be called as an argument is: run."""
+        """Return the option that a word names, of whatever command; a path may be called as an argument is: run."""
         if not token.startswith("-"):
             return None
         name = "--" + underscored(token[2:]) if token.startswith("--") else token
@@ -235,7 +235,7 @@ class ScnymGroup(TyperGroup):
         return next((parameter for parameter in parameters if name in parameter.opts), None)
 
     def _of_usage(self, fault: ClickException) -> ScnymError:
-        """Say what was wrong with the line, in our words, and what was meant."""
+        """Return what was wrong with the line, in our words, and what was meant."""
         context = getattr(fault, "ctx", None)
         help_line = f"see {context.command_path if context is not None else 'scnym'} --help"
         name = str(getattr(fault, "option_name", ""))
@@ -280,7 +280,7 @@ def _quieten_libraries() -> None:
 
 @contextmanager
 def beside_result() -> Iterator[None]:
-    """Say what goes wrong although there is a result, which has been printed; it holds the error, where it is JSON."""
+    """Report what goes wrong although there is a result, which has been printed; as JSON it holds the error."""
     try:
         yield
     except ScnymError as fault:
@@ -289,12 +289,12 @@ def beside_result() -> Iterator[None]:
 
 
 def _value_of(option: Parameter) -> str:
-    """Say what stands behind an option, as its help does."""
+    """Return what stands behind an option, as its help does."""
     return option.metavar or ("FILE" if option.name == "config" else "VALUE")
 
 
 def _of_value(fault: BadParameter, help_line: str) -> ScnymError:
-    """Say which value an option does not take, and which it does."""
+    """Return which value an option does not take, and which it does."""
     errors = getattr(fault.__cause__, "errors", list)()
     kind, value = (errors[0]["type"], errors[0]["input"]) if errors else ("", "")
     option = (getattr(fault.param, "opts", None) or [""])[0]

@@ -1,7 +1,4 @@
-"""What is printed with --json of models that are trained, and of what they find.
-
-What a result for machines is made of, and what stands in its place when there is none.
-"""
+"""What ``--json`` prints of trained models and of their results, and the base of all such classes."""
 
 import os
 from typing import Annotated, Literal
@@ -12,7 +9,7 @@ from scnym.base.errors import ScnymError
 
 
 def _place(path: object) -> str:
-    """Give a path as text; bytes of its name that are no text are replaced."""
+    """Return a path as text; bytes of its name that are no text are replaced."""
     return os.fsencode(path).decode(errors="replace") if isinstance(path, os.PathLike) else str(path)
 
 
@@ -41,7 +38,7 @@ class Fault(Result):
 
     @classmethod
     def of(cls, fault: Exception, command: str | None = None) -> "Fault":
-        """Give what an exception says."""
+        """Return what an exception says."""
         if isinstance(fault, ScnymError):
             what, where, way_out, exit_code = fault.what, fault.where, fault.way_out, fault.exit_code
         else:

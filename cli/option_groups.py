@@ -1,11 +1,4 @@
-"""The options that all training commands share: declared once as fields, turned into settings in one place.
-
-The options that say which processes share out independent jobs, declared once.
-
-The options that say how a raw file is read, as settings.
-
-Options of the commands that give labels to cells and judge them, declared once.
-"""
+"""Options that several commands share: input files, labels, training, and processes."""
 
 import os
 from collections.abc import Callable
@@ -354,7 +347,7 @@ class TrainingOptions(RawInput):
         )
 
     def _balance(self) -> str:
-        """Give the scheme: the newer option wins over the older, and either over the default."""
+        """Return the scheme: the newer option wins over the older, and either over the default."""
         if self.class_balance is not None:
             return self.class_balance
         if self.balance_classes is not None:
@@ -367,7 +360,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def takes_training_options(command: Callable[[Any], None]) -> Callable[..., None]:
-    """Give a command with training options (`takes_options`).
+    """Return a command with training options (`takes_options`).
 
     Of several processes that train together, the first of each machine says what is wrong with the options. Of all else
     `scnym.model.distributed.joined` silences what the first process says; what another one alone has met, it says.

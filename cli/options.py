@@ -1,6 +1,6 @@
 """Every option, declared once. Names and meanings are those that users of the first scNym know.
 
-A command whose options are the fields of a class: declared once, passed on as one thing.
+`takes_options` makes the fields of a class the options of a command.
 """
 
 import enum
@@ -19,7 +19,7 @@ from .group import SWITCH_METAVAR
 
 
 def takes_options(command: Callable[[Any], None]) -> Callable[..., None]:
-    """Give a command whose options are the fields of the class that its one argument is annotated with.
+    """Return a command whose options are the fields of the class that its one argument is annotated with.
 
     Typer reads the options off a function's signature; so the class's signature becomes the command's, with the options
     that must be given in front.

@@ -1,7 +1,4 @@
-"""How results look on the terminal: what all tables and lines are made of.
-
-Data sets on the terminal, or as JSON.
-"""
+"""Tables, lists and JSON on the terminal."""
 
 import json
 import os
@@ -32,7 +29,7 @@ UNBOUNDED = 100_000
 
 
 def _console() -> Console:
-    """Give the console of results: as wide as the terminal, and without any escapes where NO_COLOR says so."""
+    """Return the console of results: as wide as the terminal, and without any escapes where NO_COLOR says so."""
     is_bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = None if is_bounded else UNBOUNDED
     return Console(highlight=False, width=width, color_system=None if os.environ.get("NO_COLOR") else "auto")
@@ -42,12 +39,12 @@ STDOUT = _console()
 
 
 def text(content: str) -> RichText:
-    """Give text that is shown as it is: without markup, and without what steers a terminal."""
+    """Return text that is shown as it is: without markup, and without what steers a terminal."""
     return RichText(displayed(content))
 
 
 def table_of(first: str, *others: str, words: tuple[str, ...] = ()) -> Table:
-    """Give a table without rows.
+    """Return a table without rows.
 
     Parameters
     ----------
@@ -75,7 +72,7 @@ def show(table: Table) -> None:
 
 
 def _least_width(table: Table) -> int:
-    """Give the columns that a table needs if figures stay whole, and words are broken between words."""
+    """Return the columns that a table needs if figures stay whole, and words are broken between words."""
     columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
     parts = [
         cells if column.no_wrap else [word for cell in cells for word in cell.split()]

@@ -1,7 +1,4 @@
-"""What the user sees while work is under way: bars on a terminal, one plain line per finished task elsewhere.
-
-How much a command tells while it works; apart from what tells it, which takes a while to load.
-"""
+"""Progress on the terminal: bars, or a plain line per finished task where nobody watches."""
 
 import enum
 import os
@@ -34,7 +31,7 @@ class Loudness(enum.Enum):
 
     @classmethod
     def asked_for(cls) -> "Loudness":
-        """Give what the command line that is being carried out asks for."""
+        """Return what the command line that is being carried out asks for."""
         context = get_current_context(silent=True)
         return cls.USUAL if context is None else context.find_root().obj
 
@@ -77,7 +74,7 @@ class Bars(RichProgress):
         yield Text(GAP).append_text(_joined(figures))
 
     def _figures(self, task: RichTask) -> dict[str, str]:
-        """Give what is known of a task, in the order in which it is shown."""
+        """Return what is known of a task, in the order in which it is shown."""
         unit, rate, left = str(task.fields["unit"]), task.finished_speed or task.speed, task.time_remaining
         shares = {} if task.total is None else {"bar": self._bar(task.percentage / 100)}
         total = "" if task.total is None else f"/{task.total:,.0f}"

@@ -1,9 +1,7 @@
-"""What is printed with --json of cells, stores and models, as they lie on the disk.
+"""What ``--json`` prints: one class per command, key by key, and those of files and stores.
 
-What every command prints with --json: these classes and nothing else, key by key.
-
-``docs/json.md`` and ``docs/json.schema.json`` are made from them by ``make json``.
-What is promised stays; new keys may come.
+``docs/json.md`` and ``docs/json.schema.json`` are generated from these classes by ``make json``. Keys are never
+removed; new ones may be added.
 """
 
 from typing import Any, Literal

@@ -1,7 +1,4 @@
-"""``scnym export``.
-
-``scnym verify``.
-"""
+"""The commands ``verify`` and ``export``: a finished store checked, or written back as an h5ad."""
 
 from pathlib import Path
 from typing import Annotated

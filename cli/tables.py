@@ -54,7 +54,7 @@ def _page(folder: Path) -> Path:
 
 
 def _fault_of(check: Callable[[], object]) -> Fault | None:
-    """Give what a check finds wrong."""
+    """Return what a check finds wrong."""
     try:
         check()
     except Exception as fault:  # noqa: BLE001 - of a sample that failed it may be any

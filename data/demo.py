@@ -83,7 +83,7 @@ def recovered_counts(adata: anndata.AnnData) -> tuple[np.ndarray, float]:
 
 
 def larger_sets() -> Path | None:
-    """Give the folder of larger sets, if there is one; SCNYM_DATA names it, and nothing in SCNYM_DATA means none."""
+    """Return the folder of larger sets, if there is one; SCNYM_DATA names it, and nothing in SCNYM_DATA means none."""
     given = os.environ.get("SCNYM_DATA")
     folder = Path(given) if given else ROOT.parent / "shared" / "data"
     needed = [folder / "pbmc_facs" / "pbmc_facs.h5ad", folder / "pbmc3k" / "pbmc3k.h5ad"]
@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def shown(path: Path) -> str:
-    """Give a path relative to the repository where it lies inside."""
+    """Return a path relative to the repository where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else os.path.relpath(path, ROOT)
 
 

@@ -20,7 +20,7 @@ def samples_of(folder: Path) -> pd.DataFrame:
 
 
 def labels_of(annotations: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """Give every cell of the samples a row with its annotations, if it has any.
+    """Return every cell of the samples a row with its annotations, if it has any.
 
     A cell is called CHANNEL_BARCODE there, and BARCODE-1 in the folder of its sample.
     """

@@ -109,6 +109,6 @@ COST = re.compile(rb'<section id="cost">.*?</section>', re.DOTALL)
 
 
 def bytes_but_cost(path: Path) -> bytes:
-    """Give what is in a file of a run; what the run cost, in time and memory, is never twice the same."""
+    """Return what is in a file of a run; what the run cost, in time and memory, is never twice the same."""
     content = b"" if path.name == COST_FILE else path.read_bytes()
     return COST.sub(b"", content) if path.suffix == ".html" else content

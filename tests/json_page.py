@@ -43,7 +43,7 @@ class _WithoutTitles(GenerateJsonSchema):
 
 
 def schema() -> dict[str, Any]:
-    """Give the schema of all documents."""
+    """Return the schema of all documents."""
     models = dict.fromkeys([*RESULTS.values(), Failure])
     refs, content = models_json_schema([(one, "serialization") for one in models], schema_generator=_WithoutTitles)
     commands = {command: refs[model, "serialization"] for command, model in RESULTS.items()}
@@ -56,7 +56,7 @@ def schema() -> dict[str, Any]:
 
 
 def page() -> str:
-    """Give the page as Markdown."""
+    """Return the page as Markdown."""
     return "\n".join([HEAD, *_sections(schema())])
 
 
@@ -76,7 +76,7 @@ def _sections(whole: dict[str, Any]) -> Iterator[str]:
 
 
 def _with_parts(name: str, definitions: dict[str, Any]) -> list[str]:
-    """Give the name of an object, and those of all objects that may stand in it."""
+    """Return the name of an object, and those of all objects that may stand in it."""
     found = [name]
     for one in found:
         text = json.dumps(definitions[one])
@@ -93,7 +93,7 @@ def _table(name: str, one: dict[str, Any]) -> str:
 
 
 def _type(part: dict[str, Any]) -> str:
-    """Say in words what stands at a key."""
+    """Return in words what is at a key."""
     if "$ref" in part:
         return f"[{_name(part)}](#{_name(part).lower()})"
     if "anyOf" in part:

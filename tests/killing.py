@@ -101,7 +101,7 @@ class Bench:
         self.require(TRAINING, self.folder / "model")
 
     def whole(self, name: str) -> tuple[dict[str, bytes], float]:
-        """Give the output of a command that nothing disturbed, and the seconds that it took: the same twice."""
+        """Return the output of a command that nothing disturbed, and the seconds that it took: the same twice."""
         if name not in self.undisturbed:
             for out in (self.folder / f"{name}_once", self.folder / f"{name}_again"):
                 seconds = self.require(COMMANDS[name].line, out)
@@ -133,7 +133,7 @@ class Bench:
         return process.exitcode, time.monotonic() - told
 
     def begin(self, line: str, out: Path, largest_file: int = resource.RLIM_INFINITY) -> Any:
-        """Give the process of a command that has begun. What would make a file larger, in bytes, has no room."""
+        """Return the process of a command that has begun. What would make a file larger, in bytes, has no room."""
         ours, theirs = self.context.Pipe(duplex=False)
         arguments = (line.replace("OUT", str(out)), self.folder, self._log(out), largest_file, theirs)
         process = self.context.Process(target=_command, args=arguments)
@@ -143,7 +143,7 @@ class Bench:
         return process
 
     def said(self, out: Path) -> str:
-        """Give what the last command with this output said."""
+        """Return what the last command with this output said."""
         return self._log(out).read_text()
 
     def _log(self, out: Path) -> Path:
@@ -181,7 +181,7 @@ def _command(line: str, folder: Path, log: Path, largest_file: int, begun: Any) 
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Give every file below a folder, hidden ones too, without times, memory and the folder's own name."""
+    """Return every file below a folder, hidden ones too, without times, memory and the folder's own name."""
     return {str(path.relative_to(folder)): _content(path, folder) for path in folder.rglob("*") if path.is_file()}
 
 

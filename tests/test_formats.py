@@ -544,7 +544,7 @@ def test_arrays_that_cannot_be_read_are_refused_and_nothing_in_them_is_executed(
 
 
 class Exploding:
-    """Says so, if it is ever unpickled."""
+    """Reports if it is ever unpickled."""
 
     def __reduce__(self):
         return pytest.fail, ("a pickle was executed",)

@@ -64,7 +64,7 @@ def test_a_command_that_is_stopped_at_any_moment_ends_in_the_same_bytes(name: st
 
 @contextmanager
 def small_disk(place: Path, n_bytes: int) -> Iterator[Path]:
-    """Give a disk of so many bytes; a largest size of files, in the tests beside, needs no rights to mount one."""
+    """Yield a disk of this many bytes; a largest size of files, in the tests beside, needs no rights to mount one."""
     place.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "scnym", place], check=False).returncode:
         pytest.skip("only who may mount disks can make a small one")

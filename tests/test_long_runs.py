@@ -52,7 +52,7 @@ class Watching(SilentProgress):
 
 
 def in_use() -> tuple[int, int, int]:
-    """Give memory in bytes, the number of open files, and that of threads."""
+    """Return memory in bytes, the number of open files, and that of threads."""
     pages = int((PROC / "statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), len(list((PROC / "fd").iterdir())), len(list((PROC / "task").iterdir()))
 

@@ -95,7 +95,7 @@ def many(out: Path) -> Path:
 
 
 def opened(browser: Browser, path: Path, width: int = DESK, scheme: Any = "light") -> tuple[Page, list[str]]:
-    """Give a page on which all figures are drawn, and whatever it asked for, complained of or wanted to say."""
+    """Return a page on which all figures are drawn, and whatever it asked for, complained of or wanted to say."""
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
     heard: list[str] = []
     page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))

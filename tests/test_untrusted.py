@@ -463,7 +463,7 @@ def test_a_chunk_that_lies_outside_its_shard_is_refused_and_ends_no_process(
 
 
 def _zstd_claiming(n_bytes: int) -> bytes:
-    """Give a frame of one empty block that claims to hold so much."""
+    """Return a frame of one empty block that claims to hold so much."""
     return b"\x28\xb5\x2f\xfd\xe0" + n_bytes.to_bytes(8, "little") + b"\1\0\0"
 
 

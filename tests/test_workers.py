@@ -102,7 +102,7 @@ class Crew:
                 self.states[number] = self.copies[number].state_dict()
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Give the rows of the batches, worker after worker, from the one whose turn it is; some end before others."""
+        """Yield the rows of the batches, worker after worker, from the one whose turn it is; some end before others."""
         turns = islice(cycle(range(self.count)), self.turn, None)
         while self.batches:
             number = next(turns)

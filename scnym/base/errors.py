@@ -131,14 +131,14 @@ def examples(values: Iterable[object]) -> str:
 
 
 def meant(option: str, given: object, known: Iterable[object]) -> dict[str, object]:
-    """Give what mends an option whose value is none of those known: the one that is most like it, or the only one."""
+    """Return what mends an option whose value is none of those known: the one that is most like it, or the only one."""
     names = {str(name).casefold(): str(name) for name in known}
     close = [*names] if len(names) == 1 else get_close_matches(str(given).casefold(), names, n=1, cutoff=0.6)
     return {option: names[close[0]]} if close else {}
 
 
 def command(*words: object) -> str:
-    """Give a command of scnym as it can be pasted into a shell, whatever characters its paths hold."""
+    """Return a command of scnym as it can be pasted into a shell, whatever characters its paths hold."""
     return shlex.join(["scnym", *(str(word) for word in words)])
 
 

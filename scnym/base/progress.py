@@ -1,12 +1,10 @@
-"""How far a job in another process is: told by messages of plain values there, shown as tasks here.
+"""Progress of long-running work. Silent unless a `Progress` is passed in.
 
-A message is a dictionary: `call` (who asked for the job), `job` (its number), `attempt` (at this job) and `task` (of
-this attempt), with `name`, `total` and `unit` when the task begins, `amount`, `note`, and `seconds` and `peak_bytes`
-that it has taken as it goes on, `end` (whether it was done) when it is over.
+A job in another process sends messages of plain values: a dictionary with `call` (who asked for the job), `job` (its
+number), `attempt` (at this job) and `task` (of this attempt); `name`, `total` and `unit` when the task begins;
+`amount`, `note`, `seconds` and `peak_bytes` while it runs; `end` (whether it was done) when it is over.
 
-What work costs: time and memory, which differ from run to run where everything else is the same.
-
-How long work tells the caller how far it is. Silent unless a `Progress` is passed in.
+`Stopwatch` measures what work costs: time and memory.
 """
 
 import sys
@@ -24,13 +22,13 @@ COST_FILE = "cost.json"
 
 
 class Stopwatch:
-    """Tells what has been spent since it was made."""
+    """Measures what has been spent since it was made."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def cost(self, n_cells: int) -> dict[str, Any]:
-        """Give seconds, the most memory that this process ever held, in bytes (None if unknown), and cells a second."""
+        """Return seconds, peak memory of this process in bytes (None if unknown), and cells per second."""
         seconds = time.monotonic() - self._began
         return {
             "seconds": round(seconds, 3),
@@ -41,7 +39,7 @@ class Stopwatch:
 
 
 def peak_memory_bytes() -> int | None:
-    """Give the most memory that this process has held so far; None where the system does not tell."""
+    """Return the most memory that this process has held so far; None where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows
@@ -54,7 +52,7 @@ class Task(Protocol):
     """One piece of work under way."""
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Say that `amount` more units are done, with a few words to show beside the bar."""
+        """Report that `amount` more units are done, with a few words to show beside the bar."""
         ...
 
 
@@ -63,7 +61,7 @@ class RemoteTask(Protocol):
     """A task that can be told what its work takes in another process; tasks need not be of this kind."""
 
     def took(self, seconds: float, peak_bytes: int | None) -> None:
-        """Say what has been taken there so far: time, and the most memory of that process."""
+        """Report what has been taken there so far: time, and the most memory of that process."""
         ...
 
 
@@ -79,7 +77,7 @@ class Progress(Protocol):
         ...
 
     def say(self, line: str) -> None:
-        """Tell the user one thing worth knowing."""
+        """Print one thing worth knowing."""
         ...
 
 
@@ -98,7 +96,7 @@ class SilentProgress:
         yield _SilentTask()
 
     def say(self, line: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
         del line
 
 
@@ -161,7 +159,7 @@ class _SentTask:
             self.flush()
 
     def flush(self) -> None:
-        """Tell how much was done since the last time."""
+        """Send how much was done since the last time."""
         now = time.monotonic()
         self.tell(amount=self.amount, note=self.note, seconds=now - self.began, peak_bytes=peak_memory_bytes())
         self.amount, self.note, self.last = 0, "", now

@@ -1,9 +1,7 @@
-"""The contract of a store on disk: what it is called, what it holds, how it is cut.
+"""The contract of a store on disk: names, contents, dtypes and chunks.
 
 A store is a Zarr format 3 group whose children ``dataset_0 … dataset_n`` are AnnData groups. `docs/decisions.md`
-gives the measurements behind dtypes and chunks.
-
-Names of columns: under which they can be stored, and what they were called before.
+gives the measurements behind dtypes and chunks. Names of columns that no store can hold are replaced and kept.
 """
 
 import re
@@ -20,7 +18,7 @@ UNSAFE = re.compile(r"[/\\\x00-\x1f]")
 
 
 def safe_names(names: Iterable[object], max_bytes: int | None = MAX_NAME_BYTES) -> list[str]:
-    """Give every column a name of its own under which AnnData can store it: its own name wherever that is possible.
+    """Return a unique name for every column under which AnnData can store it: its own wherever that is possible.
 
     A slash would make a folder of it, so it becomes an underscore, as do control characters; a name that is reserved,
     empty or taken gets an underscore behind it or `column` in front; one that is too long is cut.
@@ -45,7 +43,7 @@ def safe_names(names: Iterable[object], max_bytes: int | None = MAX_NAME_BYTES) 
 
 
 def original_names(columns: Sequence[str], renamed: dict[str, str]) -> list[str]:
-    """Give columns the names they had before `storable`, but for those that would stand twice."""
+    """Return columns the names they had before `storable`, but for those that would stand twice."""
     names: list[str] = []
     kept = {name for name in columns if name not in renamed}
     for name in columns:
@@ -62,7 +60,7 @@ def _safe(name: str, max_bytes: int | None) -> str:
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """Give `name`, with underscores behind it until it is not among those taken."""
+    """Return `name`, with underscores behind it until it is not among those taken."""
     taken = set(taken)
     if name in taken and not name.strip("_"):
         name = f"column{name}"  # two underscores in front are reserved
@@ -129,13 +127,13 @@ def index_dtype(n_genes: int) -> np.dtype:
 
 
 def chunk_elements(elements_per_row: float) -> int:
-    """Give the stored values per chunk: about 16 rows' worth, a power of two, at least 32,768."""
+    """Return the stored values per chunk: about 16 rows' worth, a power of two, at least 32,768."""
     wanted = max(MIN_CHUNK_ELEMENTS, int(CHUNK_ROWS * elements_per_row))
     return 1 << (wanted - 1).bit_length()
 
 
 def shard_elements(n_elements: int, chunk: int, max_shard_bytes: int, itemsize: int) -> int:
-    """Give the stored values per shard: whole chunks, no more than the array holds, below `max_shard_bytes`."""
+    """Return the stored values per shard: whole chunks, no more than the array holds, below `max_shard_bytes`."""
     limit = max(1, min(max_shard_bytes, MAX_SHARD_BYTES) // (chunk * itemsize))
     needed = max(1, -(-n_elements // chunk))
     return chunk * min(limit, needed)

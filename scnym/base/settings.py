@@ -1,7 +1,4 @@
-"""One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy.
-
-What the values of settings must be.
-"""
+"""One frozen settings class per stage. Each checks itself when it is made; stores and models keep a copy."""
 
 import re
 from dataclasses import asdict, dataclass, field, replace
@@ -115,7 +112,7 @@ class ConvertSettings:
         require(self.counts_as in known, "counts_as", self.counts_as, f"{', '.join(known[:-1])} or {known[-1]}")
 
     def located(self) -> "ConvertSettings":
-        """Give the same with absolute paths, for a process that stands in another folder."""
+        """Return the same with absolute paths, for a process that stands in another folder."""
         paths = {"input_genes": self.input_genes, "training_metadata": self.training_metadata}
         return replace(self, **{name: str(Path(path).absolute()) for name, path in paths.items() if path is not None})
 
@@ -270,11 +267,11 @@ class TrainSettings:
         require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "0 or more")
 
     def epochs_for(self, n_batches: int) -> int:
-        """Give the number of epochs over a training part of `n_batches` batches."""
+        """Return the number of epochs over a training part of `n_batches` batches."""
         return self.n_epochs or max(DEFAULT_EPOCHS, -(-DEFAULT_MIN_STEPS // n_batches))
 
     def refit_epochs_after(self, n_epochs: int) -> int:
-        """Give the number of epochs over training and selection cells together, a third of those before."""
+        """Return the number of epochs over training and selection cells together, a third of those before."""
         return max(1, round(REFIT_SHARE * n_epochs))
 
 
@@ -407,6 +404,6 @@ class RunSettings:
         require(not (self.resume and self.overwrite), "resume", "with --overwrite", "one of --resume and --overwrite")
 
     def of_result(self) -> dict[str, Any]:
-        """Give what the result depends on, as plain values: not how the run was started."""
+        """Return what the result depends on, as plain values: not how the run was started."""
         content = asdict(self)
         return {name: value for name, value in content.items() if name not in {"overwrite", "resume"}}

@@ -1,9 +1,4 @@
-"""Names of files and folders made of names that come from data: safe on every system, still to be recognised.
-
-Text from files, made fit to be shown: what would steer a terminal, or turn the line round, is spelled out.
-
-JSON that may come from anyone.
-"""
+"""Text that comes from data, made safe: shown on a terminal, used as a file name, or parsed as JSON."""
 
 import json
 import re
@@ -18,12 +13,12 @@ MAX_WORD, MAX_TEXT = 200, 2000
 
 
 def displayed(text: str) -> str:
-    r"""Give text with every control character as an escape, such as ``\x1b``."""
+    r"""Return text with every control character as an escape, such as ``\x1b``."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shortened(text: str) -> str:
-    """Give text of which no word, nor the whole, is too long to be read."""
+    """Return text of which no word, nor the whole, is too long to be read."""
     if len(text) <= MAX_WORD:
         return text
     words = " ".join(_cut(word, MAX_WORD) for word in text[: MAX_TEXT * MAX_WORD].split())
@@ -56,7 +51,7 @@ _UNSAFE = re.compile(r"[^\w +.,()@=-]")
 
 
 def safe_name(name: str) -> str:
-    """Give a name without separators, control characters or dots at its ends, cut to 100 bytes.
+    """Return a name without separators, control characters or dots at its ends, cut to 100 bytes.
 
     A name that is safe already stays as it is. Different names may give the same: `distinct_names` tells them apart.
     """
@@ -66,7 +61,7 @@ def safe_name(name: str) -> str:
 
 
 def distinct_names(names: Sequence[str], taken: Iterable[str] = ()) -> tuple[str, ...]:
-    """Give each name a safe one, unlike all others and all taken in whatever case; the same in any order.
+    """Return a safe name for each name, unlike all others and all taken in whatever case; the same in any order.
 
     A number at the end tells apart what would be alike.
     """
@@ -92,5 +87,5 @@ def _unlike(name: str, used: Iterable[str]) -> str:
 
 
 def _alike(name: str) -> str:
-    """Give what two names have in common that some file system holds to be one."""
+    """Return what two names have in common that some file system holds to be one."""
     return unicodedata.normalize("NFKC", name).casefold()

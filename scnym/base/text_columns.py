@@ -1,11 +1,8 @@
-"""Numbers written as text by anyone.
+"""Columns of text in tables: numbers that anyone may have written, and names that a spreadsheet would execute.
 
-Of ``1e2147483648`` pandas ends the process (version 2.3.3), ``1e4294967296`` it takes for 1: its exponents overflow.
-
-Names that a spreadsheet would take for formulas: written with an apostrophe in front, read without.
-
-Spreadsheets run what begins with ``=``, ``+``, ``-`` or ``@``, in quotes or not (OWASP, CSV injection). Numbers are
-none, and a lone sign is none. Of a name that has apostrophes before such a sign already, one more is told apart.
+pandas 2.3.3 ends the process on ``1e2147483648``, and takes ``1e4294967296`` for 1, as its exponents overflow.
+Spreadsheets execute what begins with ``=``, ``+``, ``-`` or ``@`` (OWASP, CSV injection): such names are written with
+an apostrophe in front, and read without it.
 """
 
 import re
@@ -45,7 +42,7 @@ def has_long_exponent(text: bytes) -> bool:
 
 
 def as_numbers(column: pd.Series, *, errors: Literal["coerce", "raise"] = "coerce") -> pd.Series:
-    """Give a column, of text perhaps, as numbers; for what is none give NaN, or raise a `ValueError`."""
+    """Return a column, of text perhaps, as numbers; for what is none give NaN, or raise a `ValueError`."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column
     text = column.astype(object)

@@ -1,8 +1,7 @@
-"""Independent jobs, done here one after the other, or shared out among the processes of a Dask cluster.
+"""Independent jobs, run one after the other in this process, or by the workers of a Dask cluster.
 
-A job whose process dies is done again by another. A job that fails is told of, and the others are finished.
-
-How this process was started: alone, or by torchrun as one of several that train together.
+A job whose worker dies is run again by another. A job that fails is reported, and the others are finished. Also whether
+this process was started by torchrun.
 """
 
 import logging
@@ -98,7 +97,7 @@ class ClusterSettings:
             raise SettingsError(f"{self.workers} is not possible", where="--workers", way_out="give 1 or more")
 
     def address(self) -> str:
-        """Give the address of the scheduler that runs already.
+        """Return the address of the scheduler that runs already.
 
         Raises
         ------
@@ -158,7 +157,7 @@ class Crew(Protocol):
 
 
 def crew(cluster: ClusterSettings | None) -> AbstractContextManager[Crew]:
-    """Give this process alone, or the processes of a cluster; those that were started for it end with the block.
+    """Return this process alone, or the processes of a cluster; those that were started for it end with the block.
 
     Raises
     ------
@@ -169,7 +168,7 @@ def crew(cluster: ClusterSettings | None) -> AbstractContextManager[Crew]:
 
 
 def results_of(outcomes: Sequence[Outcome[Result]], what: str) -> list[Result]:
-    """Give the results of all jobs.
+    """Return the results of all jobs.
 
     Parameters
     ----------
@@ -289,7 +288,7 @@ def _once_free(work: Work[Any, Result], job: Any, sender: Callable[[], Sender]) 
 
 
 def _outcome(future: "Future") -> tuple[Outcome, Sequence[str]]:
-    """Give what became of a job, and what it has to tell the user.
+    """Return what became of a job, and what it has to tell the user.
 
     Raises
     ------
@@ -333,7 +332,7 @@ def _dask_crew(cluster: ClusterSettings) -> Iterator[_OnDask]:
 
 @contextmanager
 def _own_environment() -> Iterator[None]:
-    """Give this process back its environment: Dask sets variables for its workers there, such as OMP_NUM_THREADS."""
+    """Restore the environment of this process: Dask sets variables for its workers there, such as OMP_NUM_THREADS."""
     before = dict(os.environ)
     try:
         yield

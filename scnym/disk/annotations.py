@@ -196,7 +196,7 @@ def _has_row_names(path: Path, layout: _Layout) -> bool:
 
 
 def _without_nul(line: str) -> str:
-    """Give a line as it is; pandas would cut a field at a NUL byte without a word."""
+    """Return a line as it is; pandas would cut a field at a NUL byte without a word."""
     if "\0" in line:
         raise ValueError("it holds a NUL byte")
     return line
@@ -304,7 +304,7 @@ def _rows_of(found: IdMatch, table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _remarks(cells: pd.Index, found: IdMatch, path: Path) -> Iterator[str]:
-    """Say how the ids of both sides were brought together, and how many cells have no row."""
+    """Yield how the ids of both sides were brought together, and how many cells have no row."""
     if found.remark:
         yield f"cells have other ids in {path.name}: {found.remark}"
     lost = cells[pd.isna(found.ids_C)]

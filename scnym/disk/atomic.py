@@ -46,7 +46,7 @@ def _comes_of_a_full_disk(fault: BaseException) -> bool:
 
 @contextmanager
 def aside(target: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> Iterator[Path]:
-    """Give an empty folder to fill; it becomes `target` when the block ends without an error.
+    """Yield an empty folder to fill; it becomes `target` when the block ends without an error.
 
     It is `work_folder`, locked while the block runs, and removed if the block fails. What a
     killed run left there is removed first.
@@ -98,7 +98,7 @@ def resumable(
     worth_keeping: Callable[[Path], bool],
     way_on: str = "make room; the same command then goes on with what is finished",
 ) -> Iterator[Path]:
-    """Give a folder to work in; its subfolder `RESULT` becomes `target` when the block ends without an error.
+    """Yield a folder to work in; its subfolder `RESULT` becomes `target` when the block ends without an error.
 
     As `aside`, but what a killed or interrupted run left is still there, for the block to go on with.
 
@@ -135,7 +135,7 @@ def resumable(
 
 
 def work_folder(target: Path) -> Path:
-    """Give the folder in which a target is made, ``.NAME.partial`` beside it."""
+    """Return the folder in which a target is made, ``.NAME.partial`` beside it."""
     return target.with_name(f".{target.name}.partial")
 
 
@@ -204,7 +204,7 @@ def locked(folder: Path, target: Path) -> Iterator[None]:
 
 
 def nothing_at(unfinished: Path) -> Path:
-    """Give the name of a file that is about to be written, free; a link of that name would lead elsewhere."""
+    """Return the name of a file that is about to be written, free; a link of that name would lead elsewhere."""
     unfinished.unlink(missing_ok=True)
     return unfinished
 
@@ -236,7 +236,7 @@ def _empty(folder: Path) -> None:
 
 
 def _publish(folder: Path, target: Path) -> None:
-    """Give the finished folder its name; what stood there goes away only then."""
+    """Rename the finished folder; what was there before is removed only then."""
     replaced = target.with_name(f".{target.name}.replaced")
     if target.exists():
         if replaced.is_symlink():

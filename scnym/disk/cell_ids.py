@@ -285,7 +285,7 @@ def _doubt(
     key_of_ids: Mapping[str, str],
     place: str,
 ) -> str:
-    """Say why ids of which the same is left may be of other cells all the same; nothing if there is no doubt."""
+    """Return why ids of which the same is left may be of other cells all the same; nothing if there is no doubt."""
     pairs = {(_around(cells_of[key][0], key), _around(ids_of[key][0], key)) for key in cells_of}
     of_cells, of_ids = ({pair[side] for pair in pairs} for side in (0, 1))
     sides = [[key for key in keys if key] for keys in (keys_of_cells, key_of_ids.values())]

@@ -1,11 +1,8 @@
-"""Whether chunks are there, and where those of a shard are: its index has offset and length of each (ZEP 2).
+"""Chunks of Zarr arrays: whether they are there, where they are in a shard, and what they claim to unpack to.
 
-The shards of a store end in their index; index and chunks end in a checksum, the CRC-32C of the bytes before
-(`scnym.disk.encode`). Those of other files may have the index in front, or no checksum.
-
-What a packed chunk says that it will be, against what it can be: the codecs take memory for it before they look.
-
-Where there is none, those written in Rust end the process.
+A shard of a store ends in its index of offsets and lengths (ZEP 2); index and chunks end in a checksum, the CRC-32C of
+the bytes before (`scnym.disk.encode`). Other files may have the index in front, or no checksum. Codecs allocate what a
+chunk claims before they look at it, so claims are checked first.
 """
 
 import math
@@ -81,7 +78,7 @@ class ChunkClaims:
         return n_claimed is not None and n_claimed <= max(ALLOWED_BYTES, self._n_whole or MAX_RATIO * length)
 
     def false_ones(self) -> Iterator[Path]:
-        """Give the files of an array without shards that claim too much."""
+        """Yield the files of an array without shards that claim too much."""
         for path in chunk_files(self._folder) if self.has_any else ():
             with path.open("rb") as file:
                 if not self.are_possible(file, 0, path.stat().st_size):
@@ -89,14 +86,14 @@ class ChunkClaims:
 
 
 def chunk_files(folder: Path) -> Iterator[Path]:
-    """Give the files of an array that hold its chunks, or its shards."""
+    """Yield the files of an array that hold its chunks, or its shards."""
     for file in folder.rglob("*"):
         if not file.name.startswith(".") and not file.name.endswith(".json") and file.is_file():
             yield file
 
 
 def _codecs_of(array: Any) -> list[Any]:
-    """Give what chunks go through, those in shards too, on their way to the disk."""
+    """Return what chunks go through, those in shards too, on their way to the disk."""
     if array.metadata.zarr_format == 2:
         return [*(array.metadata.filters or ()), *filter(None, [array.metadata.compressor])]
     shards = [codec for codec in array.metadata.codecs if isinstance(codec, ShardingCodec)]
@@ -112,7 +109,7 @@ def _packer_of(codecs: Sequence[Any], path: str) -> str | None:
 
 
 def _name_of(codec: Any) -> str:
-    """Give a codec's name, without the family that those of numcodecs have in front."""
+    """Return a codec's name, without the family that those of numcodecs have in front."""
     name = PACKERS.get(type(codec)) or getattr(codec, "codec_id", None) or getattr(codec, "codec_name", "")
     return str(name).rpartition(".")[2]
 
@@ -132,7 +129,7 @@ def _claim_of_zstd(content: bytes) -> int | None:
 
 
 def _zstd_frame(content: bytes, begin: int) -> tuple[int, int] | None:
-    """Give where a frame ends, and what it holds at most; None if it is none."""
+    """Return where a frame ends, and what it holds at most; None if it is none."""
     place = begin + len(ZSTD_MAGIC)
     if content[begin:place] != ZSTD_MAGIC or place == len(content):
         return None
@@ -216,7 +213,7 @@ class Cut:
 
 
 def index_bytes(n_chunks: int) -> int:
-    """Give the size of the index of a shard with so many chunks, in bytes."""
+    """Return the size of the index of a shard with so many chunks, in bytes."""
     return n_chunks * 2 * ENTRY_DTYPE.itemsize + CHECKSUM_BYTES
 
 
@@ -306,7 +303,7 @@ class ShardIndexes:
 
 
 def _chunks_of(begins_R: np.ndarray, ends_R: np.ndarray, chunk: int) -> np.ndarray:
-    """Give the numbers of the chunks in which runs lie, each once."""
+    """Return the numbers of the chunks in which runs lie, each once."""
     firsts_R, lasts_R = begins_R // chunk, (ends_R - 1) // chunk
     lengths_R = lasts_R - firsts_R + 1
     within = np.arange(lengths_R.sum()) - np.repeat(np.cumsum(lengths_R) - lengths_R, lengths_R)
@@ -314,7 +311,7 @@ def _chunks_of(begins_R: np.ndarray, ends_R: np.ndarray, chunk: int) -> np.ndarr
 
 
 def _fault_of(shard: Path, cut: Cut, chunks: np.ndarray | slice, claims: ChunkClaims) -> str | None:
-    """Say what is wrong with a shard: all chunks must lie in the file, and some are asked what they claim."""
+    """Return what is wrong with a shard: all chunks must lie in the file, and some are asked what they claim."""
     n_bytes = shard.stat().st_size
     if n_bytes < cut.n_index_bytes:
         return "the index is cut off"

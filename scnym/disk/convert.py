@@ -1,15 +1,10 @@
 """The converter: raw files are read once in bounded blocks, checked, set aside in parts, and written as a store.
 
-The store is built beside its target and renamed when it is whole, so a target that exists is a store that is
-finished. Everything on the way there stands in files that are whole or not there, so a run that was killed goes on
-where it was.
+The store is built beside its target and renamed when it is complete. Every file on the way is complete or not there, so
+an interrupted run resumes where it was. A store for object storage, which cannot rename, is built on disk and uploaded;
+its root metadata comes last, and makes it a store.
 
 C cells, N stored values.
-
-A store delivered to object storage: built on disk first, then sent, with the object that makes it a store last.
-
-Object storage cannot rename. A store is one once its root metadata is there; until then an object of its own marks what
-lies there as the beginning of a delivery, which the same command completes.
 """
 
 import hashlib
@@ -143,7 +138,7 @@ def deliver(target: ObjectPath, built_from: str, build: Callable[[Path], object]
 
 
 def staging_folder(target: ObjectPath) -> Path:
-    """Give the folder in which a store is built before it is sent, in the current one."""
+    """Return the folder in which a store is built before it is sent, in the current one."""
     return Path(f".{target.name}-{hashlib.sha256(str(target).encode()).hexdigest()[:8]}.partial").absolute()
 
 

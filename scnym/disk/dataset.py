@@ -1,12 +1,9 @@
-"""One input on its way into a store: read in bounded blocks, checked, set aside in parts, and written as a dataset.
+"""One input on its way into a store: read in bounded blocks, checked, set aside in parts, written, and read back.
 
-Everything on the way there stands in files that are whole or not there, so a run that was killed goes on where it was.
+AnnData's own reader reads what was written before it counts as finished, since one element that it cannot read would
+make the whole dataset unreadable; such elements are taken out again. Matrices are read back in part.
 
 C cells, N stored values.
-
-What was written is read by AnnData's own reader before it counts as finished: what that refuses is taken out again.
-
-An AnnData of which one element cannot be read opens nowhere. Memory stays bounded: matrices are read in part.
 """
 
 import hashlib
@@ -337,7 +334,7 @@ class DatasetJob:
         return other_counts(self.input, self.settings.layer)
 
     def _order(self, source: Source, parts: Parts, reading: Reading) -> tuple[np.ndarray | None, dict[str, str]]:
-        """Give the order that brings classes together, None as it is; and which columns are stored by other names.
+        """Return the order that brings classes together, None as it is; and which columns are stored by other names.
 
         What is wrong with the annotations is found here, before any counts are written. They are not kept until then:
         the ids of the cells take more memory than all else.
@@ -351,7 +348,7 @@ class DatasetJob:
     def _annotated(
         self, source: Source, parts: Parts, reading: Reading, *, is_first: bool = False
     ) -> tuple[pd.DataFrame, dict[str, str], str]:
-        """Give the annotations to store: the source's, the manifest's, the table's and our own.
+        """Return the annotations to store: the source's, the manifest's, the table's and our own.
 
         With them come the old names of columns (`with_own_columns`), and why the table has no cell, if it has none.
         """
@@ -370,11 +367,11 @@ class DatasetJob:
         return (*own, joined.why_not)
 
     def _columns(self, obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
-        """Give the manifest's columns; one that the cells have already is not replaced."""
+        """Yield the manifest's columns; one that the cells have already is not replaced."""
         yield from ((name, value) for name, value in self.input.columns.items() if name not in obs)
 
     def _regrouped(self, parts: Parts, order_C: np.ndarray, n_genes: int) -> Iterator[Part]:
-        """Give the cells in a new order, by way of files."""
+        """Yield the cells in a new order, by way of files."""
         position_C = np.empty_like(order_C)
         position_C[order_C] = np.arange(len(order_C))
         arranger = RowArranger(self._work / "grouped", len(order_C), n_genes)

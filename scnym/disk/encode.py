@@ -1,16 +1,12 @@
 """Arrays written to Zarr shard by shard, through the Rust codec pipeline, in bounded memory.
 
 Every chunk carries a checksum (CRC-32C), which costs nothing that could be measured: of a damaged shard, all but the
-damaged chunks are known to be whole (`scnym.disk.verify`).
+damaged chunks are known to be intact (`scnym.disk.verify`). Where Zarr has no public name for its codecs, `zarr.core`
+is used here and nowhere else; it was stable from 3.1 to 3.4, and `tests/test_versions.py` says what to do when it
+moves.
 
-How an array is handed to Zarr's codecs directly, where Zarr has no public name for it: all of that is here.
-
-Zarr calls `zarr.core` its own, and moves things in it between minor versions; these stood still from 3.1 to 3.4.
-What to do when they move: `tests/test_versions.py`.
-
-Texts of Zarr arrays, decoded only if a chunk is long enough for as many of them as it claims.
-
-Without this a damaged count in a chunk of a few bytes takes 32 GB: zarr and numcodecs make room for all texts at once.
+Texts are decoded only if a chunk is long enough for as many of them as it claims: zarr and numcodecs make room for all
+of them first, 32 GB for a damaged chunk of a few bytes.
 """
 
 import hashlib
@@ -131,7 +127,7 @@ class Encoding:
 
 
 def encoding_of(profile: Profile, kind: Kind) -> Encoding:
-    """Give the codecs of a profile; ``benchmarks/results/convert.md`` has their sizes and speeds."""
+    """Return the codecs of a profile; ``benchmarks/results/convert.md`` has their sizes and speeds."""
     if profile == "fast":
         level, shuffle = (5, "bitshuffle") if kind == "values" else (3, "shuffle")
         return Encoding(_checked(BloscCodec(cname="lz4", clevel=level, shuffle=shuffle)))  # type: ignore[arg-type]

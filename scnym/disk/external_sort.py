@@ -158,7 +158,7 @@ class _SlabFile:
         return rows_R, np.diff(ends_R, prepend=0)
 
     def between(self, first_row: int, stop_row: int) -> _Runs:
-        """Give the runs of some rows."""
+        """Return the runs of some rows."""
         with self.path.open("rb") as opened:
             file = opened.fileno()
             rows = _RowsOnDisk(file, self.n_runs, self._offsets[0])
@@ -194,7 +194,7 @@ class _RowsOnDisk:
 
 
 def grouped_order(column: pd.Series) -> np.ndarray:
-    """Give the cells grouped by the column's values, shuffled inside each group; those without a value come last."""
+    """Return the cells grouped by the column's values, shuffled inside each group; those without a value come last."""
     codes_C = pd.factorize(column, sort=True)[0].astype(np.int64)
     codes_C[codes_C < 0] = codes_C.max(initial=-1) + 1
     shuffled = np.random.default_rng(REGROUPING_SEED).permutation(len(codes_C))

@@ -1,11 +1,8 @@
-"""Which features of a source are genes, and what the others are: proteins, guides, peaks, and sums over reads.
+"""Which features of a source are genes, and what the others are: proteins, guides, peaks, spike-ins, summary rows.
 
-What a column of `var` says of a feature counts first; of names only those that no gene can have.
-
-What columns and rows beside counts are called: totals, measures of cells and of genes, annotations of both.
-
-Names are compared whole, without case and marks. Words that some species has a gene of, such as ``GC`` of human and
-``y`` of fly, count only where all other names are plainly not genes, or plainly genes.
+What a column of `var` says of a feature counts first; of names only those that no gene has. The words for totals,
+quality measures and annotations beside counts are here too; they are compared whole, without case and marks. Words that
+are a gene in some species, such as ``GC`` in human and ``y`` in fly, count only where no other name can be a gene.
 """
 
 import re
@@ -265,7 +262,7 @@ def genes_among(features: pd.DataFrame, path: Location) -> tuple[np.ndarray, str
 
 
 def kinds_in_words(kinds: np.ndarray, names: Sequence[str]) -> str:
-    """Say how many features there are of each kind, with an example where their names have shown it."""
+    """Return how many features there are of each kind, with an example where their names have shown it."""
     first: dict[str, str] = {}
     for kind, name in zip(kinds, names, strict=True):
         first.setdefault(kind, name)
@@ -306,7 +303,7 @@ def _kind_of(name: str) -> str | None:
 
 
 def _types_in(column: pd.Series, name: str) -> list[str | None]:
-    """Give the types that a column holds, None for genes; nothing at all if it holds no types of features.
+    """Return the types that a column holds, None for genes; nothing at all if it holds no types of features.
 
     Where 10x's name for genes stands in it, all others are none, as 10x means it. A feature without a type is a gene.
     """

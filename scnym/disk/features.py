@@ -1,6 +1,6 @@
-"""Feature lists: text files that name genes, one a line; and how genes are named.
+"""How genes are named: lists of names in text files, kinds of names, and the spellings of one gene.
 
-One gene in many spellings: behind the name of its genome, beside its id, with other marks, as R writes them.
+A gene may be written behind its genome's name, beside its id, or with the marks that R changes.
 """
 
 import re
@@ -99,7 +99,7 @@ def with_plain_marks(names: pd.Series) -> pd.Series:
 
 
 def _shared_by(names: Sequence[str]) -> str:
-    """Give what all names begin with, up to the last mark in it."""
+    """Return what all names begin with, up to the last mark in it."""
     first, last = min(names), max(names)
     n_shared = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return re.sub(r"[^_:|-]*$", "", first[:n_shared])

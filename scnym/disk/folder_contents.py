@@ -1,7 +1,4 @@
-"""Text tables beside counts that hold none themselves: clusters, metadata, metrics, lists of names.
-
-What of a folder is read: the inputs in it, one of those that hold the same cells; and what is left out.
-"""
+"""Which files of a folder are read, and which are left out: annotations, and copies of the same cells."""
 
 import csv
 import re

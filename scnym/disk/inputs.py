@@ -56,12 +56,12 @@ class Input:
     """The cells themselves, where they are in memory; the path is then only a name for them."""
 
     def fingerprint(self) -> str:
-        """Say what changes when the input does: names, sizes and times of change of its files, or a hash of it."""
+        """Return what changes when the input does: names, sizes and times of change of its files, or a hash of it."""
         state = path_state(self.path) if self.adata is None else adata_hash(self.adata)
         return hashlib.sha256(repr((state, self.sample, self.columns, self.dataset)).encode()).hexdigest()
 
     def located(self) -> "Input":
-        """Give the same with an absolute path, for a process that stands in another folder."""
+        """Return the same with an absolute path, for a process that stands in another folder."""
         return replace(self, path=self.path.absolute())
 
     def open(self, settings: ConvertSettings) -> AnySource:
@@ -203,7 +203,7 @@ def _of_line(manifest: Path, line: dict) -> Input:
 
 
 def _datasets(one: Input) -> list[Input]:
-    """Give an input for every dataset of a store, under the sample names that it has there."""
+    """Return an input for every dataset of a store, under the sample names that it has there."""
     if one.adata is not None or one.dataset or not is_store(one.path):
         return [one]
     entries = parse_json((one.path / "zarr.json").read_bytes())["attributes"].get("sources", [])
@@ -273,7 +273,7 @@ def _require_text(path: Path) -> None:
 
 
 def _named(inputs: Sequence[Input]) -> tuple[Input, ...]:
-    """Give every input a name of its own: its sample's or file's, with folders before it where others share that."""
+    """Return a unique name for every input: its sample's or file's, with folders before it where others share that."""
     if not inputs:
         raise MissingInputError("there is no input", where="INPUT", way_out="name at least one file of a known format")
     for one in inputs:

@@ -67,7 +67,7 @@ class ObjectPath(os.PathLike[str]):
         return ObjectPath(self.bucket, self.key.rpartition("/")[0])
 
     def resolve(self) -> "ObjectPath":
-        """Give itself: there are no links."""
+        """Return itself: there are no links."""
         return self
 
     def is_file(self) -> bool:
@@ -124,7 +124,7 @@ class ObjectPath(os.PathLike[str]):
         _call(self, lambda api, objects: api.delete(objects, [f"{self.key}/{name}" for name in names]))
 
     def listed(self) -> dict[str, tuple[int, str]]:
-        """Give size in bytes and tag of every object below it, by the name that it has there."""
+        """Return size in bytes and tag of every object below it, by the name that it has there."""
         stream = _call(self, lambda api, objects: api.list(objects, f"{self.key}/"))
         with _explained(self):
             found = [one for batch in stream for one in batch]
@@ -216,7 +216,7 @@ def require_folder(out_path: str | os.PathLike[str]) -> Path:
 
 
 def zarr_store(place: Location) -> Any:
-    """Give what Zarr opens: the path itself, or a read-only store of its own for object storage."""
+    """Return what Zarr opens: the path itself, or a read-only store of its own for object storage."""
     if isinstance(place, Path):
         return place
     from zarr.storage import ObjectStore
@@ -242,7 +242,7 @@ def _call(place: ObjectPath, what: Callable[[Any, Any], Any]) -> Any:
 
 @contextmanager
 def _explained(place: ObjectPath) -> Iterator[None]:
-    """Say of a fault of the server or the way to it what the user can do."""
+    """Explain a fault of the server, or of the way to it, and what the user can do."""
     from obstore.exceptions import BaseError
 
     try:
@@ -298,7 +298,7 @@ def _objects(bucket: str, prefix: str | None = None) -> Any:
         )
 
     def credentials() -> Any:
-        """Give what is valid now: temporary ones are renewed."""
+        """Return what is valid now: temporary ones are renewed."""
         now = found.get_frozen_credentials()
         return {
             "access_key_id": now.access_key,

@@ -1,11 +1,4 @@
-"""Hashes of a store's files: written when it is finished, compared when it is verified.
-
-What a dataset of a store consists of: looked at when it is first used, so that nothing is found missing later.
-
-What a store says of itself and of its sources, in the attributes of its root.
-
-The end of a conversion: what the store holds and the hashes of its files, written into it.
-"""
+"""What a store says of itself: its sources and settings, the parts of its datasets, and the hashes of its files."""
 
 import hashlib
 import json
@@ -46,7 +39,7 @@ class _TableDescription(BaseModel):
 
 
 def require_dataset(root: Any, dataset: str, path: Location) -> zarr.Group:
-    """Give a dataset of the store at `path` if its parts are there, are what they should be, and fit together.
+    """Return a dataset of the store at `path` if its parts are there, are what they should be, and fit together.
 
     Raises
     ------
@@ -151,7 +144,7 @@ def _leads_out(name: str) -> bool:
 
 
 def stored_files(store: Path) -> Iterator[str]:
-    """Give the files of a store that have a hash, below it, sorted."""
+    """Yield the files of a store that have a hash, below it, sorted."""
     found = (path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file())
     yield from sorted(name for name in found if name != HASHES_FILE)
 
@@ -212,7 +205,7 @@ def seal(
     cell_hashes: list[np.ndarray],
     settings: ConvertSettings,
 ) -> None:
-    """Say what the store is and what its files are; after this it is whole.
+    """Write what the store is and what its files are; after this it is complete.
 
     Parameters
     ----------

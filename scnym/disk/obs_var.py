@@ -1,13 +1,4 @@
-"""What an AnnData holds beside counts, obs and var: obsm, varm and uns, carried from one file into another.
-
-Rows of plain arrays are copied in blocks; all else is read whole if it is small. Nothing that is read is executed.
-
-C cells.
-
-Annotations of cells and genes, made ready for a store and written; what stood in the way of our columns steps aside.
-
-C cells.
-"""
+"""The parts of an AnnData beside its counts: obs and var, prepared and written; obsm, varm and uns, copied."""
 
 import math
 import warnings
@@ -307,7 +298,7 @@ def plain_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def storable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Give the same table with text columns as categories, which keeps their codes at hand and missing values apart.
+    """Return the same table with text columns as categories, which keeps their codes at hand and missing values apart.
 
     What AnnData cannot write, such as dates and intervals, becomes text.
 

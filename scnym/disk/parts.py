@@ -1,12 +1,6 @@
 """Parts of a source set aside on disk: checked and in canonical order, before the store's final dtypes are known.
 
-Values and dtypes of a whole source are only known when its last cell has been read. Raw inputs may be slow to read
-(text, gzip), so they are read once; the parts are read back to write the store. A part that stands was written whole,
-so a killed run goes on after it.
-
-What single values of a source are: whole numbers or not, how large. Faults are named by cell and gene.
-
-C cells, G genes.
+A value that no count can have is refused by its cell and gene. C cells, N stored values.
 """
 
 import json
@@ -27,7 +21,7 @@ from scnym.base.schema import index_dtype, value_dtype
 from scnym.disk.location import Location
 
 Others = Callable[[], tuple[str, dict[str, object]]]
-"""Says where else in a source counts may be: in words, and as options that would mend the command."""
+"""Returns where else in a source counts may be: in words, and as options that would mend the command."""
 LARGEST_COUNT = 2**32 - 1
 """The largest value that can be stored exactly."""
 
@@ -56,7 +50,7 @@ class ValueRange:
 
 
 def nowhere_else() -> tuple[str, dict[str, object]]:
-    """Say that no other counts are known."""
+    """Return nothing: no other counts are known."""
     return "", {}
 
 
@@ -158,7 +152,7 @@ class Parts:
         return (self.folder / WHOLE).exists()
 
     def close(self) -> None:
-        """Say that all cells are here."""
+        """Note that all cells are here."""
         (self.folder / WHOLE).touch()
 
     def add(self, counts_CG: sparse.csr_matrix, cells: pd.Index, values: ValueRange) -> None:
@@ -191,7 +185,7 @@ class Parts:
         return Part(self._load(path, "values_N"), self._load(path, "indices_N"), self._lengths[number])
 
     def starting_at(self, number: int) -> Iterator[Part]:
-        """Give the parts from one on."""
+        """Yield the parts from one on."""
         yield from (self[one] for one in range(number, len(self)))
 
     def row_lengths(self) -> np.ndarray:
@@ -208,7 +202,7 @@ class Parts:
         return pd.Index([cell for part in lists for cell in part], dtype=object)
 
     def value_range(self) -> ValueRange:
-        """Say what is known of the values of all parts."""
+        """Return what is known of the values of all parts."""
         found = ValueRange()
         for path in self._paths:
             found = found.joined(ValueRange.from_floats(*self._load(path, "range")))
@@ -247,7 +241,7 @@ def _skip_array(file: BinaryIO) -> None:
 
 
 def canonical(counts_CG: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Give the same counts with genes ascending in every row, each at most once, and no stored zeros.
+    """Return the same counts with genes ascending in every row, each at most once, and no stored zeros.
 
     Sums are taken in 64 bits: two counts of 200 in one byte would make 144.
     """

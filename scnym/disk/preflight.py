@@ -1,7 +1,4 @@
-"""What is wrong with the columns of an input, found before any of its counts are read.
-
-Where else in a source counts are: in X, raw or a layer, for those whose values are no counts where they looked.
-"""
+"""What is wrong with an input, found before its counts are read: columns, annotations, counts elsewhere."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -187,7 +184,7 @@ def table_of(path: str | None) -> pd.DataFrame | None:
 
 
 def remarks_on_table(path: str | None) -> tuple[str, ...]:
-    """Say how the table of annotations was understood, where the user should know."""
+    """Return how the table of annotations was understood, where the user should know."""
     return () if path is None else _read(Path(path))[1]
 
 

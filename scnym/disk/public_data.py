@@ -1,8 +1,6 @@
-"""Public data sets by name: where they are, what they must be, whose they are, and how they come here.
+"""Public data sets by name: where they are, their licences and hashes, and how they are downloaded.
 
-One file from a server or a mirror: fetched aside, gone on with after a cut, checked, and renamed when whole.
-
-pooch says what is whole, and renames; what it fetches with begins again after every cut, so what goes on stands here.
+A download is written aside, resumed after an interruption, checked, and renamed when it is complete.
 """
 
 import difflib
@@ -258,7 +256,7 @@ class FetchedData:
 
 
 def data_sets(registry: str | Path | None = None) -> dict[str, DataSet]:
-    """Give every data set that is listed, by name.
+    """Return every data set that is listed, by name.
 
     Parameters
     ----------
@@ -350,7 +348,7 @@ def _named(name: str, listed: Mapping[str, DataSet]) -> DataSet:
 
 
 def _in_mirror(mirror: str | Path, name: str, file: str) -> str:
-    """Give the address of a file in a mirror, which is a folder or the address of one."""
+    """Return the address of a file in a mirror, which is a folder or the address of one."""
     root = str(mirror).rstrip("/")
     if "://" not in root:
         root = Path(root).absolute().as_uri()
@@ -394,7 +392,7 @@ class _Lock:
     path: Path
 
     def of(self, name: str, file: str) -> str | None:
-        """Give what a file was the first time, as ``sha256:...``."""
+        """Return what a file was the first time, as ``sha256:...``."""
         found = self._read().get(f"{name}/{file}")
         return None if found is None else f"sha256:{found}"
 

@@ -1,12 +1,6 @@
 """Rows of a count matrix on disk, read with every chunk decoded once, straight into the caller's memory.
 
-C rows wanted, N stored values, P stretches of stored values, R runs.
-
-Runs of stored values read from object storage, in few requests: each one stretch of bytes with all chunks in it.
-
-The Rust codecs, which read stores on disk, ask a server for a shard's size, its index and one chunk after the other,
-for every run anew, and hold Python while they wait. Here a shard's index is read once, chunks that lie side by side
-come in one request, and several requests are under way at once (``benchmarks/results/object_storage.md``).
+Rows from object storage are read in few requests: each asks for the bytes of neighbouring chunks.
 """
 
 import asyncio
@@ -84,7 +78,7 @@ class RangeReader:
         await asyncio.gather(*(self._load(group, out, requests) for group in _grouped(chunks)))
 
     def _parts(self, run: Run) -> Iterator[tuple[int, int, slice, slice]]:
-        """Give shard, chunk in the shard, wanted elements and their place, for every chunk of a run."""
+        """Yield shard, chunk in the shard, wanted elements and their place, for every chunk of a run."""
         begin, end, place = run
         for number in range(begin // self._chunk, (end - 1) // self._chunk + 1):
             first = number * self._chunk
@@ -158,7 +152,7 @@ REQUEST_RUNS = 4096
 """Most runs without gaps that are read in one piece: each takes a kilobyte or two while it is asked for."""
 
 Empty = Callable[[int, np.dtype], np.ndarray]
-"""Gives memory for so many elements of a dtype, as `numpy.empty` does."""
+"""Returns memory for so many elements of a dtype, as `numpy.empty` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +189,7 @@ class _Stretches:
         return self.ends_P[np.flatnonzero(np.diff(self.runs_P, append=-1))]
 
     def of_runs(self, chosen_R: np.ndarray) -> "_Stretches":
-        """Give the stretches of the runs that are chosen; bool, shape (R,)."""
+        """Return the stretches of the runs that are chosen; bool, shape (R,)."""
         mine = chosen_R[self.runs_P]
         numbers_R = np.cumsum(chosen_R) - 1
         return _Stretches(self.begins_P[mine], self.ends_P[mine], self.places_P[mine], numbers_R[self.runs_P[mine]])

@@ -1,16 +1,8 @@
-"""Which files of a folder hold the same cells, as a pipeline's output does: raw and filtered, as a folder and as .h5.
+"""Files that hold the same cells: raw and filtered output of a sample, a folder and its .h5, an aggregate.
 
-The words by which pipelines name their output are taken out of a path; what is left is the sample. Whether files of
-one sample hold the same cells, their lists of ids tell (`share_ids`): a folder may bear a pipeline's word by chance.
-
-Whether two files hold cells of the same ids, in whatever spelling: their lists of ids are compared, not their names.
-
-Two samples of 10x have some barcodes in common by chance: one in seven, if both are large.
-
-Cells that stand in two inputs of a store, found by their ids and what was counted of them; the user is warned.
-
-Samples of 10x share barcodes by chance, and numbered cells share numbers: the same id is not enough. Where what should
-tell cells apart is the same for most, as totals of normalised counts are, it tells nothing.
+The words by which pipelines name their output are taken out of a path; what is left is the sample. Whether files of one
+sample hold the same cells is decided by their ids. Two large samples of 10x share one barcode in seven by chance, and
+numbered cells share numbers, so cells of two inputs count as the same only if ids and totals agree.
 
 C cells.
 """

@@ -362,7 +362,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def made_by_converting(path: str | os.PathLike[str]) -> str:
-    """Say how something that is there becomes a store."""
+    """Return how something that is there becomes a store."""
     target = PurePath(path).with_suffix(STORE_SUFFIX)
     named = f"make one: {command('convert', path, target)}"
     return "make one with scnym convert" if target == PurePath(path) else named

@@ -160,7 +160,7 @@ def _lost_rows(store: Location, fault: FileFault, sizes: dict[str, int]) -> Iter
 
 
 def _damaged(array: Any, path: Location, shard: int) -> Iterator[tuple[int, int]]:
-    """Give the stretches of a shard's values whose checksum is wrong.
+    """Yield the stretches of a shard's values whose checksum is wrong.
 
     The checksums are compared here, from the bytes of the file, because the codec pipeline does not look at them when
     it decodes single chunks.

@@ -1,14 +1,8 @@
-"""Batches put together: rows are aligned and normalised as soon as they are decoded, dense or CSR.
+"""Batches: rows that one thread decodes ahead are aligned, normalised and put together, dense or as CSR.
 
-B cells of the batch, G genes.
-
-Memory that is used again as soon as nobody holds what was in it.
-
-Batches: the rows of a plan's windows are decoded ahead by one thread, and dealt.
+Memory is used again as soon as nobody holds what was in it; the window's size keeps the whole below the memory cap.
 
 B cells of a batch, C cells of the store, G genes, N batches of an epoch, W rows of a window.
-
-How much is read together, and in which layout, so that a stream is fast and stays below its memory cap.
 """
 
 import math
@@ -42,7 +36,7 @@ class _Slot:
 
 
 class BufferPool:
-    """Gives arrays, in memory that was given before wherever the array from then is gone.
+    """Hands out arrays, in memory that was used before wherever the array from then is gone.
 
     Fresh pages cost as much as a third of filling them: a CSR batch of 256 cells with 1,900 values each takes 3.7 us a
     cell in fresh memory, 2.3 in memory used before. Nobody has to say that he needs an array no longer, or to copy one
@@ -101,7 +95,7 @@ class BatchStack(ABC):
 
     @abstractmethod
     def tensor(self) -> torch.Tensor:
-        """Give the batch, shape (B, G), float32."""
+        """Return the batch, shape (B, G), float32."""
 
 
 class DenseStack(BatchStack):
@@ -161,7 +155,7 @@ class CsrStack(BatchStack):
         self._values.append(values)
 
     def tensor(self) -> torch.Tensor:
-        """Give the batch."""
+        """Return the batch."""
         if len(self._indices) > 1:
             indices, values = self._empty(sum(map(len, self._indices)))
             self._indices = [np.concatenate(self._indices, out=indices)]
@@ -184,7 +178,7 @@ def _indptr(lengths: np.ndarray) -> np.ndarray:
 def csr_tensor(
     indptr: np.ndarray, indices: np.ndarray, values: np.ndarray | torch.Tensor, shape: tuple[int, int]
 ) -> torch.Tensor:
-    """Give a torch CSR tensor over the same memory."""
+    """Return a torch CSR tensor over the same memory."""
     with warnings.catch_warnings():
         # torch calls CSR tensors a beta feature on every first use; what is used here is tested here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
@@ -254,7 +248,7 @@ class BatchMaker:
         self._n_genes, self._layout = n_genes, layout
 
     def batches(self, epoch: int, numbers: range, share: tuple[int, int]) -> Iterator[tuple[int, Batch]]:
-        """Give the batches of an epoch that have these numbers, or a share of each, with its number.
+        """Yield the batches of an epoch that have these numbers, or a share of each, with its number.
 
         Raises
         ------
@@ -285,7 +279,7 @@ class BatchMaker:
         return CsrStack(self._n_genes) if self._layout == "csr" else DenseStack(self._n_genes)
 
     def _wanted(self, epoch: int, numbers: range, share: tuple[int, int]) -> Iterator[np.ndarray]:
-        """Give the rows of a share of some batches, in the order in which they are dealt, by windows."""
+        """Yield the rows of a share of some batches, in the order in which they are dealt, by windows."""
         bounds, (first_N, stop_N) = self._plan.batch_bounds(), self._plan.shares(*share)
         first_draw = int(bounds[min(numbers.start, len(bounds) - 1)])
         for window in self._plan.windows(epoch, first_draw=first_draw):
@@ -317,14 +311,14 @@ same is read in two goes, which costs time."""
 
 
 def layout_for(store: Store) -> Layout:
-    """Give the layout in which a training step on these counts is faster."""
+    """Return the layout in which a training step on these counts is faster."""
     n_values = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
     n_places = sum(dataset.n_cells * len(dataset.genes) for dataset in store.datasets)
     return "csr" if n_values < MAX_CSR_DENSITY * n_places else "dense"
 
 
 def window_size(store: Store, n_genes: int, settings: StreamSettings, layout: Layout) -> tuple[int, int]:
-    """Give the bytes that rows decoded together may take, and the rows of a window, so that all stays below the cap."""
+    """Return the bytes that rows decoded together may take, and the rows of a window, below the memory cap."""
     n_values = sum(int(dataset.indptr_C1[-1]) for dataset in store.datasets)
     element_bytes = max(dataset.bytes_per_element for dataset in store.datasets)
     longest_row = max(int(np.diff(dataset.indptr_C1).max(initial=1)) for dataset in store.datasets)

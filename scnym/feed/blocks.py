@@ -26,7 +26,7 @@ class Pieces:
     """Its number of rows."""
 
     def rows(self, pieces: np.ndarray) -> np.ndarray:
-        """Give the rows of some pieces, one piece after the other."""
+        """Return the rows of some pieces, one piece after the other."""
         rows = np.empty(int(self.lengths_P[pieces].sum(dtype=np.int64)), np.int64)
         _find_rows(rows, self.blocks_P[pieces], self.lengths_P[pieces], self.codes_C, self.code, self.block_rows)
         return rows

@@ -1,9 +1,8 @@
-"""What a caller gives for the cells of a store, checked: a code for each, or the rows of some.
+"""What a caller gives to a stream, checked: a code per cell, rows, and genes that the store has.
 
 A wrong one would end in batches of other cells or other labels, without an error.
-C cells of the store.
 
-How the genes of sources and a model were matched, and what to do about those that they do not share.
+C cells of the store.
 """
 
 from collections import Counter
@@ -31,7 +30,7 @@ def require_shared(datasets: Sequence[Dataset], genes: Sequence[str], gene_maps:
 def mismatch_advice(
     source_genes: Sequence[str], model_genes: Sequence[str], *, source: str = "the data", model: str = "the model"
 ) -> str:
-    """Say why two gene lists share so little, and what to do.
+    """Return why two gene lists share so little, and what to do.
 
     Parameters
     ----------
@@ -94,7 +93,7 @@ def _difference(rung: str, pair: tuple[str, str], source: str, model: str) -> st
 
 
 def matches_in_words(gene_maps: Iterable[GeneMap]) -> str | None:
-    """Say by which rungs genes were matched; None where all had the same name."""
+    """Return by which rungs genes were matched; None where all had the same name."""
     n_matched: Counter[str] = Counter()
     for gene_map in gene_maps:
         n_matched.update(gene_map.matched_by)

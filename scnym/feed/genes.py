@@ -75,7 +75,7 @@ class GeneMap:
 
 
 def gene_list(datasets: Sequence[Dataset], genes: GeneSet | Sequence[str]) -> tuple[str, ...]:
-    """Give the genes on which several sources stream as one.
+    """Return the genes on which several sources stream as one.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def distinct_names(genes: Iterable[str], argument: str) -> tuple[str, ...]:
 
 
 def _all_genes(datasets: Sequence[Dataset], aliases: Aliases) -> tuple[str, ...]:
-    """Give names among which every gene of every source finds a place of its own.
+    """Return names among which every gene of every source finds a place of its own.
 
     A name that comes in late may leave a gene of an earlier source between two, as LYZ and Lyz of one source do the
     lyz of another. So the sources are gone through until none adds a name.
@@ -298,7 +298,7 @@ def _rungs(
     table_S: np.ndarray,
     present_G: np.ndarray,
 ) -> Iterator[tuple[str, pd.Series, pd.Series]]:
-    """Give the ladder: the name of each rung, and the keys by which it compares source and model.
+    """Yield the ladder: the name of each rung, and the keys by which it compares source and model.
 
     What the rungs before have matched stands in `table_S` and `present_G` when the next is asked for.
     """
@@ -327,7 +327,7 @@ def _rungs(
 
 
 def _pairs(of_S: Sequence[pd.Series], of_G: Sequence[pd.Series]) -> Iterator[tuple[pd.Series, pd.Series]]:
-    """Give every way to compare source and model but the first of both, which has been tried."""
+    """Yield every way to compare source and model but the first of both, which has been tried."""
     pairs = product(range(len(of_S)), range(len(of_G)))
     yield from ((of_S[s], of_G[g]) for s, g in pairs if s or g)
 
@@ -351,7 +351,7 @@ def _without_prefix(of_S: Sequence[pd.Series], of_G: Sequence[pd.Series]) -> Ite
 
 
 def _prefix_forms(names: Sequence[pd.Series]) -> list[tuple[str, pd.Series]]:
-    """Give names as they are, and without each of their prefixes, whole and in parts."""
+    """Return names as they are, and without each of their prefixes, whole and in parts."""
     forms = [("", one) for one in names]
     for one in names:
         for prefix in prefixes_of(one.dropna().tolist()):
@@ -375,14 +375,14 @@ def _once(keys: pd.Series) -> np.ndarray:
 
 
 def _columns_naming(model: pd.Series, var: pd.DataFrame | None) -> list[tuple[str, pd.Series]]:
-    """Give the columns that hold names of the model, those with the most first."""
+    """Return the columns that hold names of the model, those with the most first."""
     texts, wanted = _texts(var), pd.Index(model)
     n_held = {name: int(ids.isin(wanted).sum()) for name, ids in texts.items()}
     return sorted(((name, ids) for name, ids in texts.items() if n_held[name]), key=lambda column: -n_held[column[0]])
 
 
 def _texts(var: pd.DataFrame | None) -> dict[str, pd.Series]:
-    """Give the columns that hold text, Ensembl ids in them without their versions."""
+    """Return the columns that hold text, Ensembl ids in them without their versions."""
     if var is None:
         return {}
     columns = {str(name): column.astype(object).reset_index(drop=True) for name, column in var.items()}

@@ -51,11 +51,11 @@ class BatchPlan(ABC):
 
     @abstractmethod
     def windows(self, epoch: int, *, first_draw: int = 0) -> Iterator[Window]:
-        """Give the windows of an epoch, in order, without those that end before `first_draw`."""
+        """Return the windows of an epoch, in order, without those that end before `first_draw`."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """Give all that decides the order, as plain values: two plans that agree in it are the same."""
+        """Return all that decides the order, as plain values: two plans that agree in it are the same."""
 
     @abstractmethod
     def suits(self, n_cells: int) -> bool:
@@ -71,7 +71,7 @@ class BatchPlan(ABC):
         return np.arange(self.n_batches + 1) * self.n_draws // max(1, self.n_batches)
 
     def shares(self, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give where the share of one of `count` processes begins and ends in each batch, as draws of the epoch.
+        """Return where the share of one of `count` processes begins and ends in each batch, as draws of the epoch.
 
         The shares of a batch differ by one cell at most, and lie one behind the other.
 
@@ -114,14 +114,14 @@ class InOrderPlan(BatchPlan):
         return len(self._rows)
 
     def windows(self, epoch: int, *, first_draw: int = 0) -> Iterator[Window]:
-        """Give the windows, the same in every epoch."""
+        """Yield the windows, the same in every epoch."""
         del epoch
         skipped = first_draw - first_draw % self._window_rows
         for first in range(skipped, len(self._rows), self._window_rows):
             yield Window(first, self._rows[first : first + self._window_rows])
 
     def identity(self) -> dict[str, Any]:
-        """Give all that decides the order."""
+        """Return all that decides the order."""
         return {"plan": "in order", "batch_size": self.batch_size, "rows": digest(self._rows.astype(np.int64))}
 
     def suits(self, n_cells: int) -> bool:
@@ -189,7 +189,7 @@ class BalancedPlan(BatchPlan):
         return int(self.draws_K.sum())
 
     def windows(self, epoch: int, *, first_draw: int = 0) -> Iterator[Window]:
-        """Give the windows of an epoch: every class's share of each, to a block, and all of it in the last."""
+        """Yield the windows of an epoch: every class's share of each, to a block, and all of it in the last."""
         first = 0
         for number, (start_K, end_K) in enumerate(self._stretches(epoch)):
             n_rows = int((end_K - start_K).sum())
@@ -200,7 +200,7 @@ class BalancedPlan(BatchPlan):
             first += n_rows
 
     def identity(self) -> dict[str, Any]:
-        """Give all that decides the order."""
+        """Return all that decides the order."""
         return {"plan": "balanced", "cells": digest(self._codes), **self._settings}
 
     def suits(self, n_cells: int) -> bool:
@@ -208,11 +208,11 @@ class BalancedPlan(BatchPlan):
         return len(self._codes) == n_cells
 
     def rearranged(self, order_C: np.ndarray) -> "BalancedPlan":
-        """Give the same plan for a store whose rows stand in another order."""
+        """Return the same plan for a store whose rows stand in another order."""
         return BalancedPlan(self._codes[order_C], **self._settings)
 
     def _stretches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the positions in each class's stream between which every window of an epoch lies."""
+        """Yield the positions in each class's stream between which every window of an epoch lies."""
         n_windows = -(-self.n_draws // self._window_rows)
         first_K = epoch * self.draws_K
         position_K = first_K.copy()
@@ -223,7 +223,7 @@ class BalancedPlan(BatchPlan):
             position_K = end_K
 
     def _rounded(self, due_K: np.ndarray, position_K: np.ndarray, limit_K: np.ndarray) -> np.ndarray:
-        """Give whole pieces where the window keeps its size to an eighth, else the exact positions."""
+        """Return whole pieces where the window keeps its size to an eighth, else the exact positions."""
         if len(due_K) * self._block_rows <= self._window_rows:
             end_K = np.clip(self._piece_ends(due_K), position_K, limit_K)
             if abs(int(end_K.sum() - due_K.sum())) <= self._window_rows // 8:
@@ -257,7 +257,7 @@ class _Walk:
         return np.concatenate(found)
 
     def end_of_piece(self, position: int, phase: float) -> int:
-        """Give the end of the piece at `position` if more than the share `phase` of it lies before, else its start."""
+        """Return the end of the piece at `position` if more than the share `phase` of it is before, else its start."""
         cycle, offset = divmod(position, self.n_rows)
         ends = self._cycle(cycle)[1]
         number = int(np.searchsorted(ends, ends.dtype.type(offset)))
@@ -273,7 +273,7 @@ class _Walk:
         return self._pieces.rows(order_P[low : high + 1])[skipped : skipped + last - first]
 
     def _cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give the pieces of a cycle in order, and where they end; the cycle before is kept, older ones are not."""
+        """Return the pieces of a cycle in order, and where they end; the cycle before is kept, older ones are not."""
         if cycle not in self._orders:
             self._orders = {k: order for k, order in self._orders.items() if k == cycle - 1}
             self._orders[cycle] = self._order_of_cycle(cycle)
@@ -298,7 +298,7 @@ def _is_clustered(codes_C: np.ndarray, block_rows: int, window_rows: int) -> boo
 
 
 def _one_class(codes_C: np.ndarray) -> np.ndarray:
-    """Give 0 for every row of a class, -1 for the others."""
+    """Return 0 for every row of a class, -1 for the others."""
     return (codes_C >= 0).view(np.int8) - np.int8(1)
 
 
@@ -334,5 +334,5 @@ def digest(*arrays: np.ndarray) -> str:
 
 
 def _keyed(*key: int) -> np.random.Generator:
-    """Give a generator that depends on the key alone."""
+    """Return a generator that depends on the key alone."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

@@ -59,7 +59,7 @@ class Stretch:
         return len(self.rows_W)
 
     def part(self, start: int, stop: int) -> "Stretch":
-        """Give a part of the rows."""
+        """Return a part of the rows."""
         some = slice(start, stop)
         return Stretch(self.rows_W[some], self.sources_W[some], self.local_W[some], self.decoded)
 
@@ -118,7 +118,7 @@ class WindowReader:
                 yield ready.result()
 
     def amplification(self, rows_W: np.ndarray, order_C: np.ndarray | None = None) -> float:
-        """Give the values that are decoded for every value wanted, when some rows are read together.
+        """Return the values that are decoded for every value wanted, when some rows are read together.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class WindowReader:
         return n_decoded / n_wanted if n_wanted else 1.0
 
     def sources_of(self, rows_W: np.ndarray) -> np.ndarray:
-        """Give the source of every row."""
+        """Return the source of every row."""
         return np.searchsorted(self._first_rows, rows_W, side="right") - 1
 
     def _that_fit(self, rows_W: np.ndarray) -> list[np.ndarray]:
@@ -169,7 +169,7 @@ class WindowReader:
         return (dataset.indptr_C1[rows + 1] - dataset.indptr_C1[rows]) * dataset.bytes_per_element
 
     def _by_source(self, rows_W: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Give each source with where its rows are among these, and their numbers in it."""
+        """Yield each source with where its rows are among these, and their numbers in it."""
         sources_W = self.sources_of(rows_W)
         for source in np.unique(sources_W).tolist():
             mine = np.flatnonzero(sources_W == source)
@@ -197,7 +197,7 @@ class _Arena:
         self._taken = 0
 
     def empty(self, n: int, dtype: np.dtype) -> np.ndarray:
-        """Give memory for `n` elements; beside the arena, if it is full."""
+        """Return memory for `n` elements; beside the arena, if it is full."""
         begin = self._taken
         end = begin + n * dtype.itemsize
         if end > len(self._bytes):

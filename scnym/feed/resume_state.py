@@ -1,11 +1,9 @@
-"""Which epoch a pass over a stream is: counted in memory that the main process and all workers share.
+"""Where a stream is: a small dictionary of plain values, from which the same stream resumes in the middle of an epoch.
 
-torch tells a worker its number and a seed, but not which pass over the loader it is in, and a worker may be ended
-before it has begun one. Counted by each for itself, epochs would differ then, and the batches of a pass be of two.
+torch tells a worker its number and a seed, but not the epoch, and a worker may end before it has begun one. So the
+epoch is counted in memory that the main process and all workers share.
 
 N places for marks.
-
-Where a stream is: a small dictionary of plain values, which only the stream that made it, made again, will take.
 """
 
 from collections.abc import Iterable

@@ -115,7 +115,7 @@ class StreamDataset(IterableDataset[Batch]):
         return next((self._reader.amplification(window.rows_W) for window in self.plan.windows(0)), 1.0)
 
     def amplification_if_clustered(self, groups_C: Codes) -> float:
-        """Give what `read_amplification` would be in a store whose cells were grouped.
+        """Return what `read_amplification` would be in a store whose cells were grouped.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class StreamDataset(IterableDataset[Batch]):
         return self._next_epoch() if worker is None else self._epoch_of_worker(*worker)
 
     def _next_epoch(self) -> Iterator[Batch]:
-        """Give the next epoch; it begins with its first batch, so that none is lost by asking for batches in vain."""
+        """Yield the next epoch; it begins with its first batch, so that none is lost by asking for batches in vain."""
         epoch, first_batch = self._passes.begin()
         yield from self.epoch(epoch, first_batch=first_batch)
 
@@ -238,7 +238,7 @@ class StreamDataset(IterableDataset[Batch]):
     def epoch(
         self, epoch: int, *, first_batch: int = 0, worker: int = 0, n_workers: int = 1, share: tuple[int, int] = (0, 1)
     ) -> Iterator[Batch]:
-        """Give the batches of one epoch, or a share of each.
+        """Return the batches of one epoch, or a share of each.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class StreamDataset(IterableDataset[Batch]):
         return self._given(epoch, range(first_batch + worker, self.plan.n_batches, n_workers), share)
 
     def _given(self, epoch: int, numbers: range, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
-        """Give the batches of an epoch that have these numbers, or a share of each, and note how far it has come."""
+        """Yield the batches of an epoch that have these numbers, or a share of each, and note how far it has come."""
         step = 1 if this_worker() is None else numbers.step
         for number, batch in self._maker.batches(epoch, numbers, share):
             self._next = (epoch, min(number + step, self.plan.n_batches))

@@ -11,7 +11,7 @@ from scnym.feed.batches import Layout, layout_for
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """Give the device of a name; `auto` is the fastest that is there.
+    """Return the device of a name; `auto` is the fastest that is there.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def devices_there() -> list[str]:
 
 
 def layout_on(device: torch.device, store: Store) -> Layout:
-    """Give the layout of batches in which a step on these counts is faster; Apple's GPUs take dense ones only."""
+    """Return the layout of batches in which a step on these counts is faster; Apple's GPUs take dense ones only."""
     return "dense" if device.type == "mps" else layout_for(store)
 
 

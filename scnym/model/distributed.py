@@ -1,14 +1,9 @@
-"""What several processes that train one network tell each other, by torch.distributed: gloo for CPUs, nccl for GPUs.
+"""One network trained by several processes, as one process would train it on the whole batch (torch.distributed).
 
-All of them run the same code on the same settings. The first one writes, and decides where rounding could.
-
-B cells of a share, N numbers, P processes.
-
-One network trained by several processes, each on its share of every batch, as one process would on the whole.
-
+All processes run the same code on the same settings. The first one writes, and decides where rounding could differ.
 Gradients are averaged by DistributedDataParallel. Batch statistics are those of the whole batch, and so are the masks
-of dropout: every process draws the mask of the whole batch, from the same random numbers, and takes its own part.
-(`torch.nn.SyncBatchNorm` knows CUDA only.)
+of dropout: every process draws the mask of the whole batch from the same random numbers, and takes its own part.
+(`torch.nn.SyncBatchNorm` works on CUDA only.)
 
 B cells of a share, H hidden units, N numbers, P processes.
 """
@@ -64,15 +59,15 @@ class Processes:
         return self.number, self.count
 
     def weight(self, n_own: int, n_all: int) -> float:
-        """Give what a share's mean loss counts: averaged over processes, it is then the mean of the whole batch."""
+        """Return what a share's mean loss counts: averaged over processes, it is then the mean of the whole batch."""
         return self.count * n_own / n_all
 
     def own_rows(self, n_all: int) -> slice:
-        """Give which rows of a batch of so many are in this process's share."""
+        """Return which rows of a batch of so many are in this process's share."""
         return slice(n_all * self.number // self.count, n_all * (self.number + 1) // self.count)
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """Give everyone what the first process makes; the others wait for it, and make nothing."""
+        """Return everyone what the first process makes; the others wait for it, and make nothing."""
         if self.count == 1:
             return make()
         made: list[Any] = [make() if self.is_first else None]
@@ -80,7 +75,7 @@ class Processes:
         return made[0]
 
     def gathered(self, value: T) -> list[T]:
-        """Give everyone the values of all processes, in their order."""
+        """Return everyone the values of all processes, in their order."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -88,7 +83,7 @@ class Processes:
         return values
 
     def lengths(self, n: int) -> list[int]:
-        """Give everyone the numbers of all processes; faster than `gathered`."""
+        """Return everyone the numbers of all processes; faster than `gathered`."""
         lengths_P = torch.zeros(self.count, dtype=torch.int64)
         lengths_P[self.number] = n
         if self.count > 1:
@@ -96,7 +91,7 @@ class Processes:
         return lengths_P.tolist()
 
     def whole(self, own_BN: torch.Tensor, n_all: int) -> torch.Tensor:
-        """Give everyone the rows of all shares of a batch, `n_all` in number; gradients find their way back."""
+        """Return everyone the rows of all shares of a batch, `n_all` in number; gradients find their way back."""
         if self.count == 1:
             return own_BN
         rows_BN = own_BN.new_zeros(n_all, *own_BN.shape[1:])
@@ -187,7 +182,7 @@ def _take_own(device: torch.device, launch: Launch) -> None:
 
 
 def _common_store() -> Store:
-    """Give the store by which the processes find each other, with names of its own for each time they join."""
+    """Return the store by which the processes find each other, with names of its own for each time they join."""
     store, _, _ = next(iter(rendezvous("env://")))
     return PrefixStore(f"scnym/{next(_TIMES_JOINED)}", store)
 
@@ -229,7 +224,7 @@ class SharedBatchNorm(nn.BatchNorm1d):
         return (x_BH - mean_H) * (variance_H + self.eps).rsqrt() * self.weight + self.bias
 
     def _moments(self, x_BH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Give cells, mean and variance of the whole batch from those of the shares (Chan et al. 1979)."""
+        """Return cells, mean and variance of the whole batch from those of the shares (Chan et al. 1979)."""
         own_mean_H = x_BH.mean(dim=0)
         own = (x_BH.new_tensor([len(x_BH)]), own_mean_H, (x_BH - own_mean_H).square().sum(dim=0))
         all_PN = self._processes.whole(torch.cat(own)[None], self._processes.count)
@@ -275,7 +270,7 @@ class SharedDropout(nn.Dropout):
 
 
 class _Reader(nn.Module):
-    """Gives what training needs of a network by `forward`, which is what DistributedDataParallel knows."""
+    """Returns what training needs of a network by `forward`, which is what DistributedDataParallel knows."""
 
     def __init__(self, network: CellTypeNetwork) -> None:
         super().__init__()
@@ -286,7 +281,7 @@ class _Reader(nn.Module):
 
 
 def reader_of(network: CellTypeNetwork, processes: Processes) -> Reading:
-    """Give what reads batches for training; its gradients are those of the whole batch, on all processes.
+    """Return what reads batches for training; its gradients are those of the whole batch, on all processes.
 
     Parameters
     ----------

@@ -1,13 +1,10 @@
-"""A network cut in two: the part that is linear in the genes, and the rest, which no longer sees them.
+"""Logits of streamed cells, and a network split in two: the part that is linear in the genes, and the rest.
 
-What a gene does to the logits goes through the first layer and the shortcut alone, so whatever is asked about genes
-(optimised inputs, expected gradients, deletions) is asked of a few hundred units, and a matrix takes it to the genes.
+What a gene does to the logits goes through the first layer and the linear skip path alone. So whatever is asked about
+genes (optimised inputs, expected gradients, deletions) is computed on a few hundred units, and a matrix takes it to
+genes.
 
-B cells of a batch, D units (the first layer's and, behind them, the shortcut's), G genes, K classes.
-
-Logits of streamed cells.
-
-B cells of a batch, C cells in all, K classes.
+B cells of a batch, C cells in all, D units (the first layer's, then the skip path's), G genes, K classes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,11 +43,11 @@ class SplitNetwork:
         self.bias_D = torch.cat([layer.bias.detach() for layer in layers])
 
     def units(self, x_BG: torch.Tensor) -> torch.Tensor:
-        """Give the units, shape (B, D), of normalised log counts, dense or CSR."""
+        """Return the units, shape (B, D), of normalised log counts, dense or CSR."""
         return x_BG @ self.weight_GD + self.bias_D
 
     def logits(self, units_BD: torch.Tensor) -> torch.Tensor:
-        """Give calibrated logits, shape (B, K)."""
+        """Return calibrated logits, shape (B, K)."""
         network = self._network
         hidden_BD = network.blocks(network.first_finish(units_BD[:, : self._n_hidden]))
         shortcut_BK = None if network.shortcut is None else units_BD[:, self._n_hidden :]
@@ -59,14 +56,14 @@ class SplitNetwork:
     def slope(
         self, units_BD: torch.Tensor, figure_of: Callable[[torch.Tensor], torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give a figure of every cell's logits, shape (B,), and its gradient in the units, shape (B, D)."""
+        """Return a figure of every cell's logits, shape (B,), and its gradient in the units, shape (B, D)."""
         units_BD = units_BD.detach().requires_grad_()
         figure_B = figure_of(self.logits(units_BD))
         (slope_BD,) = torch.autograd.grad(figure_B.sum(), units_BD)
         return figure_B.detach(), slope_BD
 
     def effect_of_genes(self, x_BG: torch.Tensor, slope_BD: torch.Tensor) -> torch.Tensor:
-        """Give the sum over cells of slope x units that each gene's values account for, shape (G,); x is CSR."""
+        """Return the sum over cells of slope x units that each gene's values account for, shape (G,); x is CSR."""
         return (self.weight_GD * (transposed(x_BG) @ slope_BD)).sum(dim=1)
 
 
@@ -77,7 +74,7 @@ T = TypeVar("T")
 def logits_of(
     network: nn.Module, batches: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Give each batch with its logits, shape (B, K), on the CPU; dropout is off."""
+    """Yield each batch with its logits, shape (B, K), on the CPU; dropout is off."""
     network.eval()
     for batch in batches:
         yield batch, network(moved(batch.x, device), batch.conditions.to(device)).cpu()
@@ -90,7 +87,7 @@ def of_each_batch(
     take: Callable[[Batch, torch.Tensor], T],
     processes: Processes = ALONE,
 ) -> Iterator[T]:
-    """Give what is taken of each batch of a stream and its logits, shape (B, K), in its order.
+    """Return what is taken of each batch of a stream and its logits, shape (B, K), in its order.
 
     Of several processes each computes that of every n-th batch, and all is given to all.
     """
@@ -102,7 +99,7 @@ def of_each_batch(
 def all_logits(
     network: nn.Module, cells: StreamDataset, device: torch.device, processes: Processes = ALONE
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give labels (C,) and logits (C, K) of all cells of a stream at once, in its order."""
+    """Return labels (C,) and logits (C, K) of all cells of a stream at once, in its order."""
     # Filled as they come: batches that are kept to be joined take twice the memory.
     labels_C, logits_CK = torch.empty(cells.plan.n_draws, dtype=torch.int64), torch.empty(0)
     end = 0
@@ -115,6 +112,6 @@ def all_logits(
 
 
 def _dealt_back(hands: Sequence[Sequence[T]]) -> Iterator[T]:
-    """Give what was dealt to several hands in turn, in the order before."""
+    """Return what was dealt to several hands in turn, in the order before."""
     rounds = zip_longest(*hands)
     return (card for one in rounds for card in one if card is not None)

@@ -1,11 +1,7 @@
-"""What training minimises, and the temperature that makes confidence mean something.
+"""What training minimises: cross-entropy, mixup (Zhang et al. 2018); and the temperature that calibrates confidence.
 
-B cells, K classes.
-
-Mixup: each cell is learnt together with a partner of its batch (Zhang et al. 2018).
-
-The layers that read a batch are linear, so mixing what they give equals mixing what they read, dropout aside: each of
-the two cells keeps genes of its own. It costs nothing, whatever the layout of the batch.
+The layers that read a batch are linear, so mixing their outputs equals mixing their inputs, dropout aside. It costs
+nothing, whatever the layout of the batch.
 
 B cells of a batch, K classes.
 """
@@ -37,10 +33,10 @@ class Mix:
     partners_B: torch.Tensor
     """Position of each cell's partner in the batch, the whole of it if these cells are a share."""
     whole: Callable[[torch.Tensor], torch.Tensor]
-    """Gives what all cells of the batch have from what these have."""
+    """Returns what all cells of the batch have from what these have."""
 
     def of_partners(self, own_BN: torch.Tensor) -> torch.Tensor:
-        """Give what the partner of each cell has."""
+        """Return what the partner of each cell has."""
         return self.whole(own_BN)[self.partners_B]
 
     def hook(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output_BH: torch.Tensor) -> torch.Tensor:
@@ -87,7 +83,7 @@ def mixed(layers: Iterable[nn.Module], mix: Mix | None) -> Iterator[None]:
 
 
 def mixed_cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor, mix: Mix | None) -> torch.Tensor:
-    """Give the mean cross-entropy with the classes of each cell and its partner, in their shares."""
+    """Return the mean cross-entropy with the classes of each cell and its partner, in their shares."""
     own = functional.cross_entropy(logits_BK, labels_B)
     if mix is None:
         return own
@@ -131,7 +127,7 @@ class Objective:
     def of_batch(
         self, network: CellTypeNetwork, read: Reading, batch: Batch, labels_B: torch.Tensor, key: tuple[int, ...]
     ) -> tuple[torch.Tensor, float, torch.Tensor]:
-        """Give what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
+        """Return what a training step is made of: logits, shape (B, K), their mean loss, and the loss to follow.
 
         Parameters
         ----------
@@ -156,12 +152,12 @@ class Objective:
         return logits_BK, float(self.of_logits(logits_BK, labels_B, mix)), loss
 
     def of_logits(self, logits_BK: torch.Tensor, labels_B: torch.Tensor, mix: Mix | None = None) -> torch.Tensor:
-        """Give the mean cross-entropy of some logits."""
+        """Return the mean cross-entropy of some logits."""
         return mixed_cross_entropy(logits_BK + self._prior_K, labels_B, mix)
 
 
 def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:
-    """Give the temperature that minimises the cross-entropy of logits / temperature (Guo et al. 2017).
+    """Return the temperature that minimises the cross-entropy of logits / temperature (Guo et al. 2017).
 
     The targets are smoothed by 1 / (B + 2) (Platt 1999): a few cells that are all labelled right are no proof that
     the next one will be, and without it the confidence would rise to 1.
@@ -192,5 +188,5 @@ def fit_temperature(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> float:
 
 
 def probabilities_of(logits_BK: torch.Tensor, temperature: float) -> np.ndarray:
-    """Give class probabilities, float64, shape (B, K)."""
+    """Return class probabilities, float64, shape (B, K)."""
     return torch.softmax(logits_BK.double() / temperature, dim=1).numpy()

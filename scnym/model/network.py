@@ -1,15 +1,10 @@
-"""The network, and nothing else.
+"""The network, and its product of a CSR batch with the first layer's weights.
 
-B cells of a batch, G genes, H hidden units, K classes, T tissues.
+A cell has values in some 2,000 genes, and each needs its own row of weights: 2 MB per cell, of 20 MB in all. Cell by
+cell, they come from main memory each time. So all cells of a batch use one range of genes before the next range is
+begun: 39 microseconds of one core per cell, where torch takes 70 to 90, with 256 units and 1,900 values per cell.
 
-CSR x dense on the CPU: all threads, and the weights in the cache.
-
-A cell has values in some 2,000 genes, and each brings a row of weights of its own into play: 2 MB a cell, of 20 MB in
-all. Taken by cells, they come from far memory for each of them. So all cells of a batch take their values in a stretch
-of genes before the next stretch is turned to: 39 microseconds of one core a cell in place of torch's 70 to 90, on 256
-units and 1,900 values a cell.
-
-B cells, G genes, N columns of the weights, E stored values.
+B cells of a batch, E stored values, G genes, H hidden units, K classes, N columns of the weights, T tissues.
 """
 
 import math
@@ -144,7 +139,7 @@ def _product(x_BG: torch.Tensor, weight_GH: torch.Tensor) -> torch.Tensor:
 
 
 def transposed(x_BG: torch.Tensor) -> torch.Tensor:
-    """Give the transpose of a CSR batch, as CSR; scipy sorts it 20 times faster than torch."""
+    """Return the transpose of a CSR batch, as CSR; scipy sorts it 20 times faster than torch."""
     parts = (x_BG.values().numpy(), x_BG.col_indices().numpy(), x_BG.crow_indices().numpy())
     n_rows, n_columns = x_BG.shape
     flipped = sparse.csr_matrix(parts, shape=(n_rows, n_columns)).T.tocsr()
@@ -180,7 +175,7 @@ def _on_values(layer: Callable[[torch.Tensor], torch.Tensor], x_BG: torch.Tensor
 
 
 def pooled(paths: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Give the mean of the logits of some paths, shape (B, K)."""
+    """Return the mean of the logits of some paths, shape (B, K)."""
     return sum(paths[1:], paths[0]) / len(paths)
 
 
@@ -246,13 +241,13 @@ class CellTypeNetwork(nn.Module):
                 layer.weight[:, list(tissues)] = 0
 
     def forward(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None) -> torch.Tensor:
-        """Give logits, shape (B, K); see `logits_and_embedding`."""
+        """Return logits, shape (B, K); see `logits_and_embedding`."""
         return self.logits_and_embedding(x_BG, tissues_B)[0]
 
     def logits_and_embedding(
         self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give logits, shape (B, K), and the last hidden layer, shape (B, H).
+        """Return logits, shape (B, K), and the last hidden layer, shape (B, H).
 
         Parameters
         ----------
@@ -265,11 +260,11 @@ class CellTypeNetwork(nn.Module):
         return pooled(self.classified(hidden_BH, shortcut_BK)), hidden_BH
 
     def path_logits(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Give the logits of each path by itself, each of shape (B, K); arguments as above."""
+        """Return the logits of each path by itself, each of shape (B, K); arguments as above."""
         return self.classified(*self._paths(x_BG, tissues_B))
 
     def classified(self, hidden_BH: torch.Tensor, shortcut_BK: torch.Tensor | None) -> list[torch.Tensor]:
-        """Give the logits of each path, from the last hidden layer and from what the shortcut gave, if there is one."""
+        """Return the logits of each path: of the last hidden layer, and of the shortcut if there is one."""
         by_hidden = [self.classify(hidden_BH)] if hidden_BH.shape[1] else []
         return by_hidden + ([] if shortcut_BK is None else [shortcut_BK])
 
@@ -280,7 +275,7 @@ class CellTypeNetwork(nn.Module):
         return [layer for layer in layers if layer is not None]
 
     def _paths(self, x_BG: torch.Tensor, tissues_B: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Give the last hidden layer, shape (B, H), and the shortcut's logits, shape (B, K)."""
+        """Return the last hidden layer, shape (B, H), and the shortcut's logits, shape (B, K)."""
         scaled_BG = _on_values(lambda values: values * self.input_scale, x_BG)
         one_hot_BT = self._one_hot(tissues_B)
         first_BH = self.first(_on_values(self.input_dropout, scaled_BG))
@@ -300,7 +295,7 @@ class CellTypeNetwork(nn.Module):
 
     @torch.no_grad()
     def gene_importance(self) -> torch.Tensor:
-        """Give how much the network listens to each gene: the norm of its outgoing weights, shape (G,)."""
+        """Return how much the network listens to each gene: the norm of its outgoing weights, shape (G,)."""
         squares_G = self.first.weight.square().sum(dim=1)
         if self.shortcut is not None:
             squares_G = squares_G + self.shortcut.weight.square().sum(dim=1)

@@ -51,7 +51,7 @@ class Optimizers:
         return float(self._schedules[-1].get_last_lr()[0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that going on needs, as tensors and plain values."""
+        """Return all that going on needs, as tensors and plain values."""
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedules": [schedule.state_dict() for schedule in self._schedules],
@@ -97,7 +97,7 @@ def _optimizers(network: CellTypeNetwork, settings: TrainSettings, n_train: int)
 
 
 def _others(network: CellTypeNetwork) -> list[nn.Parameter]:
-    """Give the parameters that belong neither to the first layer's genes nor to the shortcut."""
+    """Return the parameters that belong neither to the first layer's genes nor to the shortcut."""
     reading = {id(network.first.weight)}
     for layer in (network.shortcut, network.tissue_shortcut):
         if layer is not None:

@@ -1,6 +1,6 @@
 """The one-file model: weights, genes, classes, settings and provenance. Loading executes nothing.
 
-Bare weights (``.pkl``), as the first release kept them: plain tensors, with no word of genes or classes.
+Weights-only checkpoints (``.pkl``) of the first release are plain tensors, without genes or classes.
 """
 
 import pickle
@@ -190,7 +190,7 @@ class Snapshot:
         self.network = network.eval()
 
     def to_bytes(self) -> bytes:
-        """Give the model file's content."""
+        """Return the model file's content."""
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         return save(weights, metadata={METADATA_KEY: self.card.model_dump_json()})
 
@@ -308,7 +308,7 @@ def _read_card(document: str | None, path: Path) -> Card:
 
 
 def _newer_version(document: str) -> int | None:
-    """Give the format in which a model says it was written, if that is newer than those known here."""
+    """Return the format in which a model says it was written, if that is newer than those known here."""
     try:
         written_as = parse_json(document)["format_version"]
     except (ValueError, LookupError, TypeError):

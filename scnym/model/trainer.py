@@ -1,15 +1,9 @@
-"""The training loop, readable as the algorithm: batch, forward, loss, step; after each epoch, selection.
-
-B cells of a batch, G genes, K classes.
-
-How much each gene varies among some cells: one pass, for the input's scale and for the choice of genes.
-
-C cells, G genes.
-
-A second, shorter training of the chosen network, on training and selection cells together.
+"""The training loop, readable as the algorithm: batch, forward, loss, step; after each epoch, validation.
 
 Where cells are few, the tenth that chose epoch and temperature is missed: a logistic regression loses 0.02 of macro-F1
-by it on types of ten cells (`docs/decisions.md`). So once both are chosen, the network learns from these cells as well.
+by it on types of ten cells (`docs/decisions.md`). So `refit` then trains the chosen network on these cells too.
+
+B cells of a batch, C cells, G genes, K classes.
 """
 
 import copy
@@ -36,7 +30,7 @@ from scnym.model.optimizers import Optimizers
 
 
 def gene_variances(cells: StreamDataset, processes: Processes = ALONE) -> np.ndarray:
-    """Give the variance of every gene over the cells of a stream of CSR batches, each cell once; shape (G,).
+    """Return the variance of every gene over the cells of a stream of CSR batches, each cell once; shape (G,).
 
     Of several processes each reads every n-th batch.
     """
@@ -51,12 +45,12 @@ def gene_variances(cells: StreamDataset, processes: Processes = ALONE) -> np.nda
 
 
 def most_variable(variances_G: np.ndarray, n_genes: int) -> np.ndarray:
-    """Give the positions of the genes that vary most, ascending; of equal ones the first."""
+    """Return the positions of the genes that vary most, ascending; of equal ones the first."""
     return np.sort(np.argsort(-variances_G, kind="stable")[:n_genes])
 
 
 KEY = 1
-"""Tells the random numbers of mixup here from those of the first training."""
+"""Distinguishes the random numbers of mixup here from those of the first training."""
 
 
 def refit(
@@ -173,7 +167,7 @@ class Course:
             self.best_weights = copy.deepcopy(self._network.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state as tensors and plain values; good until training goes on."""
+        """Return the state as tensors and plain values; good until training goes on."""
         return {
             "network": self._network.state_dict(),
             **self._optimizers.state_dict(),
@@ -193,7 +187,7 @@ class Course:
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """Give the states of the random numbers that dropout draws."""
+    """Return the states of the random numbers that dropout draws."""
     return {name: _random_module(name).get_rng_state() for name in {"cpu", device.type}}
 
 

@@ -59,7 +59,7 @@ class EmbeddingSample:
         return min(self._embedding_SH.shape) >= 2
 
     def components(self) -> np.ndarray:
-        """Give the cells' first two principal components, shape (S, 2)."""
+        """Return the cells' first two principal components, shape (S, 2)."""
         from sklearn.decomposition import PCA
 
         pca = PCA(n_components=2, svd_solver="covariance_eigh")

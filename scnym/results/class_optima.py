@@ -136,7 +136,7 @@ def _noted_steps(n_steps: int) -> list[int]:
 def _loss_and_slope(
     network: SplitNetwork, x_PG: torch.Tensor, targets_P: torch.Tensor, l1_reg: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the losses, shape (P,), and their gradient with respect to the inputs, shape (P, G)."""
+    """Return the losses, shape (P,), and their gradient with respect to the inputs, shape (P, G)."""
 
     def surprise(logits_PK: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(logits_PK, targets_P, reduction="none")

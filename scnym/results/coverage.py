@@ -86,7 +86,7 @@ def gene_coverage(
 
 
 def naming_warning(file: str, genes: Sequence[str], model_genes: Sequence[str], gene_map: GeneMap) -> str | None:
-    """Say why names of genes may mislead: they are mere numbers, or of another species; None if neither is so."""
+    """Return why names of genes may mislead: they are mere numbers, or of another species; None if neither is so."""
     if are_numbered(genes) and gene_map.matched_by.get(EXACT):
         return (
             f"WARNING: the genes of the model and of {file} are only numbered. The labels are right only if both "
@@ -96,7 +96,7 @@ def naming_warning(file: str, genes: Sequence[str], model_genes: Sequence[str], 
 
 
 def species_warning(file: str, genes: Sequence[str], model_genes: Sequence[str], gene_map: GeneMap) -> str | None:
-    """Say that data and model are of different species; None if they are not, or if their names do not tell."""
+    """Return a warning that data and model are of different species, or None."""
     theirs, ours = gene_naming(genes).species, gene_naming(model_genes).species
     if theirs is None or ours is None or theirs in ours or ours in theirs:
         return None

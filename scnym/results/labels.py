@@ -1,14 +1,6 @@
-"""Labels by majority: among a cell and its nearest neighbours, or inside given groups such as clusters.
+"""Cells to types: probabilities, the label and its confidence, majority votes, and labels that are left unassigned.
 
-C cells, K classes, H hidden units, V voters of a cell, Q groups, B cells of a block.
-
-The labels of all cells as they are given out: after a vote, and with cells that are not sure enough set apart.
-
-C cells, K classes.
-
-Cells to types: probabilities, the label, and how sure it is.
-
-B cells of a batch, C cells of the store, G genes of the model, H hidden units, K classes.
+B cells of a batch, C cells of the store, G genes, H hidden units, K classes, Q groups, V voters of a cell.
 """
 
 from collections import Counter
@@ -81,7 +73,7 @@ class Predictions:
         return {name: count for name, count in counted.most_common() if count}
 
     def figures(self) -> dict[str, Any]:
-        """Give how confidence is distributed, over all cells and in every type."""
+        """Return how confidence is distributed, over all cells and in every type."""
         is_unknown_C, confidence_C = self.is_unknown_C, self.winners.confidence_B
         codes_C = np.where(is_unknown_C, len(self.answers.classes), self.winners.best_B)
         names = (*self.answers.classes, UNKNOWN)
@@ -122,13 +114,13 @@ class Predictions:
         return pd.DataFrame(columns)
 
     def tables(self) -> Iterator[tuple[slice, pd.DataFrame]]:
-        """Give the columns of all cells in order, some cells at a time."""
+        """Yield the columns of all cells in order, some cells at a time."""
         for start in range(0, self.n_cells, TABLE_CELLS):
             some = slice(start, min(start + TABLE_CELLS, self.n_cells))
             yield some, self.columns(some)
 
     def _named(self, codes_C: np.ndarray) -> pd.Categorical:
-        """Give names to codes; those past the classes are Unknown, -1 is missing."""
+        """Return names to codes; those past the classes are Unknown, -1 is missing."""
         classes = list(self.answers.classes)
         if UNKNOWN in classes:
             codes_C = np.where(codes_C == len(classes), classes.index(UNKNOWN), codes_C)
@@ -182,7 +174,7 @@ def majority(counts_BK: np.ndarray, summed_BK: np.ndarray) -> tuple[Ranked, np.n
 
 
 def vote_in_groups(answers: Answers, probabilities: RowMatrix, groups_C: np.ndarray) -> Votes:
-    """Give all cells of a group the label that most of them have.
+    """Return all cells of a group the label that most of them have.
 
     Parameters
     ----------
@@ -216,7 +208,7 @@ def vote_in_groups(answers: Answers, probabilities: RowMatrix, groups_C: np.ndar
 
 
 def vote_of_neighbours(votes: Votes, answers: Answers, rows_C: np.ndarray, k: int, seed: int) -> None:
-    """Give each cell the label that most of itself and its `k` nearest neighbours have.
+    """Return for each cell the label that most of itself and its `k` nearest neighbours have.
 
     Near is what the network's last hidden layer puts side by side (Euclidean distance). Embedding and probabilities of
     the cells are held in memory.
@@ -256,7 +248,7 @@ def vote_of_neighbours(votes: Votes, answers: Answers, rows_C: np.ndarray, k: in
 
 
 def voters_of(embedding_CH: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Give each cell and its nearest neighbours, itself first, as row numbers of shape (C, k + 1).
+    """Return each cell and its nearest neighbours, itself first, as row numbers of shape (C, k + 1).
 
     Exact up to 20,000 cells; beyond by nearest-neighbour descent (Dong et al. 2011), one thread, so that the same seed
     gives the same neighbours.

@@ -1,14 +1,6 @@
-"""What real cells say of a class's genes: expected gradients, and how often a gene is seen.
+"""Marker genes of every class, ranked, with the evidence of real cells: expected gradients, and a deletion test.
 
-B cells of a batch, C cells of the store, D units, G genes, K classes, N pairs of cells.
-
-The deletion test: how often the network still knows the cells of a class without its best markers.
-
-B cells of a batch, G genes, T genes that are set to zero.
-
-Weights to genes: which genes carry each class.
-
-G genes.
+B cells of a batch, C cells of the store, D units, G genes, K classes, N pairs of cells, T genes that are set to zero.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,7 +58,7 @@ class LabelledCells:
         self._weight_C = np.where(codes_C >= 0, 1 / np.maximum(sizes_K, 1)[codes_C], 0.0)
 
     def of_class(self, code: int, random: np.random.Generator) -> np.ndarray:
-        """Give the rows of a class in random order."""
+        """Return the rows of a class in random order."""
         return random.permutation(np.flatnonzero(self.codes_C == code))
 
     def of_others(self, code: int, n: int, random: np.random.Generator) -> np.ndarray:
@@ -122,7 +114,7 @@ def gather_evidence(network: SplitNetwork, cells: LabelledCells, code: int, seed
 def _summed_slopes(
     network: SplitNetwork, units_BD: torch.Tensor, own_B: np.ndarray, code: int, random: np.random.Generator
 ) -> torch.Tensor:
-    """Give each cell's part in the expected gradient: the mean slope over pairs, counted off for other cells."""
+    """Return each cell's part in the expected gradient: the mean slope over pairs, counted off for other cells."""
     own, others = np.flatnonzero(own_B), np.flatnonzero(~own_B)
     n_pairs = CELLS * PAIRS_PER_CELL
     ends_N = torch.from_numpy(np.resize(random.permutation(own), n_pairs))
@@ -141,7 +133,7 @@ def _summed_slopes(
 
 
 def _column_means(x_BG: torch.Tensor, chosen_B: np.ndarray, *, of_presence: bool = False) -> np.ndarray:
-    """Give the mean of each gene's values, or the share of values that are not zero, over some cells of a CSR batch."""
+    """Return the mean of each gene's values, or the share that is not zero, over some cells of a CSR batch."""
     kept = np.repeat(chosen_B, np.diff(x_BG.crow_indices().numpy()))
     values = x_BG.values().numpy()[kept]
     weights = values > 0 if of_presence else values
@@ -229,7 +221,7 @@ def _random_genes(evidence: CellEvidence, top_T: np.ndarray, random: np.random.G
 def _correct_and_likely(
     network: SplitNetwork, x_BG: torch.Tensor, deleted: Sequence[np.ndarray], code: int
 ) -> np.ndarray:
-    """Give cells labelled right, and the class's summed probability, without each set of genes; shape (2, sets)."""
+    """Return cells labelled right, and the class's summed probability, without each set of genes; shape (2, sets)."""
     parts = (x_BG.values().numpy(), x_BG.col_indices().numpy(), x_BG.crow_indices().numpy())
     n_cells, n_genes = x_BG.shape
     counts_BG = sparse.csr_matrix(parts, shape=(n_cells, n_genes))
@@ -262,7 +254,7 @@ class Markers:
     """Positions of the same genes among the model's."""
 
     def top(self, n: int) -> list[str]:
-        """Give the names of the best `n` genes that have a score."""
+        """Return the names of the best `n` genes that have a score."""
         return self.table["gene"][self.table["score"] > 0].head(n).tolist()
 
     @property
@@ -326,18 +318,18 @@ def _score(optimum_G: np.ndarray, evidence: CellEvidence | None) -> np.ndarray:
 
 
 def _speaking_by_presence(evidence: CellEvidence) -> np.ndarray:
-    """Give the expected gradients, zero for genes that speak for the class because its cells have less of them."""
+    """Return the expected gradients, zero for genes that speak for the class because its cells have less of them."""
     by_absence_G = ~evidence.higher_G & (evidence.expected_gradient_G > 0)
     return np.where(by_absence_G, 0.0, evidence.expected_gradient_G)
 
 
 def _relative(figure_G: np.ndarray) -> np.ndarray:
-    """Give a figure as a share of its best, without what is below zero."""
+    """Return a figure as a share of its best, without what is below zero."""
     return np.maximum(figure_G, 0) / max(float(figure_G.max()), np.finfo(np.float32).tiny)
 
 
 def _ranks(figure_G: np.ndarray) -> np.ndarray:
-    """Give ranks from 1, the highest first; ties in the order of the genes."""
+    """Return ranks from 1, the highest first; ties in the order of the genes."""
     ranks_G = np.empty(len(figure_G), np.int64)
     ranks_G[np.argsort(-figure_G, kind="stable")] = np.arange(1, len(figure_G) + 1)
     return ranks_G

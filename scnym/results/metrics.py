@@ -1,16 +1,6 @@
-"""How good labels are. scikit-learn measures; here it is put together.
+"""How good labels are: metrics by scikit-learn, calibration, and their spread over folds and tissues.
 
-C cells, K classes.
-
-How confidence is distributed, and whether it means what it says.
-
-C cells, B bins.
-
-How good given labels are, whoever gave them: names against names, with cells that were given none told apart.
-
-C cells, K classes.
-
-How good held-out labels are in each tissue, with the spread over folds.
+B bins, C cells, K classes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +24,7 @@ def histogram(confidence_C: np.ndarray, is_in_C: np.ndarray | None = None) -> li
 
 
 def reliability(confidence_C: np.ndarray, correct_C: np.ndarray, n_bins: int) -> list[dict[str, Any]]:
-    """Give mean confidence, accuracy and cells of every bin of confidence that has any (Guo et al. 2017, figure 1)."""
+    """Return mean confidence, accuracy and cells of each bin that has cells (Guo et al. 2017, figure 1)."""
     bin_C = _bins(confidence_C, n_bins)
     sums = [np.bincount(bin_C, weights=w, minlength=n_bins) for w in (None, confidence_C, correct_C)]
     return [
@@ -71,12 +61,12 @@ class Scores:
     """Cells by true class (rows) and given label (columns; the last one for none, if any cell has none)."""
 
     def summary(self) -> dict[str, float | int | None]:
-        """Give the headline figures."""
+        """Return the headline figures."""
         names = ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "coverage", "accuracy_of_labelled")
         return {**{name: getattr(self, name) for name in names}, "n_cells": self.n_cells}
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as plain lists and numbers."""
+        """Return everything as plain lists and numbers."""
         return {
             **self.summary(),
             "per_class": self.per_class.to_dict(orient="index"),
@@ -227,11 +217,11 @@ class Metrics:
     """The same before temperature scaling."""
 
     def summary(self) -> dict[str, float | int]:
-        """Give the headline figures."""
+        """Return the headline figures."""
         return {name: getattr(self, name) for name in (*HEADLINES, "n_cells")}
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as plain lists and numbers."""
+        """Return everything as plain lists and numbers."""
         return {
             **self.summary(),
             "per_class": {
@@ -290,7 +280,7 @@ def measure(
 
 
 def spread_over(folds: Sequence[Metrics]) -> dict[str, Any]:
-    """Give mean and standard deviation over folds of the headline figures, and of every class's figures.
+    """Return mean and standard deviation over folds of the headline figures, and of every class's figures.
 
     A class counts in the folds that hold out cells of it.
     """

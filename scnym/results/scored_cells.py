@@ -1,10 +1,6 @@
-"""What models say of every cell, gathered: narrow columns in memory, wide matrices on disk.
+"""The model's output for every cell, collected: narrow columns in memory, wide matrices on disk.
 
-C cells in all, B cells that come together, K classes, H hidden units, N columns of a matrix.
-
-What a model says of cells whose class is known: a few numbers a cell, however many classes there are.
-
-B cells that come together, C cells in all, K classes.
+B cells that come together, C cells in all, H hidden units, K classes, N columns of a matrix.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +50,7 @@ class RowMatrix:
         return values.reshape(n_rows, self.shape[1])
 
     def blocks(self, max_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, np.ndarray]]:
-        """Give all rows in order, a few at a time, each time with the number of the first."""
+        """Yield all rows in order, a few at a time, each time with the number of the first."""
         n_rows = max(1, max_bytes // max(1, self._row_bytes))
         for start in range(0, self.shape[0], n_rows):
             yield start, self.read(start, min(start + n_rows, self.shape[0]))
@@ -75,12 +71,12 @@ class Ranked:
 
     @classmethod
     def of_nobody(cls, n_cells: int) -> "Ranked":
-        """Give the columns of cells of which nothing is known yet."""
+        """Return the columns of cells of which nothing is known yet."""
         codes = np.full((2, n_cells), NO_CLASS, np.int32)
         return cls(codes[0], codes[1], *np.zeros((2, n_cells), np.float32))
 
     def part(self, some: slice | np.ndarray) -> "Ranked":
-        """Give the columns of some cells."""
+        """Return the columns of some cells."""
         return Ranked(*(getattr(self, name)[some] for name in self.__slots__))
 
     def put(self, rows_B: np.ndarray, others: "Ranked") -> None:

@@ -85,7 +85,7 @@ class _SampleJob:
         return hashlib.sha256(repr((known, version("scnym"))).encode()).hexdigest()
 
     def finished(self) -> dict[str, Any] | None:
-        """Give the summary of the sample's prediction, if it has one."""
+        """Return the summary of the sample's prediction, if it has one."""
         with suppress(OSError, ValueError):
             return parse_json((self.target / SUMMARY_FILE).read_bytes())
         return None
@@ -174,7 +174,7 @@ def _jobs(input_counts: str | Path, out: Path, **given: Any) -> list[_SampleJob]
 
 
 def _missing(jobs: Sequence[_SampleJob], *, overwrite: bool) -> list[int]:
-    """Give the numbers of the samples that are still to be labelled.
+    """Return the numbers of the samples that are still to be labelled.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _row(job: _SampleJob, outcome: Outcome[Any] | None, seconds: dict[str, float]) -> dict[str, Any]:
-    """Say what became of a sample."""
+    """Return what became of a sample."""
     found = job.finished() if outcome is not None and outcome.fault is None else None
     status = NOT_DONE if outcome is None else FAILED if found is None else LABELLED
     row: dict[str, Any] = {"sample": job.input.sample, "path": str(job.input.path), "folder": job.target.name}

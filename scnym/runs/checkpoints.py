@@ -1,7 +1,4 @@
-"""The folder in which a run is made, beside its target. It stays when the run is interrupted, to be gone on with.
-
-What an interrupted run goes on from: what finished folds gave, and the last kept epoch of an unfinished one.
-"""
+"""The folder in which a run is made, beside its target, and its checkpoints: an interrupted run resumes from them."""
 
 import json
 import shutil
@@ -34,7 +31,7 @@ WAY_ON = "make room; the same command with --resume, and without --overwrite, th
 def attempt(
     target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool, processes: Processes = ALONE
 ) -> Iterator[Path]:
-    """Give the folder of a run: what is in its subfolder `RESULT` becomes `target`; `STATES` is for checkpoints.
+    """Yield the folder of a run: what is in its subfolder `RESULT` becomes `target`; `STATES` is for checkpoints.
 
     Parameters
     ----------
@@ -181,15 +178,15 @@ class Checkpoints:
         self._last_kept = time.monotonic()
 
     def finished(self, name: str) -> State | None:
-        """Give what a finished fold gave; None if it is not finished."""
+        """Return what a finished fold gave; None if it is not finished."""
         return self._processes.from_first(lambda: _read(self._folder / (name + FINISHED)))
 
     def damaged(self, name: str) -> FormatError:
-        """Give the error about a finished fold whose state makes no sense."""
+        """Return the error about a finished fold whose state makes no sense."""
         return _damaged(self._folder / (name + FINISHED))
 
     def unfinished(self, name: str) -> State | None:
-        """Give the last state that was kept of an unfinished fold; None if there is none."""
+        """Return the last state that was kept of an unfinished fold; None if there is none."""
         return self._processes.from_first(lambda: _read(self._folder / (name + UNFINISHED)))
 
     def keep(self, name: str, state: Callable[[], State]) -> None:

@@ -66,7 +66,7 @@ class Comparison:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as plain values."""
+        """Return everything as plain values."""
         return {"file": str(self.path), "rows": without_nan(self.table), "remarks": list(self.remarks)}
 
 
@@ -190,7 +190,7 @@ def replace_own(path: Path, table: pd.DataFrame) -> None:
 
 
 def _with_tissues(tables: Mapping[str, pd.DataFrame], run: Path) -> dict[str, pd.DataFrame]:
-    """Give every cell its tissue, from whichever family knows it.
+    """Return the tissue of every cell, from whichever family knows it.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def _with_tissues(tables: Mapping[str, pd.DataFrame], run: Path) -> dict[str, pd
 
 
 def _by_tissue(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    """Give a row per tissue and family that has judged cells of it."""
+    """Yield a row per tissue and family that has judged cells of it."""
     for tissue in sorted({tissue for table in tables.values() for tissue in table["tissue"].dropna()}):
         cells = {family: table[table["tissue"] == tissue] for family, table in tables.items()}
         own = {family: table for family, table in cells.items() if len(table)}
@@ -267,7 +267,7 @@ def _remarks(found: Mapping[str, _Contestant], tables: Mapping[str, pd.DataFrame
 
 
 def _differences(one: str, other: str, found: Mapping[str, _Contestant]) -> Iterator[str]:
-    """Say in what two families were not trained alike."""
+    """Return in what two families were not trained alike."""
     mine, theirs = (_compared(found[family].parameters) for family in (one, other))
     said = [
         f"{name} ({mine.get(name)}, {theirs.get(name)})"
@@ -285,6 +285,6 @@ def _differences(one: str, other: str, found: Mapping[str, _Contestant]) -> Iter
 
 
 def _compared(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Give what decides a result, by names with dots in them."""
+    """Return what decides a result, by names with dots in them."""
     settings = {name: value for name, value in parameters["settings"].items() if name not in NOT_COMPARED}
     return {**flat(settings), "data": parameters["data_hash"]}

@@ -51,7 +51,7 @@ class Baseline:
     """Over the held-out cells of all folds together."""
 
     def to_json(self, network: Sequence[FoldResult]) -> dict[str, Any]:
-        """Give its figures, and what the network adds to them: mean and sd over folds of the difference."""
+        """Return its figures, and what the network adds to them: mean and sd over folds of the difference."""
         pairs = [
             (theirs.metrics.summary(), ours.metrics.summary()) for theirs, ours in zip(self.folds, network, strict=True)
         ]
@@ -122,7 +122,7 @@ TOLD_BY_DIGESTS = {"convert", "training_metadata", "genes_to_use", "device"}
 
 
 def identity_of(job: Job, folds: Sequence[Fold]) -> dict[str, Any]:
-    """Give all that decides the result of a run, as plain values."""
+    """Return all that decides the result of a run, as plain values."""
     settings, store = job.settings.of_result(), job.store
     return {
         "settings": {name: value for name, value in settings.items() if name not in TOLD_BY_DIGESTS},
@@ -189,7 +189,7 @@ def run_all(
 
 
 def _results(job: Job, folds: Mapping[str, Fold], checkpoints: Checkpoints) -> list[FoldResult]:
-    """Give what finished folds gave, by their names among the checkpoints.
+    """Return what finished folds gave, by their names among the checkpoints.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def _write_run(job: Job, summary: RunSummary, folder: Path) -> None:
 
 
 def held_out_tables(job: Job, folds: Sequence[FoldResult]) -> Iterator[pd.DataFrame]:
-    """Give what the folds say of the cells that they held out, in the order of the input, some cells at a time.
+    """Yield what the folds say of the cells that they held out, in the order of the input, some cells at a time.
 
     One row per cell: cell_id, fold, cell_type (the true one), predicted, confidence, margin, second,
     second_confidence; and the tissue, where there is one.
@@ -240,7 +240,7 @@ def held_out_tables(job: Job, folds: Sequence[FoldResult]) -> Iterator[pd.DataFr
 
 
 def _held_out(folds: Sequence[FoldResult]) -> tuple[np.ndarray, Judged, pd.Series]:
-    """Give the rows that the folds held out, fold by fold, what is said of them, and the fold of each."""
+    """Return the rows that the folds held out, fold by fold, what is said of them, and the fold of each."""
     sizes = [len(result.judged_rows) for result in folds]
     names = pd.CategoricalDtype([result.fold.name for result in folds])
     folds_C = pd.Series(pd.Categorical.from_codes(np.repeat(np.arange(len(folds)), sizes), dtype=names))

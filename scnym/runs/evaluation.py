@@ -55,7 +55,7 @@ class Evaluation:
     """Where the tables are, if anywhere."""
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as plain lists and numbers."""
+        """Return everything as plain lists and numbers."""
         names = ("columns", "n_unlabelled", "n_without_truth", "n_without_prediction", "folder")
         return {**self.scores.to_json(), **{name: getattr(self, name) for name in names}}
 
@@ -156,7 +156,7 @@ class _Compared:
         return cls(labelled, names, counts, ids.remark)
 
     def remarks(self) -> list[str]:
-        """Say what was compared, and what was left out."""
+        """Return what was compared, and what was left out."""
         named = ", ".join(f"{role}: {name}" for role, name in self.columns.items() if name)
         words = {
             "n_unlabelled": "cells without a true label are left out",
@@ -172,7 +172,7 @@ class _Compared:
         ]
 
     def _stranger_labels(self) -> list[str]:
-        """Say so if the two sides call nothing by the same name; then every figure is 0 and means nothing."""
+        """Return a warning if the two sides have no name in common: then every metric is 0 and means nothing."""
         true, given = (sorted(set(self.table[side])) for side in ("truth", "given"))
         if set(true) & set(given):
             return []
@@ -257,7 +257,7 @@ def _confidence_column(table: pd.DataFrame, path: Location, settings: EvaluateSe
 
 
 def _named(table: pd.DataFrame, named: str | None, usual: Sequence[str], path: Location, option: str) -> str:
-    """Give the column that was named, or the first of the usual names that there is."""
+    """Return the column that was named, or the first of the usual names that there is."""
     found = [name for name in (usual if named is None else [named]) if name in table]
     if found:
         return found[0]

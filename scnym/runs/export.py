@@ -165,7 +165,7 @@ def _join_obsm(file: Any, parts: Sequence[Any]) -> list[str]:
 
 
 def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFrame:
-    """Give the annotations of all cells; with several sources, a column says which one a cell is of."""
+    """Return the annotations of all cells; with several sources, a column says which one a cell is of."""
     frames = [source.obs for source in sources]
     if len(frames) == 1:
         return frames[0]
@@ -176,7 +176,7 @@ def _joined_obs(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
 
 
 def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFrame:
-    """Give every gene of any source, with its annotations in the first source that has it."""
+    """Return every gene of any source, with its annotations in the first source that has it."""
     if len(sources) == 1:
         return sources[0].var
     everywhere = pd.concat([source.var for source in sources])
@@ -189,7 +189,7 @@ def _joined_var(store: Store, sources: Sequence[RestoredDataset]) -> pd.DataFram
 
 
 def _named_for_h5ad(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give columns their own names wherever an h5ad can hold these; it takes long ones."""
+    """Return columns their own names wherever an h5ad can hold these; it takes long ones."""
     return plain_text(frame).set_axis(safe_names(frame.columns, max_bytes=None), axis="columns")
 
 

@@ -100,12 +100,12 @@ def run_baseline(job: Job, fold: Fold, number: int, checkpoints: Checkpoints, pr
 
 
 def baseline_name(fold: Fold) -> str:
-    """Give what logistic regression on a fold is called among the checkpoints."""
+    """Return what logistic regression on a fold is called among the checkpoints."""
     return f"{fold.name}.baseline"
 
 
 def result_of(job: Job, fold: Fold, name: str, checkpoints: Checkpoints) -> FoldResult | None:
-    """Give what a fold gave, or what logistic regression gave on it, by the name among the checkpoints.
+    """Return what a fold gave, or what logistic regression gave on it, by the name among the checkpoints.
 
     None if it is not finished.
 
@@ -150,7 +150,7 @@ def _learnt(
 
 
 def _baseline_of(job: Job) -> Job:
-    """Give the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
+    """Return the job of a logistic regression with an L2 penalty, on the same cells in the same batches."""
     settings = job.settings
     network = replace(settings.network, n_hidden=0, shortcut=True)
     training = replace(settings.training, optimizer="mixed", mixup_alpha=0.0, logit_adjustment=0.0)
@@ -174,7 +174,7 @@ def _new_network(job: Job, fold: Fold, variances_G: np.ndarray) -> CellTypeNetwo
 
 
 def _unseen_tissues(job: Job, fold: Fold) -> list[int]:
-    """Give the numbers of the tissues that no training cell of a fold has."""
+    """Return the numbers of the tissues that no training cell of a fold has."""
     if job.conditions_C is None:
         return []
     return np.setdiff1d(np.arange(len(job.tissues)), job.conditions_C[fold.train]).tolist()
@@ -202,7 +202,7 @@ def _measured(job: Job, fold: Fold, n_genes: int, trained: TrainingResult, judge
 
 
 def with_top_genes(job: Job, fold: Fold) -> tuple[Job, np.ndarray]:
-    """Give the job on the genes that this fold's network reads, and their variances, shape (G,).
+    """Return the job on the genes that this fold's network reads, and their variances, shape (G,).
 
     One pass over the fold's training cells and no others; none where nothing asks for it, the variances being empty.
     """
@@ -269,7 +269,7 @@ def _refit_fold(
 
 
 def _objective(job: Job, rows: np.ndarray) -> Objective:
-    """Give what is minimised over some cells, which knows how often their classes are drawn."""
+    """Return what is minimised over some cells, which knows how often their classes are drawn."""
     stream = job.settings.stream
     draws_K = np.bincount(job.labels.codes_C[rows], minlength=len(job.labels.classes))
     is_drawn_K = draws_K > 0

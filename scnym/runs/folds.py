@@ -1,8 +1,4 @@
-"""Which cells train, which select the model, which are held out. Leak-free: made before any balancing.
-
-C cells of the store.
-
-What all folds of a run share, and what each of them gives.
+"""Which cells train, validate and test in each fold, and what all folds share. Split before any balancing.
 
 C cells of the store, K classes.
 """
@@ -156,7 +152,7 @@ def classes_of_one_group(codes_C: np.ndarray, classes: tuple[str, ...], groups_C
 def remarks_on_folds(
     folds: Sequence[Fold], codes_C: np.ndarray, classes: tuple[str, ...], settings: SplitSettings
 ) -> Iterator[str]:
-    """Say what becomes of classes with few cells, where the folds are not those that one would expect."""
+    """Yield what becomes of classes with few cells, where the folds are not those that one would expect."""
     *parts, final = folds
     if len(parts) < settings.n_folds:
         yield (
@@ -204,7 +200,7 @@ class _Cells:
         self._codes_C, self._groups_C, self._settings = codes_C, groups_C, settings
 
     def held_out_parts(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the rest and the held-out rows of every fold that has two classes to learn from and a cell to judge."""
+        """Yield the rest and the held-out rows of every fold that has two classes to learn from and a cell to judge."""
         sizes_K = np.bincount(self._codes_C[rows])
         is_rare_K = sizes_K < self._settings.n_folds
         alone = rows[sizes_K[self._codes_C[rows]] == 1] if self._groups_C is None else rows[:0]
@@ -332,12 +328,12 @@ class Job:
         return self.context.codes_C if self.context and self.tissues else None
 
     def true_tables(self, cell_ids: np.ndarray, rows: np.ndarray) -> Iterator[pd.DataFrame]:
-        """Give the class of each of some labelled cells, some cells at a time: cell_id, cell_type."""
+        """Yield the class of each of some labelled cells, some cells at a time: cell_id, cell_type."""
         for part in (rows[some] for some in stretches(len(rows))):
             yield pd.DataFrame({"cell_id": cell_ids[part].astype(object), "cell_type": self.true_classes(part)})
 
     def true_classes(self, rows: np.ndarray) -> pd.Series:
-        """Give the class of each of some labelled cells, as a name."""
+        """Return the class of each of some labelled cells, as a name."""
         names = pd.CategoricalDtype(pd.Index(self.labels.classes))
         return pd.Series(pd.Categorical.from_codes(self.labels.codes_C[rows], dtype=names))
 
@@ -367,7 +363,7 @@ class FoldResult:
             yield label_table(cell_ids[rows[some]], self.judged.ranked.part(some), classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all from which the result can be had again, as tensors and plain values."""
+        """Return all from which the result can be had again, as tensors and plain values."""
         return {
             "n_genes": self.n_genes,
             "best_epoch": self.training.best_epoch,

@@ -1,8 +1,6 @@
 """What a job is given: a store, or a raw file that is converted into the job's cache once; labels and tissues of cells.
 
 C cells of the store.
-
-Names of classes, tissues and groups that are probably one name written in two ways, or none at all.
 """
 
 import re
@@ -45,7 +43,7 @@ NO_NAMES = frozenset(word.casefold() for word in MISSING if word) | {"nat"}
 
 
 def remarks_on_names(names: Iterable[str], what: str) -> Iterator[str]:
-    """Say which names differ only in blanks, case or the like, and which are those of missing values.
+    """Yield which names differ only in blanks, case or the like, and which are those of missing values.
 
     Nothing is merged or left out: a reader may have meant it so.
 
@@ -116,7 +114,7 @@ class CellLabels:
         return np.bincount(self.codes_C[self.codes_C >= 0], minlength=len(self.classes))
 
     def within(self, keep_C: np.ndarray, *, min_cells: int = 0) -> "CellLabels":
-        """Give the labels of some of the cells: only classes that occur among them, in `min_cells` cells or more.
+        """Return the labels of some of the cells: only classes that occur among them, in `min_cells` cells or more.
 
         Parameters
         ----------
@@ -146,12 +144,12 @@ class Context:
     """Names of the tissues, sorted."""
 
     def names_of(self, rows: np.ndarray) -> pd.Series:
-        """Give the tissue of each of some cells, as a name; missing where there is none."""
+        """Return the tissue of each of some cells, as a name; missing where there is none."""
         names = pd.CategoricalDtype(pd.Index(self.levels))
         return pd.Series(pd.Categorical.from_codes(self.codes_C[rows], dtype=names))
 
     def within(self, keep_C: np.ndarray) -> "Context":
-        """Give the tissues of some of the cells; only levels that occur among them."""
+        """Return the tissues of some of the cells; only levels that occur among them."""
         codes_C = np.where(keep_C, self.codes_C, UNLABELLED)
         occurring, new_C = np.unique(codes_C[codes_C >= 0], return_inverse=True)
         codes_C[codes_C >= 0] = new_C
@@ -159,7 +157,7 @@ class Context:
 
 
 def name_of(given: Given) -> Location:
-    """Give what an input is called in errors: its path or URL, or a name for cells in memory."""
+    """Return what an input is called in errors: its path or URL, or a name for cells in memory."""
     if isinstance(given, Input):
         return given.path
     return location(IN_MEMORY if isinstance(given, AnnData) else given)
@@ -259,7 +257,7 @@ def _is_whole(given: Given) -> bool:
 
 
 def annotated(store: Store, metadata: Path | None, progress: Progress) -> pd.DataFrame:
-    """Give the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id.
+    """Return the annotations of the cells, numbered from 0, with the columns of a metadata table joined by cell id.
 
     Raises
     ------
@@ -361,12 +359,12 @@ def _context(obs: pd.DataFrame, column: str) -> Context:
 
 
 def _names_in(column: pd.Series) -> pd.Series:
-    """Give a column as categories of text: of a million cells with ten names, no million of objects is made."""
+    """Return a column as categories of text: of a million cells with ten names, no million of objects is made."""
     return column.map(label_text).astype("category")
 
 
 def require_context(context: Context | None, columns: Sequence[str], column: str, where: str | Location) -> Context:
-    """Give the tissues of a job that needs them.
+    """Return the tissues of a job that needs them.
 
     Raises
     ------
@@ -392,13 +390,13 @@ def _require_column(columns: Sequence[str], column: str, where: Location | str, 
 
 
 def sources_of(store: Store) -> list[dict[str, Any]]:
-    """Give what the cells came from: name, file, cells, genes and hash of every source."""
+    """Return what the cells came from: name, file, cells, genes and hash of every source."""
     told = ("sample", "file", "n_cells", "n_genes", "sha256")
     return [{name: getattr(source, name) for name in told} for source in store.sources]
 
 
 def label_text(value: object) -> str | None:
-    """Give a label as text; None where there is none. A whole number is written without a decimal point."""
+    """Return a label as text; None where there is none. A whole number is written without a decimal point."""
     if value is None or value is pd.NA or value is pd.NaT or value != value:  # noqa: PLR0124 - NaN is not itself
         return None
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

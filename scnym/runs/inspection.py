@@ -91,7 +91,7 @@ class Inspection:
         return sum((one.n_cells or 0) * (one.values_per_cell or 0) for one in self.sources)
 
     def estimates(self) -> dict[str, float]:
-        """Give size and times to expect on 2 cores: bytes of the store, seconds to convert and to stream once."""
+        """Return size and times to expect on 2 cores: bytes of the store, seconds to convert and to stream once."""
         if not self.n_values:
             return {"convert_seconds": self._seconds_by_size()} if self.kind == "input" else {}
         streamed = {"epoch_seconds": self.n_values / STREAMED_PER_SECOND}
@@ -104,7 +104,7 @@ class Inspection:
         }
 
     def _seconds_by_size(self) -> float:
-        """Give the time to convert where the number of values is not known before they are read."""
+        """Return the time to convert where the number of values is not known before they are read."""
         is_gzip = any(source.path.suffix.lower() == ".gz" for source in self.sources)
         return self.size_bytes / TEXT_BYTES_PER_SECOND[".gz" if is_gzip else ""]
 
@@ -162,7 +162,7 @@ def inspect(path: str | Path, settings: ConvertSettings | None = None, *, card: 
 
 
 def _with_model(place: Location) -> Location:
-    """Give the model of a run's folder, whose tables are no counts; any other place as it is."""
+    """Return the model of a run's folder, whose tables are no counts; any other place as it is."""
     if not isinstance(place, Path) or not place.is_dir():
         return place
     model = final_model(place)
@@ -300,7 +300,7 @@ def _words_of_some(slabs: list[Slab], source: ScatteredSource) -> str:
 
 
 def _classes(obs: pd.DataFrame) -> Iterator[tuple[str, dict[str, int]]]:
-    """Give the columns that may hold classes, with the cells of each."""
+    """Yield the columns that may hold classes, with the cells of each."""
     for name in obs.columns.difference(list(OWN_OBS_COLUMNS), sort=False):
         column = obs[name]
         if pd.api.types.is_float_dtype(column.dtype) or isinstance(column.dtype, pd.DatetimeTZDtype):

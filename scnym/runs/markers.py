@@ -42,7 +42,7 @@ class MarkerSummary:
     """Of each class that cells were given for."""
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as plain lists and numbers."""
+        """Return everything as plain lists and numbers."""
         return asdict(self)
 
 
@@ -132,7 +132,7 @@ def find_markers(
 
 
 def chosen_classes(names: str | None, known: Sequence[str]) -> list[int]:
-    """Give the positions of the classes that a list names, in the model's order; all if there is none.
+    """Return the positions of the classes that a list names, in the model's order; all if there is none.
 
     A name may hold commas itself: of the names that fit, the longest is taken.
 
@@ -160,7 +160,7 @@ def chosen_classes(names: str | None, known: Sequence[str]) -> list[int]:
 def _say_what_is_not_used(
     training_metadata: str | Path | None, settings: MarkerSettings, convert: ConvertSettings, progress: Progress
 ) -> None:
-    """Say which options have no effect without cells; they may stand in a config that is meant for training."""
+    """Report which options have no effect without cells; a config that is meant for training may hold them."""
     given = {
         "training_metadata": training_metadata,
         "lower_group": settings.label_column,

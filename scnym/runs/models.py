@@ -1,10 +1,6 @@
-"""Which models label cells: one for all of them, or one for each tissue, behind whatever path a user gives.
+"""Which models label which cells: one for all, or one for each tissue, behind whatever path a user gives.
 
 C cells of the store, K classes of all models together.
-
-The tissue (any upper group) of new cells, as levels that a model knows.
-
-C cells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +52,7 @@ def level_codes(
     unknown: UnknownTissue,
     reasons: Mapping[str, str] | None = None,
 ) -> np.ndarray:
-    """Give the position of each cell's level among those known, -1 for others, int64, shape (C,).
+    """Return the position of each cell's level among those known, -1 for others, int64, shape (C,).
 
     Parameters
     ----------
@@ -236,6 +232,6 @@ def _levels(
 
 
 def loaded(models: ModelSet, routing: Routing) -> Iterator[tuple[Assignment, Snapshot]]:
-    """Give every model that labels any cell, one after the other."""
+    """Yield every model that labels any cell, one after the other."""
     for assignment in routing.assignments:
         yield assignment, models.load(assignment.tissue)

@@ -1,7 +1,4 @@
-"""The output tree: what each file is called, and how it is written.
-
-The three families of models: what each is called, where it stands, and the folders of tissues.
-"""
+"""The output tree: the folders of the three training modes, what each file is called, and how it is written."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,12 +34,12 @@ TAKEN = {TISSUES_FILE, "report.html", "summary.json"}
 
 
 def title_of(family: Family, tissue: str | None = None) -> str:
-    """Give the heading of a run's report."""
+    """Return the heading of a run's report."""
     return f"Tissue {family} training" + (f": {tissue}" if tissue is not None else "")
 
 
 def folder_names(tissues: Sequence[str]) -> tuple[str, ...]:
-    """Give each tissue a folder name that is safe on every file system, and unlike all others in whatever case."""
+    """Return a folder name for each tissue: safe on every file system, unlike all others in whatever case."""
     return distinct_names(tissues, TAKEN)
 
 
@@ -70,7 +67,7 @@ def is_run(path: Path) -> bool:
 
 
 def final_model(path: Path) -> Path:
-    """Give the model file behind a path: of a run's folder that of its final model, of a fold's its own."""
+    """Return the model file behind a path: of a run's folder that of its final model, of a fold's its own."""
     if not path.is_dir():
         return path
     return next((file for file in (path / FINAL_FOLDER / MODEL_FILE, path / MODEL_FILE) if file.is_file()), path)
@@ -90,7 +87,7 @@ def write_tables(path: Path, tables: Iterable[pd.DataFrame]) -> None:
 
 
 def stretches(n_cells: int) -> Iterator[slice]:
-    """Give the cells of a long table a few at a time; of none, none at once."""
+    """Yield the cells of a long table a few at a time; of none, none at once."""
     for start in range(0, max(1, n_cells), TABLE_CELLS):
         yield slice(start, min(start + TABLE_CELLS, n_cells))
 
@@ -117,7 +114,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested settings by names with dots in them."""
+    """Return nested settings by names with dots in them."""
     found: dict[str, Any] = {}
     for name, value in content.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
@@ -125,7 +122,7 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give the rows of a table as plain values; None where there is none."""
+    """Return the rows of a table as plain values; None where there is none."""
     plain = table.astype(object).where(table.notna(), None)
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
 

@@ -195,7 +195,7 @@ def label_store(
 
 @contextmanager
 def _workplace(input_counts: str | Path | AnnData, out_path: str | Path | None) -> Iterator[Path]:
-    """Give the output folder; for cells in memory one that goes away afterwards, if none was named."""
+    """Yield the output folder; for cells in memory one that is removed afterwards, if none was named."""
     if out_path is not None:
         yield require_folder(out_path)
         return
@@ -250,7 +250,7 @@ def _write_map(folder: Path, job: Pass, predictions: Predictions, sample: Embedd
 
 
 def _annotated(adata: AnnData, predictions: Predictions, checked: Checked) -> AnnData:
-    """Give a copy with the labels; what was a line on the terminal is a warning here."""
+    """Return a copy with the labels; what was a line on the terminal is a warning here."""
     labelled = adata.to_memory() if adata.isbacked else adata.copy()
     annotate(labelled, predictions, checked.cards)
     for line in checked.warnings:

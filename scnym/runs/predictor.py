@@ -1,10 +1,6 @@
-"""One pass over new cells: everything is checked, then each cell is labelled by its model, then the cells may vote.
+"""One pass over new cells, and its output: checks, labels, votes; tables of text, matrices, an annotated AnnData.
 
-C cells of the store, K classes of all models together.
-
-Where predictions go: tables of text, matrices as AnnData, columns beside counts. Each is written in bounded memory.
-
-C cells, K classes, H hidden units, N columns of a matrix.
+C cells of the store, H hidden units, K classes of all models together, N columns of a matrix.
 """
 
 import warnings
@@ -146,7 +142,7 @@ def annotate(adata: "AnnData", predictions: Predictions, cards: Mapping[str | No
 
 
 def obs_columns(predictions: Predictions) -> pd.DataFrame:
-    """Give the columns that go beside the counts, ``scnym_cell_type`` and so on."""
+    """Return the columns that go beside the counts, ``scnym_cell_type`` and so on."""
     columns = predictions.columns()
     wanted = [name for name in OBS_COLUMNS if name in columns]
     named = columns[wanted].add_prefix(OBS_PREFIX)
@@ -164,7 +160,7 @@ def uns_content(cards: Mapping[str | None, Card]) -> dict[str, Any]:
 
 
 def plain_card(card: Card) -> dict[str, Any]:
-    """Give what a model knows of itself as an h5ad can hold it; its genes are counted only."""
+    """Return what a model knows of itself as an h5ad can hold it; its genes are counted only."""
     content = card.model_dump(mode="json", exclude={"genes"})
     return {"n_genes": len(card.genes), **_plain(content)}
 
@@ -335,7 +331,7 @@ class Pass:
         return prediction_stream(self.store, snapshot, settings, device=self.device, **cells)
 
     def _sources_of(self, part: Assignment) -> list[int]:
-        """Give the numbers of the sources that the part's cells are of."""
+        """Return the numbers of the sources that the part's cells are of."""
         ends = np.cumsum([dataset.n_cells for dataset in self.store.datasets])
         return np.unique(np.searchsorted(ends, part.rows_C, side="right")).tolist()
 
@@ -349,7 +345,7 @@ class Pass:
 
 
 def _width(cards: dict[str | None, Card]) -> int:
-    """Give the width of the last hidden layer, which all models must share to stand in one matrix."""
+    """Return the width of the last hidden layer, which all models must share to stand in one matrix."""
     widths = sorted({card.network.n_hidden for card in cards.values()})
     if len(widths) > 1:
         raise DataError(

@@ -1,6 +1,4 @@
-"""Pages of runs that are there already, written anew: for a folder moved, or a newer version's look.
-
-What a training run leaves behind for its page: how confidence is distributed, and where the cells lie.
+"""Reports of existing runs, regenerated; and what a training run keeps for its report.
 
 C cells of the store, S cells of the sample.
 """
@@ -39,7 +37,7 @@ from scnym.runs.reports.training import write_tissues_page, write_training_page
 
 
 def figures_of(job: Job, judged_rows: np.ndarray, judged: Judged) -> dict[str, Any]:
-    """Give how confidence is distributed over the cells that a run was judged on."""
+    """Return how confidence is distributed over the cells that a run was judged on."""
     correct_C = judged.best_C == job.labels.codes_C[judged_rows]
     kinds = {"confidence": judged.confidence_C, "before temperature scaling": judged.uncalibrated_C}
     return {
@@ -135,7 +133,7 @@ def report(run: str | Path) -> list[Path]:
 
 
 def _folders(run: Path) -> list[Path]:
-    """Give a run's folder and those below it that may be runs too: of tissues, of samples, or of an output folder.
+    """Return a run's folder and those below it that may be runs too: of tissues, of samples, or of an output folder.
 
     What a link leads to elsewhere is not below it.
     """

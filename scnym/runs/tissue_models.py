@@ -64,7 +64,7 @@ class TissueModels:
     deviation over folds of accuracy and macro-F1 on held-out cells; how many classes have none to judge by."""
 
     def to_json(self) -> dict[str, Any]:
-        """Give the table as plain values."""
+        """Return the table as plain values."""
         return {"family": "specific", "tissues": without_nan(self.table)}
 
 
@@ -173,7 +173,7 @@ def _write_index(plans: Sequence[TissuePlan], folder: Path, target: Path, tissue
 
 
 def _identity(job: Job, plans: Sequence[TissuePlan]) -> dict[str, Any]:
-    """Give all that decides the result; the folds of each tissue tell its cells."""
+    """Return all that decides the result; the folds of each tissue tell its cells."""
     folds = [fold for plan in plans for fold in plan.folds]
     return {**identity_of(job, folds), "family": "specific", "tissues": [plan.tissue for plan in plans]}
 

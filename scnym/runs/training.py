@@ -107,7 +107,7 @@ def train_tissue_dependent(
 
 
 def _reading_tissues(job: Job, input_counts: Location, progress: Progress) -> Job:
-    """Give the job of the dependent family: cells of a known tissue only."""
+    """Return the job of the dependent family: cells of a known tissue only."""
     context = _of_known_tissue(job, input_counts, progress)
     labels = job.labels.within(context.codes_C >= 0, min_cells=job.settings.split.min_cells_per_class)
     context = context.within(labels.codes_C >= 0)
@@ -157,7 +157,7 @@ def train_tissue_specific(
 def _prepared(
     input_counts: str | Path | AnnData, target: Path, settings: RunSettings, progress: Progress
 ) -> Iterator[tuple[Job, Progress]]:
-    """Give what is to be done, everything being checked that can be wrong before work starts; and whom to tell.
+    """Check everything that can be wrong before work starts; return what is to be done, and the progress.
 
     Of several processes that train together, the first prepares what takes files, and is the only one to be heard.
     """
@@ -173,7 +173,7 @@ def _prepared(
 
 
 def _needed_columns(settings: RunSettings) -> dict[str, str]:
-    """Give the columns that the input itself must have, by option; none where a table of annotations is given."""
+    """Return the columns that the input itself must have, by option; none where a table of annotations is given."""
     if settings.training_metadata:
         return {}
     named = {"--lower_group": settings.label_column, "--cv_group": settings.split.group_column}
@@ -223,7 +223,7 @@ def _say_odd_names(what: str, column: str, names: Sequence[str], progress: Progr
 
 
 def _of_known_tissue(job: Job, input_counts: Location, progress: Progress) -> Context:
-    """Give the tissues, which this family needs; say how many labelled cells have none."""
+    """Return the tissues, which this family needs, and report how many labelled cells have none."""
     where = job.settings.training_metadata or input_counts
     context = require_context(job.context, job.columns, job.settings.tissue_column, where)
     n_lost = int(((context.codes_C < 0) & (job.labels.codes_C >= 0)).sum())
@@ -258,7 +258,7 @@ def split(job: Job, where: Location, progress: Progress) -> list[Fold]:
 
 
 def _remarks_on_groups(folds: Sequence[Fold], labels: CellLabels, groups: Context) -> Iterator[str]:
-    """Say what it means that no group is both held out and learnt from."""
+    """Yield what it means that no group is both held out and learnt from."""
     codes_C, classes = labels.codes_C, labels.classes
     unlearnt = [np.setdiff1d(codes_C[fold.held_out], codes_C[fold.learnt]) for fold in folds]
     unknown = {classes[code] for codes in unlearnt for code in codes}
@@ -282,7 +282,7 @@ def _how_selected(folds: Sequence[Fold]) -> str:
 
 
 def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, column: str, progress: Progress) -> None:
-    """Tell the user once, if much is decoded in vain."""
+    """Report once if much is decoded in vain."""
     before = training.read_amplification
     if before <= HIGH_AMPLIFICATION:
         return
@@ -295,7 +295,7 @@ def _say_what_clustering_gains(training: StreamDataset, labels: CellLabels, colu
 
 
 def _model_genes(store: Store, genes_to_use: str | None, progress: Progress) -> Sequence[str]:
-    """Give the genes that all sources have, or those of them that stand in a list."""
+    """Return the genes that all sources have, or those of them that stand in a list."""
     in_order = gene_list(store.datasets, "inner")
     shared = set(in_order)
     if not shared:

@@ -78,7 +78,7 @@ class Bench:
         self._outcomes: dict[str, Outcome] = {}
 
     def outcome(self, fault: Fault) -> Outcome:
-        """Give what comes of a mistake; it is made when it is asked for first."""
+        """Return what comes of a mistake; it is made when it is asked for first."""
         if fault.name not in self._outcomes:
             self._outcomes[fault.name] = self._made(fault)
         return self._outcomes[fault.name]
@@ -101,7 +101,7 @@ class Bench:
         return replace(outcome, after_trying="".join(tried).replace(f"{folder}/", ""))
 
     def _at_hand(self) -> Path:
-        """Give the folder of finished things, which are made once."""
+        """Return the folder of finished things, which are made once."""
         if not self._ready.is_dir():
             self._ready.mkdir()
             with contextlib.chdir(self._ready):
@@ -110,7 +110,7 @@ class Bench:
 
 
 def cells() -> anndata.AnnData:
-    """Give cells of three types, two tissues and three donors."""
+    """Return cells of three types, two tissues and three donors."""
     adata = clustered_adata(72, n_genes=12)
     adata.obs["tissue"] = [("lung", "liver")[row % 2] for row in range(72)]
     adata.obs["donor"] = [f"donor {row % 3}" for row in range(72)]
@@ -132,7 +132,7 @@ def _run(line: str, expect: int = 0) -> None:
 
 
 def _tree(folder: Path) -> Tree:
-    """Give every file below a folder with its bytes, and every folder; links are not followed."""
+    """Return every file below a folder with its bytes, and every folder; links are not followed."""
     found: Tree = {}
     for path in sorted(folder.rglob("*")):
         is_file = path.is_file() and os.access(path, os.R_OK)

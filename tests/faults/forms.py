@@ -28,7 +28,7 @@ class Counts:
     genes: Sequence[str] = GENES
 
     def with_value(self, value: float | str) -> "Counts":
-        """Give the same with another value for gene Cd3e of cell c2."""
+        """Return the same with another value for gene Cd3e of cell c2."""
         rows = [list(row) for row in self.counts_CG]
         rows[1][1] = value
         return Counts(rows, self.cells, self.genes)
@@ -56,7 +56,7 @@ class Form:
     """What the command must be told besides."""
 
     def line(self, more: str = "") -> str:
-        """Give the command that converts it."""
+        """Return the command that converts it."""
         return " ".join(["convert", self.file, "new.zarr", *self.options.split(), *more.split()])
 
     def write_into(self, folder: Path, counts: Counts = SOUND) -> Path:

@@ -31,7 +31,7 @@ INPUTS = ("cells.h5ad", "cells.zarr", MODEL, "run/predictions")
 
 
 def _line(command: str) -> str:
-    """Give the line that made the command's output."""
+    """Return the line that made the command's output."""
     return next(line for line in READY.values() if line.startswith(f"{command} "))
 
 

@@ -23,7 +23,7 @@ untouched, and nothing half written is left. This page is made from the table in
 
 
 def page_of(outcome_of: Callable[[Fault], Outcome]) -> str:
-    """Give the whole page.
+    """Return the whole page.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def _section(title: str, faults: Sequence[Fault], outcome_of: Callable[[Fault], 
 
 
 def _row(fault: Fault, outcome: Outcome) -> str:
-    """Give a row: the mistake with its command, what is wrong and where, and the way out."""
+    """Return a row: the mistake with its command, what is wrong and where, and the way out."""
     message = outcome.errors[0]
     at = message.index(f"; {fault.way_out}")
     said, way_out = message[:at], message[at + 2 :]
@@ -52,7 +52,7 @@ def _row(fault: Fault, outcome: Outcome) -> str:
 
 
 def _cell(text: str) -> str:
-    """Give text as it stands between the bars of a table."""
+    """Return text as it stands between the bars of a table."""
     return re.sub(r"([|<>*_`\[\]\\])", r"\\\1", text)
 
 

@@ -84,7 +84,7 @@ def _set_element(random: Random, file: h5py.File, name: str) -> None:
 
 
 def _values_of(element: Any) -> Any:
-    """Give an array's values, unless another damage has made it huge: that memory would count as the reader's."""
+    """Return an array's values, unless another damage has made it huge: that memory would count as the reader's."""
     if element.nbytes > MOST_BYTES:
         raise MemoryError
     return element[()]

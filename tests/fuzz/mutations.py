@@ -96,7 +96,7 @@ DAMAGES: tuple[Damage, ...] = (
 
 
 def wrong_document(random: Random, document: Any) -> Any:
-    """Give a document of dictionaries and lists in which one to three values are of another kind, gone or doubled."""
+    """Return a document of dictionaries and lists in which one to three values are of another kind, gone or doubled."""
     document = copy.deepcopy(document)
     for _ in range(random.randint(1, 3)):
         if isinstance(document, dict | list):
@@ -125,7 +125,7 @@ def _with_one_wrong(random: Random, document: Any) -> Any:
 
 
 def _places(document: Any) -> Any:
-    """Give every value of a document, as what holds it and its key there."""
+    """Yield every value of a document, as what holds it and its key there."""
     items = document.items() if isinstance(document, dict) else enumerate(document)
     for key, value in list(items):
         yield document, key

@@ -77,5 +77,5 @@ def write_model(path: Path) -> Path:
 
 
 def write_safetensors(weights: Mapping[str, torch.Tensor], card: str) -> bytes:
-    """Give the content of a model file with whatever card."""
+    """Return the content of a model file with whatever card."""
     return save(dict(weights), metadata={METADATA_KEY: card})

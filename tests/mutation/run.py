@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def mutants_of(source: str) -> Iterator[Mutant]:
-    """Give every mutant of a module once."""
+    """Yield every mutant of a module once."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
@@ -110,7 +110,7 @@ def mutants_of(source: str) -> Iterator[Mutant]:
 
 
 def _meaning(code: str) -> str | None:
-    """Give what two mutants share that differ in nothing but how they are written; None for what is no Python."""
+    """Return what two mutants share that differ in nothing but how they are written; None for what is no Python."""
     try:
         return ast.dump(ast.parse(code))
     except SyntaxError:
@@ -118,7 +118,7 @@ def _meaning(code: str) -> str | None:
 
 
 def _annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Give where annotations of types begin and end, as line and column."""
+    """Return where annotations of types begin and end, as line and column."""
     nodes = [
         getattr(node, field)
         for node in ast.walk(ast.parse(source))

@@ -1,8 +1,7 @@
-"""AnnData on disk: h5ad files, also of old versions, and their Zarr form; counts from X, raw or a layer.
+"""AnnData on disk: h5ad files of all versions, and their Zarr form; counts from X, raw or a layer.
 
-CSR and dense counts stand cell by cell; CSC stands gene by gene.
-
-A dataset of a store as an input: its annotations as they were before the store added its own.
+CSR and dense counts are stored cell by cell, CSC gene by gene. A dataset of a store is an AnnData too: it is read with
+the annotations that it had before the store added its own.
 """
 
 from collections.abc import Iterator
@@ -146,7 +145,7 @@ class AnnDataFile:
             return self._obs(file).frame().set_axis(self.cells(0, self.n_cells))
 
     def cells(self, start: int, stop: int) -> pd.Index:
-        """Give the ids of the cells from `start` to `stop`."""
+        """Return the ids of the cells from `start` to `stop`."""
         return pd.Index(self.cell_ids[start:stop].astype(object))
 
     @contextmanager
@@ -168,7 +167,7 @@ class AnnDataFile:
 
     @contextmanager
     def sparse_counts(self) -> Iterator[tuple[Any, Any, np.ndarray]]:
-        """Give data, indices and the indptr, checked, of CSR or CSC counts."""
+        """Yield data, indices and the indptr, checked, of CSR or CSC counts."""
         with self.opened() as file:
             group = file[self.counts_key]
             self._check_n_lines(group["indptr"].shape[0] - 1)
@@ -193,7 +192,7 @@ class AnnDataFile:
             )
 
     def _arrays(self, file: Any) -> list[Any]:
-        """Give the arrays that hold the counts."""
+        """Return the arrays that hold the counts."""
         counts = file[self.counts_key]
         return [counts] if self.encoding == "array" else [counts["data"], counts["indices"]]
 
@@ -392,7 +391,7 @@ class GeneByGene(_OfAnnData):
 
 
 def _lines_of(indptr: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Give the line (column of a CSC matrix) of each value from `low` to `high`."""
+    """Return the line (column of a CSC matrix) of each value from `low` to `high`."""
     first = int(np.searchsorted(indptr, low, side="right")) - 1
     last = int(np.searchsorted(indptr, high, side="left"))
     lengths = np.diff(np.clip(indptr[first : last + 1], low, high))

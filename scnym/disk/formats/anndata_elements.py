@@ -1,13 +1,10 @@
 """Elements of an AnnData in HDF5 or Zarr, read as whoever wrote them meant them.
 
 AnnData's own reader knows what AnnData writes. Files by R, Julia and Matlab hold texts of fixed length, attributes that
-are lists of one element, enums, and factors whose names stand elsewhere.
+are lists of one element, enums, and factors whose names are stored elsewhere. An element that cannot be read stops only
+files that need it; else it is left out and reported.
 
 E elements of an array.
-
-Libraries that are called without what they have to say to their own users.
-
-Parts of a file that must not be read, or cannot be: a file that needs them is refused, else they are left out.
 """
 
 import math

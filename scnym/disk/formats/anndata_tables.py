@@ -1,8 +1,6 @@
 """The tables of cells and genes in an AnnData on disk, obs and var, of every version and by every writer.
 
-R rows of a table.
-
-What a table of cells or genes claims to hold, checked before any of it is read.
+What a table claims to hold is checked before any of it is read. R rows of a table.
 """
 
 from dataclasses import dataclass, field

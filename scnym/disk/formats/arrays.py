@@ -1,8 +1,6 @@
-"""An AnnData in memory as an input: its counts in bounded blocks of rows, and a hash of all that it holds.
+"""Inputs that are arrays: an AnnData in memory, and NumPy's ``.npy`` with a list of genes beside it.
 
-C cells, G genes.
-
-A NumPy array of cells x genes (``.npy``), whose genes stand in a list of their own. Nothing in it is unpickled.
+Nothing in a ``.npy`` is unpickled. C cells, G genes.
 """
 
 import hashlib
@@ -203,7 +201,7 @@ def _layers(adata: AnnData) -> list[str]:
 
 
 def _row_by_row(counts_CG: Any, path: Path) -> Any:
-    """Give counts of which rows can be taken.
+    """Return counts of which rows can be taken.
 
     Raises
     ------
@@ -226,12 +224,12 @@ def _row_by_row(counts_CG: Any, path: Path) -> Any:
 
 
 def _loaded(matrix: Any) -> Any:
-    """Give a matrix in memory, of an AnnData that is backed by a file as well."""
+    """Return a matrix in memory, of an AnnData that is backed by a file as well."""
     if isinstance(matrix, h5py.Dataset):
         return matrix[()]
     return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
 
 
 def _is_sparse(counts: Any) -> bool:
-    """Say so without narrowing the type to one that lacks the parts of the matrix."""
+    """Return whether it is, without narrowing the type to one that lacks the parts of the matrix."""
     return bool(sparse.issparse(counts))

@@ -2,10 +2,8 @@
 
 Whatever the file holds (UTF-16, lines that end in CR alone), what comes out is UTF-8 with lines that end in LF.
 
-A wide table has so many columns that a parser with work to do per column and chunk spends its time there. Here the
-numbers of a whole chunk are one long column, whatever the table's width.
-
-What parts the fields of a text table, and which lines above its header are none of it.
+A parser that works per column and chunk is slow on a wide table. Here the numbers of a whole chunk are parsed as one
+long column, whatever the table's width. Also which character separates the fields, and which lines are no table.
 """
 
 import codecs

@@ -1,16 +1,11 @@
 """Which way round a text table lies: cells x genes, or genes x cells.
 
-What the file says decides: the first field of its header, its annotations, and the names along its two sides. Where
-these say nothing, the counts may: genes differ far more in their totals than cells do.
+The first field of the header, the annotations, and the names along both sides decide. Where they tell nothing, the
+counts may: genes differ far more in their totals than cells do. Only names that can hardly be anything else count; the
+schemes of gene names are those of Ensembl, NCBI, the model organism databases and others that https://identifiers.org
+lists.
 
 R lines, K columns of counts.
-
-What genes and cells are called: the schemes of databases and the habits of programs.
-
-Only names that can hardly be anything else count. The schemes of genes are those of Ensembl, NCBI, the databases of
-model organisms and their kin, as https://identifiers.org lists them.
-
-Which columns of a text table are annotations by their names: words for them, and names unlike all others.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Which format a path is, and the sources that read it.
-
-Files and folders of other tools, which hold cells but in no form that is read: what they are, and the way out.
-"""
+"""Which format a path has, and the source that reads it; what files of other tools are, and how to convert them."""
 
 from collections.abc import Collection
 from pathlib import Path

@@ -1,10 +1,7 @@
-"""What genes are called where their names do not tell: numbered ones, and names that several genes share.
+"""The genes of a source, whatever its format: other features are left out, and each gene has a name of its own.
 
-The columns of `var` that name genes are known by their own names; any other counts only where it names each gene.
-
-Whether a source lies the right way round: its cells are not called as genes are, nor its genes as cells are.
-
-The genes of a source, whatever its format: features that are none are left out, and each gene has a name of its own.
+Genes that are only numbered, or share a name, are named by a column of `var`: one that is known to hold names, else one
+that holds a different id for each gene. A source whose cells are named as genes, and its genes as cells, is refused.
 
 C cells, G genes, F features of the source, N stored values.
 """
@@ -138,7 +135,7 @@ def _may_be_numbers(names: Sequence[str]) -> bool:
 
 
 def _candidates(var: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
-    """Give the columns that may tell genes apart, the surest first."""
+    """Yield the columns that may tell genes apart, the surest first."""
     yield from _known(var, IDS)
     yield from _known(var, SYMBOLS)
     yield from _others(var)
@@ -153,7 +150,7 @@ def _known(var: pd.DataFrame, wanted: Sequence[str]) -> Iterator[tuple[str, list
 
 
 def _others(var: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
-    """Give columns of any name that hold a different id for each gene."""
+    """Yield columns of any name that hold a different id for each gene."""
     for name, column in var.items():
         texts = _texts(column)
         if texts is not None and _tell_apart(texts) and all(map(ID.fullmatch, texts)):
@@ -161,7 +158,7 @@ def _others(var: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
 
 
 def _texts(column: pd.Series) -> list[str] | None:
-    """Give a column's values as text, empty where one is missing; None if it only numbers genes, or holds no ids."""
+    """Return a column's values as text, empty where one is missing; None if it only numbers genes, or holds no ids."""
     values = column.astype(object)
     kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind not in {"string", "integer"}:
@@ -214,7 +211,7 @@ MAKE_UNIQUE = "give every gene a name of its own, or an id in a column such as g
 
 
 def with_named_genes(source: Source | ScatteredSource) -> Source | ScatteredSource:
-    """Give a source of genes alone, each with a name of its own; the same one where it is that already.
+    """Return a source of genes alone, each with a name of its own; the same one where it is that already.
 
     Parameters
     ----------
@@ -243,7 +240,7 @@ def with_named_genes(source: Source | ScatteredSource) -> Source | ScatteredSour
 
 
 def _renamed(genes: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
-    """Give genes new names; the old ones are kept in a column, unless they were mere numbers from 0 or 1 on."""
+    """Return genes new names; the old ones are kept in a column, unless they were mere numbers from 0 or 1 on."""
     renamed, old = genes.set_axis(names, axis="index"), list(map(str, genes.index))
     is_known = any(list(column) == old for _, column in genes.items())
     if old == list(names) or are_numbered(old) or is_known:

@@ -1,12 +1,7 @@
-"""What a file of unknown origin claims to hold, checked against what it holds before memory is taken for it.
+"""HDF5 files of unknown origin: what they claim is checked against what they hold before memory is taken for it.
 
-A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or have its values in another file.
-
-Filters that HDF5 compresses with: those that h5py lacks come with hdf5plugin, if it is installed.
-
-Room for the compressed chunks of a file, so that each is decoded once however small the blocks that are read.
-
-A chunk can be decoded only as a whole. One that does not stay in memory is decoded again for every block of its cells.
+A damaged or crafted file of a few kilobytes may name a table of 10^15 rows, or have its values in another file. Also
+which compression filters are installed, and room for chunks, which can be decoded only as a whole.
 """
 
 import math
@@ -100,7 +95,7 @@ class ChunkCache:
 
 
 def cache_for(arrays: Sequence[Any], path: Location, max_memory_bytes: int, *, cell_axis: int = 0) -> ChunkCache:
-    """Give room for all chunks that hold one cell, if the memory cap has it.
+    """Return room for all chunks that hold one cell, if the memory cap has it.
 
     Parameters
     ----------
@@ -345,7 +340,7 @@ def _has_texts(dataset: h5py.Dataset) -> bool:
 
 
 def _places_of_texts(dataset: h5py.Dataset) -> Iterator[tuple[int, int]]:
-    """Give where the texts of an array begin in its file, and how many there are, stretch by stretch."""
+    """Yield where the texts of an array begin in its file, and how many there are, stretch by stretch."""
     begin = dataset.id.get_offset()
     if begin is not None:
         yield begin, dataset.size or 0
@@ -383,7 +378,7 @@ class _Walk:
 
 
 def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, Any]]:
-    """Give every group and array of a file by name, and a fault for what cannot be opened.
+    """Yield every group and array of a file by name, and a fault for what cannot be opened.
 
     What is in a group is given once; where the group is met again, its first name is.
 
@@ -403,7 +398,7 @@ def _objects(file: h5py.File, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _below(group: h5py.Group, keys: tuple[str, ...], walk: _Walk) -> Iterator[tuple[str, Any]]:
-    """Give what is below a group, and note how many objects a reader meets there that follows every link."""
+    """Yield what is below a group, and note how many objects a reader meets there that follows every link."""
     own, n_met, path = group.id.__hash__(), 0, walk.path
     walk.n_below[own], walk.names[own] = NOT_COUNTED, "/".join(keys)
     try:

@@ -129,7 +129,7 @@ class LoomSource:
         return key
 
     def _cell_key(self, attributes: Any, n_cells: int) -> str | None:
-        """Give the attribute that names the cells; of several known ones the first that tells them apart."""
+        """Return the attribute that names the cells; of several known ones the first that tells them apart."""
         known = list(_known(attributes, CELL_ATTRIBUTES))
         if known and plain(known[0]) == plain(CELL_ATTRIBUTES[0]):
             return known[0]
@@ -159,7 +159,7 @@ class LoomSource:
 
 
 def _known(attributes: Any, wanted: Sequence[str]) -> Iterator[str]:
-    """Give the attributes that are known by name, the surest first."""
+    """Yield the attributes that are known by name, the surest first."""
     by_name: dict[str, list[str]] = {}
     for key in attributes.keys():  # noqa: SIM118 - not a mapping
         by_name.setdefault(plain(key), []).append(key)
@@ -168,7 +168,7 @@ def _known(attributes: Any, wanted: Sequence[str]) -> Iterator[str]:
 
 
 def _naming(attributes: Any, length: int) -> Iterator[str]:
-    """Give the attributes of text that differs for each gene or cell."""
+    """Yield the attributes of text that differs for each gene or cell."""
     for key in attributes.keys():  # noqa: SIM118 - not a mapping
         if np.asarray(attributes[key]).dtype.kind in "OSU" and _tells_apart(attributes[key], length):
             yield key
@@ -183,7 +183,7 @@ def _tells_apart(names: Any, length: int) -> bool:
 
 
 def _strip_width(counts_GC: h5py.Dataset, cells: int, max_elements: int) -> int:
-    """Give how many cells to read at once, so that each chunk of the file is decoded once.
+    """Return how many cells to read at once, so that each chunk of the file is decoded once.
 
     A block of `cells` cells is cut down to whole chunks. Where it is narrower than one, a strip as wide as a chunk is
     read and cut into blocks, if it takes no more than `STRIP_BYTES` per element.

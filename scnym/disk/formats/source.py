@@ -1,6 +1,6 @@
-"""What every input format turns into: a `Source` that yields `CellBlock`.
+"""What every input format becomes: a `Source` that yields `CellBlock` after `CellBlock`.
 
-A source whose values do not stand cell by cell, turned into one that does.
+A source whose values are not stored cell by cell is a `ScatteredSource`; `TurnedSource` sorts its values by cell.
 """
 
 from collections import Counter
@@ -217,7 +217,7 @@ class SeenNames:
 
 
 def names_or_ids(symbols: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Give each gene its symbol as a name; its id where the symbol is empty or several genes share it."""
+    """Return a name for each gene: its symbol, or its id where the symbol is empty or several genes share it."""
     times = Counter(symbols)
     return [symbol if symbol and times[symbol] == 1 else id_ for symbol, id_ in zip(symbols, ids, strict=True)]
 
@@ -263,7 +263,7 @@ def row_spans(indptr: np.ndarray, max_elements: int, first_row: int = 0) -> Iter
 
 
 def numbers(values: np.ndarray, path: Location) -> np.ndarray:
-    """Give values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats.
+    """Return values in a dtype that scipy knows: native byte order, 32 bits at least if they are floats.
 
     Raises
     ------
@@ -281,7 +281,7 @@ def numbers(values: np.ndarray, path: Location) -> np.ndarray:
 
 
 def smallest(values_N: np.ndarray) -> np.ndarray:
-    """Give whole numbers in the smallest dtype that holds them, for they may go through files."""
+    """Return whole numbers in the smallest dtype that holds them, for they may go through files."""
     high = float(values_N.max(initial=0))
     if values_N.dtype.kind not in "iu" or values_N.min(initial=0) < 0 or high >= 2**32:
         return values_N
@@ -289,7 +289,7 @@ def smallest(values_N: np.ndarray) -> np.ndarray:
 
 
 def strings(names: Iterable[str] | np.ndarray) -> np.ndarray:
-    """Give names as NumPy's strings, which take a fifth to a half of the memory of Python's.
+    """Return names as NumPy's strings, which take a fifth to a half of the memory of Python's.
 
     Of a dtype of their own: the first array of a dtype leaves its long strings with it, and they live as long as that.
     """
@@ -308,12 +308,12 @@ def read_strings(array: Any) -> np.ndarray:
 
 
 def as_text(index: pd.Index) -> pd.Index:
-    """Give names as text; the same index if they are."""
+    """Return names as text; the same index if they are."""
     return index if index.inferred_type == "string" else index.astype(str)
 
 
 class TurnedSource:
-    """Gives the cells of a scattered source in order, in bounded memory, by way of files.
+    """Yields the cells of a scattered source in order, in bounded memory, by way of files.
 
     Parameters
     ----------

@@ -1,8 +1,6 @@
-"""Figures about measures: how a loss fell, whether confidence means what it says, how much of the genes is there.
+"""Figures as Vega-Lite: loss, calibration, histograms and coverage of genes. The page's style sheet colours them.
 
-One figure of a page: Vega-Lite describes it, the page's style sheet gives it its colours.
-
-Names from files stand in a figure's data alone, never in an expression, where they would be a program.
+Names from files are in a figure's data alone, never in an expression, where they would be a program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,23 +49,23 @@ class Chart:
 
 
 def scale(low: float, high: float, span: Sequence[float] | None = None) -> dict[str, Any]:
-    """Give a scale from one value to another, and what they become."""
+    """Return a scale from one value to another, and what they become."""
     return {"domain": [low, high], **({} if span is None else {"range": list(span)})}
 
 
 def series(names: Sequence[str]) -> dict[str, Any]:
-    """Give a colour to each of a few names."""
+    """Return a colour to each of a few names."""
     return {"domain": list(names), "range": [SERIES[number % len(SERIES)] for number in range(len(names))]}
 
 
 def told(field: str, number_format: str | None = None, title: str | None = None) -> dict[str, Any]:
-    """Give a line of what is shown of a mark that is hovered over."""
+    """Return a line of what is shown of a mark that is hovered over."""
     quantity = {} if number_format is None else {"format": number_format, "type": "quantitative"}
     return {"field": field, "title": title or field, **quantity}
 
 
 def named(names: Sequence[str]) -> list[str]:
-    """Give names as an axis shows them."""
+    """Return names as an axis shows them."""
     shown = [displayed(name) for name in names]
     return [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in shown]
 

@@ -137,7 +137,7 @@ def composition_chart(cells: Mapping[str, int], what: str) -> Chart:
 
 
 def _left_out(others: Sequence[tuple[str, int]]) -> str:
-    """Say what the bars leave out; as a bar of its own it would make the others too short to be compared."""
+    """Return what the bars leave out; as a bar of its own it would make the others too short to be compared."""
     cells = sum(n for _, n in others)
     return f"The {MAX_BARS} largest; {len(others):,} others have {cells:,} cells together." if others else ""
 
@@ -272,7 +272,7 @@ def _map_encoding(n_classes: int, tooltip: list[dict[str, Any]]) -> dict[str, An
 
 
 def class_colours(n_classes: int) -> list[str]:
-    """Give a colour to every class: seven that all can tell apart, then paler and darker ones of the same."""
+    """Return a colour to every class: seven that all can tell apart, then paler and darker ones of the same."""
     tints = (lambda part: part, lambda part: (part + 255) // 2, lambda part: part * 6 // 10)
     found = []
     for number in range(n_classes):

@@ -1,9 +1,4 @@
-"""What all pages share: templates, what is done to text from files, and how a page is written.
-
-The JavaScript that draws the figures of a page: Vega, Vega-Lite and Vega-Embed, as one text.
-
-What the pages of runs read: the files that a run has left in its folder, those that are there.
-"""
+"""What all reports share: templates, Vega's JavaScript, safe text from files, and the files of a run that they read."""
 
 import html
 import re
@@ -31,7 +26,7 @@ SECONDS = 120
 
 @cache
 def javascript() -> str | None:
-    """Give the libraries; None where they cannot be had.
+    """Return the libraries; None where they cannot be had.
 
     They come out of vl-convert, which needs no network. But it holds a JavaScript engine that takes 140 MB, claims
     64 GB of address space, and ends its process where that is limited, as on some clusters. So it works in a process
@@ -89,7 +84,7 @@ def filled(template: str, **content: Any) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    """Give the templates. Whatever they show is escaped, and control characters are spelled out."""
+    """Return the templates. Whatever they show is escaped, and control characters are spelled out."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -111,31 +106,31 @@ def _environment() -> jinja2.Environment:
 
 
 def figure(value: float | None, sd: float | None = None, *, sign: bool = False) -> str:
-    """Give a figure of merit, with its spread where there is one."""
+    """Return a figure of merit, with its spread where there is one."""
     if value is None:
         return NO_FIGURE
     return f"{value:{'+' if sign else ''}.3f}" + ("" if sd is None else f"\u00a0±\u00a0{sd:.3f}")
 
 
 def count(value: float | None) -> str:
-    """Give a number of things."""
+    """Return a number of things."""
     return NO_FIGURE if value is None else f"{value:,.0f}"
 
 
 def share(value: float | None) -> str:
-    """Give a part of a whole."""
+    """Return a part of a whole."""
     return NO_FIGURE if value is None else f"{value:.1%}"
 
 
 def size(n_bytes: float | None) -> str:
-    """Give a number of bytes."""
+    """Return a number of bytes."""
     if n_bytes is None:
         return NO_FIGURE
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 def duration(seconds: float | None) -> str:
-    """Give a time."""
+    """Return a time."""
     if seconds is None:
         return NO_FIGURE
     if seconds < 100:
@@ -145,7 +140,7 @@ def duration(seconds: float | None) -> str:
 
 
 def as_markdown(name: object) -> str:
-    """Give text from a file so that Markdown shows it as it is."""
+    """Return text from a file so that Markdown shows it as it is."""
     line = " ".join(displayed(str(name)).split())
     return _MARKUP.sub(r"\\\1", html.escape(line, quote=False))
 
@@ -160,17 +155,17 @@ def optional_json(path: Path) -> dict[str, Any]:
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
-    """Give what the figures of a run are drawn from."""
+    """Return what the figures of a run are drawn from."""
     return optional_json(folder / FIGURES_FILE)
 
 
 def cost_of(folder: Path) -> dict[str, Any]:
-    """Give what a run has cost."""
+    """Return what a run has cost."""
     return optional_json(folder / COST_FILE)
 
 
 def map_of(folder: Path) -> pd.DataFrame | None:
-    """Give the cells of a run's map; None if it has none."""
+    """Return the cells of a run's map; None if it has none."""
     path = folder / MAP_FILE
     if not path.is_file():
         return None

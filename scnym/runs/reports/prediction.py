@@ -1,7 +1,4 @@
-"""The page of a prediction: what the cells are, how sure the model is, and how much of its genes they have.
-
-The page over many samples: what each is made of, and the way to its own page.
-"""
+"""The report of a prediction, and the one over many samples."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -93,7 +90,7 @@ def _charts(
 
 
 def _coverage(summary: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Give share and weighted share of the genes of every model, the least first."""
+    """Return share and weighted share of the genes of every model, the least first."""
     by_model = summary["coverage_by_tissue"] or {"the model": summary["coverage"]}
     found = [(name, one["share"], one["weighted_share"]) for name, one in by_model.items() if one["n_genes"]]
     return sorted(found, key=lambda one: one[1])[:MAX_MODELS]

@@ -1,9 +1,4 @@
-"""The page of a training run: how well the model does on cells that it has not seen, and what it was made of.
-
-The page that leads to the report of every tissue.
-
-The card of a model in Markdown: what it names, what it learnt from, how good it is, and what it is not for.
-"""
+"""The report of a training run, the page that leads to every tissue's, and the model card."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -39,7 +34,7 @@ CARD_FILE = "model_card.md"
 
 
 def model_card(model: Path) -> str:
-    """Give the card of a model file; of the final model in the folder of its run with what its folds have shown.
+    """Return the card of a model file; of the final model in the folder of its run with what its folds have shown.
 
     Raises
     ------
@@ -108,7 +103,7 @@ def _numbers_in(log: Path) -> pd.DataFrame:
 
 
 def judged_of(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the figures of the cells that a run was judged on: held out, or else those that chose the epoch."""
+    """Return the figures of the cells that a run was judged on: held out, or else those that chose the epoch."""
     return summary["held_out"] or summary["final_model_on_selection_cells"]
 
 
@@ -117,7 +112,7 @@ def _final_last(log: Path) -> tuple[bool, str]:
 
 
 def _headline(summary: Mapping[str, Any], judged: Mapping[str, Any], name: str, words: str) -> dict[str, Any]:
-    """Give one figure with its spread over folds, and the baseline's beside it."""
+    """Return one figure with its spread over folds, and the baseline's beside it."""
     spread, baseline = (summary["spread"] or {}).get(name, {}), summary["baseline"]
     theirs = None if baseline is None else baseline["held_out"][name]
     return {"words": words, "value": judged[name], "sd": spread.get("sd"), "baseline": theirs}
@@ -149,7 +144,7 @@ def _charts(
 
 
 def _epochs(logs: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """Give how many epochs were trained, and how many cells a second."""
+    """Return how many epochs were trained, and how many cells a second."""
     if not logs:
         return {}
     speeds = pd.concat([log["cells_per_second"] for log in logs.values()])
