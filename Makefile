@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test smoke coverage mutation fuzz kill-tests check format docs docs-serve notebook faults json bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
+.PHONY: help demo test test-slow smoke coverage mutation fuzz kill-tests check format docs docs-serve notebook faults json bench-spine bench-accuracy bench-families bench-markers bench-rivals bench-stream bench-convert bench-predict bench-object-storage bench-processes bench-scale bench-all atlas wheel clean
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
@@ -22,8 +22,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## Train on real cells, label others, show how well it went (SCNYM_DATA: folder of larger sets)
 	$(VENV)/bin/python data/demo.py
 
-test: $(INSTALLED) ## Run all tests
-	$(VENV)/bin/python -m pytest
+test: $(INSTALLED) ## Run the tests of every behaviour
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## Run the tests that take long: kills, damaged files, several processes, memory, pages in a browser
+	$(VENV)/bin/python -m pytest -m slow
 
 smoke: ## Convert, train, label and export with the newest packages of a Python (PYTHON=python3.13), outside of this folder
 	.ci/smoke $(PYTHON)

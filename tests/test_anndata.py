@@ -592,6 +592,7 @@ def test_counts_compressed_by_a_filter_of_hdf5plugin_are_read_where_it_is_instal
     assert is_told(converted(changed(tmp_path / "a.h5ad", change))[0])
 
 
+@pytest.mark.slow
 def test_structured_arrays_are_carried_without_a_word_of_a_library(tmp_path: Path):
     adata: Any = telling_adata()
     ranks = np.array([(k / 2, f"gene {k}") for k in range(5)], dtype=[("B", "f4"), ("T", "U8")])

@@ -12,6 +12,8 @@ from scipy import sparse
 
 from benchmarks.atlas import BLOCK_CELLS, Atlas, AtlasSettings, write_atlas
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SMALL = AtlasSettings(n_cells=2 * BLOCK_CELLS, n_genes=1_500, n_classes=8, values_per_cell=200, n_markers=5)
 PEAK = """

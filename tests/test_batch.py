@@ -43,7 +43,10 @@ from scnym.disk.atomic import locked
 from scnym.disk.dataset import ENTRY
 from scnym.runs.batch_prediction import _with_types
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of workers that are killed
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # sockets of workers that are killed
+]
 
 
 class Told(SilentProgress):

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from helpers import clustered_adata, dense
 from scipy.io import mmwrite
 from scipy.sparse import csr_matrix
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 CHANNELS = ("Bladder-10X_P4_3", "Lung-10X_P7_8")

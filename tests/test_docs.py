@@ -104,6 +104,7 @@ def run_line(line: str, folder: Path) -> None:
     assert ended.value.code == 0, line
 
 
+@pytest.mark.slow
 def test_every_command_of_quickstart_and_guides_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_what_guides_begin_with(tmp_path)
     monkeypatch.chdir(tmp_path)

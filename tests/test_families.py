@@ -104,6 +104,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 # The dependent family
 
 
+@pytest.mark.slow
 def test_only_a_model_that_reads_the_tissue_tells_apart_what_the_tissue_decides(finished: Path):
     assert accuracy_of(finished / "out" / "tissue_independent") < 0.85
     assert accuracy_of(finished / "out" / "tissue_dependent") > 0.9
@@ -332,6 +333,7 @@ def test_each_tissues_model_has_its_own_classes_and_learns_from_its_own_cells_on
         assert sorted(pd.concat(held_out)) == sorted(ever)
 
 
+@pytest.mark.slow
 def test_no_row_of_another_tissue_or_of_the_held_out_part_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: list[tuple[str | None, str]] = []
     original = scnym.runs.fold_training._train_fold
@@ -407,6 +409,7 @@ def test_no_tissue_that_can_have_a_model_is_an_error_with_the_reasons(tmp_path: 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"cache"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_tissues_that_are_missing_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

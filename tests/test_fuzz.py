@@ -27,6 +27,8 @@ from scnym.base.settings import ConvertSettings
 from scnym.model.snapshot import read_weights
 from scnym.runs.checkpoints import UNFINISHED, Checkpoints
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_of_a_damaged_file_nothing_but_our_own_errors_come_out(name: str, tmp_path: Path):

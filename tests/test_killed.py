@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from killing import COMMANDS, Bench, Command, tree
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = int(os.environ.get("MOMENTS", "2"))
 LONGEST_WAIT = 20.0
 """Seconds; a busy machine is no fault of the code. The times are in docs/testing.md."""

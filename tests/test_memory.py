@@ -14,6 +14,8 @@ import pytest
 from helpers import write_text
 from scipy import sparse
 
+pytestmark = pytest.mark.slow
+
 CAP_BYTES = 100 * 10**6
 ALLOWANCE_BYTES = 300 * 10**6
 """What a process may take beside the cap: the interpreter and the libraries."""

@@ -15,6 +15,8 @@ from helpers import clustered_adata, write_csv, write_h5ad
 
 from scnym import RunSettings, SplitSettings, TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "pipelines"
 PATH = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"

@@ -30,6 +30,8 @@ from scnym.feed.stream import StreamDataset, training_stream
 from scnym.model.distributed import ALONE, SharedBatchNorm, joined
 from scnym.runs.checkpoints import BEGUN_FILE
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = RunSettings(
     label_column="cell_type",
     split=SplitSettings(n_folds=2),

@@ -147,6 +147,7 @@ def test_an_anndata_in_memory_becomes_a_store_with_all_that_it_holds(tmp_path: P
     assert list(opened.obs["n_umis"]) == list(cells().obs["n_umis"])
 
 
+@pytest.mark.slow
 def test_labels_markers_and_an_h5ad_come_out_of_cells_that_are_learnt(tmp_path: Path):
     write_h5ad(tmp_path / "learnt.h5ad", cells())
     write_h5ad(tmp_path / "new.h5ad", cells(seed=1))

@@ -77,6 +77,7 @@ def test_a_gene_panel_is_normalised_by_the_full_library(tmp_path: Path):
     np.testing.assert_allclose(all_of(stream)[1], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(order=st.permutations(range(14)), kept=st.integers(3, 14))
 def test_genes_in_any_order_with_any_missing_give_the_same_values_for_the_shared_ones(tmp_path_factory, order, kept):

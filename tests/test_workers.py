@@ -29,11 +29,14 @@ from scnym.feed.resume_state import StreamState
 
 N_CELLS = 200
 SMALL = StreamSettings(batch_size=7, window_rows=32, block_rows=4, class_balance="uniform")
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:This DataLoader will create:UserWarning",  # more workers than cores
-    "ignore:.*use of fork:DeprecationWarning",
-    "ignore:Sparse invariant checks:UserWarning",  # of torch, which takes CSR batches out of the queue
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:This DataLoader will create:UserWarning",  # more workers than cores
+        "ignore:.*use of fork:DeprecationWarning",
+        "ignore:Sparse invariant checks:UserWarning",  # of torch, which takes CSR batches out of the queue
+    ),
+]
 
 
 @pytest.fixture(scope="module")
