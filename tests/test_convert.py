@@ -471,10 +471,10 @@ setattr(module.{name}, "{method}", counting)
 convert(sys.argv[3:], sys.argv[2], ConvertSettings(cluster_by="cell_type", training_metadata="meta.csv"))
 """
 MOMENTS = {
-    "in the middle of the parts": ("cut", "Parts", "add", 7),
-    "in the second source": ("cut", "Parts", "add", 14),
-    "while cells are grouped": ("arrange", "RowArranger", "add_rows", 3),
-    "while values are turned": ("arrange", "RowArranger", "add_values", 2),
+    "in the middle of the parts": ("parts", "Parts", "add", 7),
+    "in the second source": ("parts", "Parts", "add", 14),
+    "while cells are grouped": ("external_sort", "RowArranger", "add_rows", 3),
+    "while values are turned": ("external_sort", "RowArranger", "add_values", 2),
     "while shards are written": ("encode", "ShardWriter", "append", 9),
 }
 
