@@ -240,13 +240,16 @@ def join_annotations(
         if (table[SAMPLE_COLUMN] == name).any():
             table = table[table[SAMPLE_COLUMN] == name]
             break
-    found = max((match_ids(obs.index, table, name) for name in names or [None]), key=lambda found: found.n_found)
+    first, *others = names or [None]
+    found = match_ids(obs.index, table, first)
+    if others and 2 * found.n_found < len(obs):  # the name of the file may be in none of the ids
+        found = max(found, match_ids(obs.index, table, others[0]), key=lambda one: one.n_found)
     if not has_cell_ids and (found.remark or found.n_found < len(obs)):
         return Joined(_by_order(obs, table, path))
     rows = table.iloc[:0].reindex([None] * len(obs)) if found.fault else _rows_of(found, table, path)
     others = obs.drop(columns=[name for name in rows if name in obs])
     joined = pd.concat([others, rows.set_axis(obs.index)], axis="columns")
-    own = () if found.fault else tuple(table.index[table[found.column].isin([one for one in found.ids_C if one])])
+    own = () if found.fault else tuple(_own_rows(found, table).index)
     return Joined(joined, tuple(_remarks(obs.index, found, path)), found.fault, own)
 
 
@@ -293,9 +296,14 @@ def none_found(why: str, path: Path) -> DataError:
     )
 
 
+def _own_rows(found: IdMatch, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table that are of cells."""
+    return table[table[found.column].isin([one for one in found.ids_C if one is not None])]
+
+
 def _rows_of(found: IdMatch, table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the row of each cell, without its id."""
-    table = table[table[found.column].isin([one for one in found.ids_C if one is not None])]
+    table = _own_rows(found, table)
     ids = table[found.column]
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
