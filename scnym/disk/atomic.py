@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from scnym.base.errors import BusyError, NoRoomError, OutputExistsError, ScnymError, UserError
+from scnym.disk.location import Location
 
 RESULT = "result"
 """Subfolder of a resumable job's folder that becomes its target."""
@@ -155,9 +156,19 @@ def require_replaceable(target: Path, *, overwrite: bool, is_replaceable: Callab
     OutputExistsError
         With the way out.
     """
-    if not target.exists():
-        return
-    if not is_replaceable(target):
+    if target.exists():
+        refuse_existing(target, overwrite=overwrite, is_replaceable=is_replaceable(target))
+
+
+def refuse_existing(target: Location, *, overwrite: bool, is_replaceable: bool) -> None:
+    """Refuse what exists, on disk or in object storage, unless it may be overwritten and is of the right kind.
+
+    Raises
+    ------
+    OutputExistsError
+        With the way out.
+    """
+    if not is_replaceable:
         raise OutputExistsError(
             "something else stands there, which is not overwritten", where=target, way_out="choose another place"
         )

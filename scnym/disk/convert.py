@@ -20,12 +20,12 @@ from typing import Any
 
 import zarr
 
-from scnym.base.errors import OutputExistsError, SettingsError, UserError
+from scnym.base.errors import SettingsError, UserError
 from scnym.base.progress import SILENT, Progress
 from scnym.base.schema import STORE_SUFFIX, dataset_name
 from scnym.base.settings import ConvertSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
-from scnym.disk.atomic import RESULT, clear_finished, locked, require_replaceable, resumable
+from scnym.disk.atomic import RESULT, clear_finished, locked, refuse_existing, require_replaceable, resumable
 from scnym.disk.dataset import ENTRY, NOT_ANNOTATED, DatasetJob
 from scnym.disk.formats.detect import is_store
 from scnym.disk.inputs import Given, Input, conversion_key, gather
@@ -92,17 +92,7 @@ def require_deliverable(target: ObjectPath, *, overwrite: bool) -> None:
     listed = target.listed()
     if MARKER in listed or not (listed or target.is_file()):
         return
-    if not is_store(target):
-        raise OutputExistsError(
-            "something else stands there, which is not overwritten", where=target, way_out="choose another place"
-        )
-    if not overwrite:
-        raise OutputExistsError(
-            "the output exists already",
-            where=target,
-            way_out="choose another place, or give --overwrite",
-            mend={"--overwrite": True},
-        )
+    refuse_existing(target, overwrite=overwrite, is_replaceable=is_store(target))
 
 
 def deliver(target: ObjectPath, built_from: str, build: Callable[[Path], object], progress: Progress) -> None:

@@ -209,7 +209,6 @@ _SUMMARY, _ANNOTATION, _OF_CELLS, _TAG, _CONTROL, _PEAK, _SPIKE_IN = BY_NAME = (
     *("summary values", "annotations of genes", "annotations of cells", "proteins or sample tags", "control probes"),
     *("peaks", "spike-ins"),
 )
-_TYPE_MARKS = re.compile(r"[^a-z0-9]+")
 
 
 def kinds_of(var: pd.DataFrame) -> np.ndarray:
@@ -310,7 +309,7 @@ def _types_in(column: pd.Series, name: str) -> list[str | None]:
     values = column.astype(object)
     if infer_dtype(values, skipna=True) != "string":
         return []
-    types = {value: _TYPE_MARKS.sub(" ", value.casefold()).strip() for value in values.dropna().unique()}
+    types = {value: _MARKS.sub(" ", value.casefold()).strip() for value in values.dropna().unique()}
     is_10x = GENE_EXPRESSION in types
     if not is_10x and (plain(name) not in TYPE_COLUMNS or not _are_types({*types.values()})):
         return []
