@@ -4,7 +4,7 @@ try:
     from typer._click.core import Context, Parameter
     from typer._click.exceptions import BadOptionUsage, BadParameter, ClickException, NoArgsIsHelpError
     from typer._click.globals import get_current_context
-except ImportError:  # a Typer that has Click beside it again, as before
+except ImportError:  # a Typer that depends on Click, as it did before 0.26
     from click import (
         BadOptionUsage,
         BadParameter,

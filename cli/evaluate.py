@@ -33,7 +33,7 @@ def report(
     ],
     json: options.Json = False,
 ) -> None:
-    """Write the page of a run that is there already anew: one HTML file, which a browser opens without a network.
+    """Regenerate the report of an existing run: one HTML file that works offline.
 
     For example:
 

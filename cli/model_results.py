@@ -9,7 +9,7 @@ from scnym.base.errors import ScnymError
 
 
 def _place(path: object) -> str:
-    """Return a path as text; bytes of its name that are no text are replaced."""
+    """Return a path as text; bytes that are not valid text are replaced."""
     return os.fsencode(path).decode(errors="replace") if isinstance(path, os.PathLike) else str(path)
 
 
@@ -364,6 +364,6 @@ class Evaluated(Result):
 
 
 class WrittenPages(Result):
-    """Pages that were written anew."""
+    """Reports that were regenerated."""
 
     pages: list[Place]
