@@ -27,12 +27,12 @@ from scnym.base.settings import ConvertSettings
 from scnym.base.workers import ClusterSettings, Outcome, crew, results_of
 from scnym.disk.atomic import RESULT, clear_finished, locked, refuse_existing, require_replaceable, resumable
 from scnym.disk.dataset import ENTRY, NOT_ANNOTATED, DatasetJob
+from scnym.disk.doubled_cells import remarks_on_doubled
 from scnym.disk.formats.detect import is_store
 from scnym.disk.inputs import Given, Input, conversion_key, gather
 from scnym.disk.location import Location, ObjectPath, location
 from scnym.disk.manifest import seal
 from scnym.disk.preflight import check_source, check_sources, remarks_on_table, require_annotated
-from scnym.disk.same_cells import remarks_on_doubled
 
 ROOT = "zarr.json"
 """The root metadata, without which the rest is no store."""

@@ -27,6 +27,7 @@ from scnym.base.progress import SILENT, Progress, Task
 from scnym.base.schema import FORMAT_VERSION, N_COUNTS, N_GENES, RENAMED, RENAMED_VAR, SOURCE_ROW, value_dtype
 from scnym.base.settings import ConvertSettings
 from scnym.disk.atomic import locked
+from scnym.disk.doubled_cells import marks_of
 from scnym.disk.encode import write_csr
 from scnym.disk.external_sort import RowArranger, grouped_order
 from scnym.disk.formats.anndata import RestoredDataset
@@ -45,7 +46,6 @@ from scnym.disk.inputs import Input, path_state
 from scnym.disk.obs_var import carry_groups, is_plain, storable, with_own_columns, write_frames
 from scnym.disk.parts import Part, Parts, ValueChecks, canonical, write_array
 from scnym.disk.preflight import other_counts, with_table
-from scnym.disk.same_cells import marks_of
 from scnym.disk.values.library_size import library_sizes
 from scnym.disk.values.scales import Reading, reading_of
 
